@@ -1,0 +1,1 @@
+"""The loops: one package per engine, the same file names in each."""

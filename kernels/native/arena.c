@@ -1,0 +1,123 @@
+#define _GNU_SOURCE
+#include "arena.h"
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { ALIGN = 64, HUGE_PAGE = 2 << 20, SMALLEST_SHIFT = 8, CLASSES = 4 * 48 };
+
+static void *huge_aligned(size_t bytes) {
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGN;
+    void *p = NULL;
+    if (posix_memalign(&p, align, (bytes + align - 1) / align * align)) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (align == HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+// ---- scratch ----
+
+static pthread_key_t scratch_key; // frees a thread's buffers when it ends
+static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+
+typedef struct {
+    void *buffer[SCRATCH_USES];
+    size_t size[SCRATCH_USES];
+} scratch_buffers;
+
+static void free_buffers(void *argument) {
+    scratch_buffers *own = argument;
+    for (int use = 0; use < SCRATCH_USES; use++) free(own->buffer[use]);
+    free(own);
+}
+static void make_key(void) { pthread_key_create(&scratch_key, free_buffers); }
+
+void *scratch(enum scratch_use use, size_t bytes) {
+    static _Thread_local scratch_buffers *own;
+    if (!own) {
+        pthread_once(&scratch_once, make_key);
+        if (!(own = calloc(1, sizeof *own))) return NULL;
+        pthread_setspecific(scratch_key, own);
+    }
+    if (own->size[use] < bytes) {
+        free(own->buffer[use]);
+        own->size[use] = 0;
+        if (!(own->buffer[use] = huge_aligned(bytes))) return NULL;
+        own->size[use] = bytes;
+    }
+    return own->buffer[use];
+}
+
+// ---- arrays: free lists by size class, four classes per power of two ----
+
+typedef struct header {
+    size_t capacity;
+    int size_class;
+    struct header *next;
+    char pad[ALIGN - sizeof(size_t) - 2 * sizeof(void *)];
+} header;
+_Static_assert(sizeof(header) == ALIGN, "the header must not disturb the alignment");
+
+static struct {
+    pthread_mutex_t lock;
+    header *free[CLASSES];
+    size_t live, peak, kept;
+} arena = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void lock_arena(void) { pthread_mutex_lock(&arena.lock); }
+static void unlock_arena(void) { pthread_mutex_unlock(&arena.lock); }
+void arena_survive_fork(void) { pthread_atfork(lock_arena, unlock_arena, unlock_arena); }
+
+static int class_of(size_t bytes, size_t *capacity) {
+    int shift = SMALLEST_SHIFT;
+    while (((size_t)2 << shift) < bytes) shift++;
+    size_t base = (size_t)1 << shift, step = base / 4;
+    int part = bytes <= base ? 0 : (int)((bytes - base + step - 1) / step);
+    *capacity = base + part * step;
+    return (shift - SMALLEST_SHIFT) * 4 + part;
+}
+
+void *arena_allocate(size_t bytes) {
+    size_t capacity;
+    if (bytes > PTRDIFF_MAX / 2) return NULL;
+    int class = class_of(bytes + ALIGN, &capacity);
+    lock_arena();
+    header *block = arena.free[class];
+    if (block) {
+        arena.free[class] = block->next;
+        arena.kept -= capacity;
+    }
+    arena.live += capacity;
+    if (arena.live > arena.peak) arena.peak = arena.live;
+    pthread_mutex_unlock(&arena.lock);
+    if (!block) block = huge_aligned(capacity);
+    if (!block) {
+        pthread_mutex_lock(&arena.lock);
+        arena.live -= capacity;
+        pthread_mutex_unlock(&arena.lock);
+        return NULL;
+    }
+    block->capacity = capacity;
+    block->size_class = class;
+    return block + 1;
+}
+
+void arena_free(void *pointer) {
+    if (!pointer) return;
+    header *block = (header *)pointer - 1;
+    pthread_mutex_lock(&arena.lock);
+    arena.live -= block->capacity;
+    int keep = arena.kept + block->capacity <= arena.peak;
+    if (keep) {
+        block->next = arena.free[block->size_class];
+        arena.free[block->size_class] = block;
+        arena.kept += block->capacity;
+    }
+    pthread_mutex_unlock(&arena.lock);
+    if (!keep) free(block);
+}
+
+size_t arena_size(const void *pointer) { return ((const header *)pointer - 1)->capacity - ALIGN; }

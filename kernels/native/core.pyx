@@ -1,0 +1,122 @@
+"""The native engine's core: the build in use, its threads, its memory. Holds the C code of all kernel families."""
+import os
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stddef cimport size_t
+from libc.string cimport memcpy, memset
+from numpy cimport PyArray_EMPTY, PyArray_ZEROS, PyDataMem_Handler, import_array, npy_intp
+cimport numpy as cnp
+
+import numpy as np
+
+import_array()
+
+cdef extern from "engine.h":
+    ctypedef struct engine:
+        const char *isa
+    const engine *find_engine(int bits, const char *isa)
+    const char *runnable_isas()
+
+cdef extern from "threads.h":
+    int pool_size()
+    void pool_resize(int threads)
+
+cdef extern from "arena.h":
+    void *arena_allocate(size_t bytes) nogil
+    void arena_free(void *block) nogil
+    size_t arena_size(const void *block) nogil
+    void arena_survive_fork()
+
+cdef extern from "numpy/arrayobject.h":
+    object PyDataMem_SetHandler(object handler)
+
+
+def _choose_engine(bits):
+    wanted = os.environ.get("DLCORE_ISA")
+    cdef const engine *found = find_engine(bits, NULL) if not wanted else NULL
+    if wanted:
+        name = wanted.encode()
+        found = find_engine(bits, name)
+    if found == NULL:
+        raise ValueError(f"DLCORE_ISA={wanted!r}: expected one of {runnable_isas().decode().split()} on this processor")
+    return PyCapsule_New(<void *>found, "engine", NULL)
+
+
+engine32 = _choose_engine(32)
+engine64 = _choose_engine(64)
+isa = os.environ.get("DLCORE_ISA") or runnable_isas().decode().split()[0]
+
+
+def num_threads():
+    """Threads a primitive may use."""
+    return pool_size()
+
+
+def set_num_threads(int count):
+    """Use `count` threads (1 … 64) from the next primitive on."""
+    pool_resize(count)
+
+
+# ---- arrays from the arena: NumPy keeps the handler of each array with it and frees through it -------------------------
+
+cdef void *_malloc(void *context, size_t size) noexcept nogil:
+    return arena_allocate(size)
+
+
+cdef void *_calloc(void *context, size_t count, size_t size) noexcept nogil:
+    cdef void *block = arena_allocate(count * size)
+    if block != NULL:
+        memset(block, 0, count * size)
+    return block
+
+
+cdef void *_realloc(void *context, void *old, size_t size) noexcept nogil:
+    cdef void *block
+    cdef size_t had
+    if old == NULL:
+        return arena_allocate(size)
+    had = arena_size(old)
+    if had >= size:
+        return old
+    block = arena_allocate(size)
+    if block != NULL:
+        memcpy(block, old, had)
+        arena_free(old)
+    return block
+
+
+cdef void _free(void *context, void *block, size_t size) noexcept nogil:
+    arena_free(block)
+
+
+cdef PyDataMem_Handler _handler
+memcpy(_handler.name, b"dlcore_arena", 13)
+_handler.version = 1
+_handler.allocator.ctx = NULL
+_handler.allocator.malloc = _malloc
+_handler.allocator.calloc = _calloc
+_handler.allocator.realloc = _realloc
+_handler.allocator.free = _free
+_capsule = PyCapsule_New(&_handler, "mem_handler", NULL)
+
+
+def empty(shape, dtype):
+    """An uninitialised C-contiguous array in the arena: aligned to 64 bytes, recycled without page faults."""
+    previous = PyDataMem_SetHandler(_capsule)
+    try:
+        return np.empty(shape, dtype)
+    finally:
+        PyDataMem_SetHandler(previous)
+
+
+def zeros(shape, dtype):
+    """The same, filled with zeros."""
+    previous = PyDataMem_SetHandler(_capsule)
+    try:
+        return np.zeros(shape, dtype)
+    finally:
+        PyDataMem_SetHandler(previous)
+
+
+arena_survive_fork()
+pool_resize(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

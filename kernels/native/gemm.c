@@ -1,0 +1,247 @@
+// Packed GEMM around a register tile (Goto & van de Geijn 2008; the loops as in BLIS).
+//
+// The plain version is three loops. Here the threads split C by columns or rows, whichever gives whole panels to all,
+// and each then works alone, without a barrier:
+//     n in blocks of NC (the packed block KC x NC of B stays in L2/L3)
+//       k in blocks of KC (a panel KC x NR of B streams from L1/L2)
+//         m in blocks of MC (the block MC x KC of A stays in L2; packed only if it is read often)
+//           panel of B, panel of A, tile
+// Small m reads B in place when its rows are contiguous: packing would cost as much as the product.
+#include "gemm.h"
+#include "arena.h"
+#include "threads.h"
+#include "vmath.h"
+#include <string.h>
+
+enum {
+    KC = 384,
+    NC = 1024,
+    MC = 16 * MR,
+    PACK_A_FROM = 12,   // panels of B that read a row of A before packing A pays
+    PACK_B_FROM = 3 * MR, // rows of A before packing B pays
+    SERIAL_FLOPS = 200000 // below this a second thread costs more than it brings
+};
+
+// ---- the tile ----
+
+INLINE void store_tile(const int mr, vec acc[MR][2], REAL *c, long ldc, epilogue e) {
+    vec b0 = {0}, b1 = {0};
+    if (e.bias) {
+        b0 = load(e.bias);
+        b1 = load(e.bias + LANES);
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++) {
+        vec x = acc[i][0] + b0, y = acc[i][1] + b1;
+        if (e.add) {
+            x += load(c + i * ldc);
+            y += load(c + i * ldc + LANES);
+        }
+        if (e.activation == RELU) {
+            x = vmax((vec){0}, x);
+            y = vmax((vec){0}, y);
+        }
+        store(c + i * ldc, x);
+        store(c + i * ldc + LANES, y);
+    }
+}
+
+INLINE void tile_of(const int mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+                    epilogue e) {
+    vec acc[MR][2];
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = (vec){0};
+    const REAL *a3 = a + 3 * rs, *a6 = a + 6 * rs, *a9 = a + 9 * rs, *a12 = a + 12 * rs;
+#pragma GCC unroll 1
+    for (; k > 0; k--) {
+        vec b0 = load(b), b1 = load(b + LANES);
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++) {
+            const REAL *row = i < 3 ? a + i * rs : i < 6 ? a3 + (i - 3) * rs : i < 9 ? a6 + (i - 6) * rs
+                            : i < 12 ? a9 + (i - 9) * rs : a12 + (i - 12) * rs;
+            vec x = splat(*row);
+            acc[i][0] += x * b0;
+            acc[i][1] += x * b1;
+        }
+        a += cs, a3 += cs, a6 += cs, a9 += cs, a12 += cs, b += ldb;
+    }
+    store_tile(mr, acc, c, ldc, e);
+}
+
+// The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
+INLINE void tile_strided(const int mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,
+                         long ldc, epilogue e) {
+    if (ldb != NR) tile_of(mr, k, a, rs, cs, b, ldb, c, ldc, e);
+    else if (rs == 1 && cs == MR) tile_of(mr, k, a, 1, MR, b, NR, c, ldc, e);
+    else if (cs == 1) tile_of(mr, k, a, rs, 1, b, NR, c, ldc, e);
+    else tile_of(mr, k, a, rs, cs, b, NR, c, ldc, e);
+}
+
+void gemm_tile(long mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+               epilogue e) {
+#define ROWS(n)                                                                                                        \
+    case n:                                                                                                            \
+        tile_strided(n, k, a, rs, cs, b, ldb, c, ldc, e);                                                              \
+        break
+    switch (mr) {
+        ROWS(1);
+        ROWS(2);
+        ROWS(3);
+        ROWS(4);
+        ROWS(5);
+        ROWS(6);
+#if defined(__AVX512F__)
+        ROWS(7);
+        ROWS(8);
+        ROWS(9);
+        ROWS(10);
+        ROWS(11);
+        ROWS(12);
+        ROWS(13);
+        ROWS(14);
+#endif
+    }
+#undef ROWS
+    if (e.activation > RELU) apply_activation(mr, NR, c, ldc, e.activation);
+}
+
+void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+               epilogue e) {
+    REAL edge[MR * NR], bias[NR];
+    if (nr < NR && e.bias) {
+        memset(bias, 0, sizeof bias);
+        memcpy(bias, e.bias, (size_t)nr * sizeof(REAL));
+        e.bias = bias;
+    }
+    for (long tiles = div_up(rows, MR), mr; rows > 0; rows -= mr, tiles--, a += mr * rs, c += mr * ldc) {
+        mr = div_up(rows, tiles);
+        if (nr == NR) {
+            gemm_tile(mr, k, a, rs, cs, b, ldb, c, ldc, e);
+            continue;
+        }
+        // A ragged last panel goes through a copy of full width.
+        if (e.add)
+            for (long r = 0; r < mr; r++) memcpy(edge + r * NR, c + r * ldc, (size_t)nr * sizeof(REAL));
+        gemm_tile(mr, k, a, rs, cs, b, ldb, edge, NR, e);
+        for (long r = 0; r < mr; r++) memcpy(c + r * ldc, edge + r * NR, (size_t)nr * sizeof(REAL));
+    }
+}
+
+// ---- packing ----
+
+void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
+    for (long j = 0; j < n; j += NR, out += k * NR) {
+        long nr = min_l(NR, n - j);
+        const REAL *source = b + j * cs;
+        if (cs == 1 && nr == NR)
+            for (long p = 0; p < k; p++) {
+                store(out + p * NR, load(source + p * rs));
+                store(out + p * NR + LANES, load(source + p * rs + LANES));
+            }
+        else
+            for (long q = 0; q < NR; q++)
+                if (q < nr)
+                    for (long p = 0; p < k; p++) out[p * NR + q] = source[p * rs + q * cs];
+                else
+                    for (long p = 0; p < k; p++) out[p * NR + q] = 0;
+    }
+}
+
+// out[m / MR][k][MR]
+static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out) {
+    for (long i = 0; i < m; i += MR, out += k * MR) {
+        long mr = min_l(MR, m - i);
+        const REAL *source = a + i * rs;
+        for (long p = 0; p < k; p++)
+            for (long r = 0; r < mr; r++) out[p * MR + r] = source[r * rs + p * cs];
+    }
+}
+
+// ---- one thread's part ----
+
+typedef struct {
+    long m, n, k, ars, acs, brs, bcs, ldc, share;
+    int by_rows;
+    const REAL *a, *b;
+    REAL *c, *packed;
+    epilogue e;
+} gemm_job;
+
+enum { PACKED_SIZE = KC * NC + MC * KC };
+
+static void gemm_part(const gemm_job *g, long m, long n, const REAL *a, const REAL *b, REAL *c, const REAL *bias,
+                      REAL *packed_b) {
+    REAL *packed_a = packed_b + KC * NC;
+    for (long j0 = 0; j0 < n; j0 += NC)
+        for (long p0 = 0; p0 < g->k; p0 += KC) {
+            long nc = min_l(NC, n - j0), kc = min_l(KC, g->k - p0);
+            int last = p0 + kc == g->k, in_place = m < PACK_B_FROM && g->bcs == 1;
+            const REAL *bs = b + p0 * g->brs + j0 * g->bcs;
+            if (in_place) {
+                long whole = nc / NR * NR; // reading a ragged panel in place would run over the end of its rows
+                if (whole < nc) pack_columns(kc, nc - whole, bs + whole, g->brs, 1, packed_b + whole * kc);
+            } else
+                pack_columns(kc, nc, bs, g->brs, g->bcs, packed_b);
+            for (long i0 = 0; i0 < m; i0 += MC) {
+                long mc = min_l(MC, m - i0);
+                const REAL *as = a + i0 * g->ars + p0 * g->acs;
+                int pack_a = nc >= PACK_A_FROM * NR && mc >= MR;
+                if (pack_a) pack_rows(mc, kc, as, g->ars, g->acs, packed_a);
+                for (long j = 0; j < nc; j += NR) {
+                    long nr = min_l(NR, nc - j);
+                    const REAL *bt = in_place && nr == NR ? bs + j : packed_b + j * kc;
+                    long ldb = in_place && nr == NR ? g->brs : NR;
+                    REAL *ct = c + i0 * g->ldc + j0 + j;
+                    epilogue e = {last && bias ? bias + j0 + j : NULL, p0 > 0 || g->e.add, last ? g->e.activation : LINEAR};
+                    if (!pack_a) gemm_rows(mc, nr, kc, as, g->ars, g->acs, bt, ldb, ct, g->ldc, e);
+                    else
+                        for (long i = 0; i < mc; i += MR)
+                            gemm_rows(min_l(MR, mc - i), nr, kc, packed_a + i * kc, 1, MR, bt, ldb, ct + i * g->ldc, g->ldc, e);
+                }
+            }
+        }
+}
+
+static void gemm_item(void *job, long item, int worker) {
+    const gemm_job *g = job;
+    REAL *packed = g->packed + (size_t)worker * PACKED_SIZE;
+    long from = item * g->share;
+    if (g->by_rows)
+        gemm_part(g, min_l(g->share, g->m - from), g->n, g->a + from * g->ars, g->b, g->c + from * g->ldc, g->e.bias, packed);
+    else
+        gemm_part(g, g->m, min_l(g->share, g->n - from), g->a, g->b + from * g->bcs, g->c + from,
+                  g->e.bias ? g->e.bias + from : NULL, packed);
+}
+
+// k = 0: the sum is empty, only the epilogue remains.
+static void empty_product(long m, long n, REAL *c, long ldc, epilogue e) {
+    for (long i = 0; i < m; i++)
+        for (long j = 0; j < n; j++) c[i * ldc + j] = (e.add ? c[i * ldc + j] : 0) + (e.bias ? e.bias[j] : 0);
+    apply_activation(m, n, c, ldc, e.activation);
+}
+
+int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c,
+         long ldc, epilogue e) {
+    if (!m || !n) return 0;
+    if (!k) return empty_product(m, n, c, ldc, e), 0;
+    gemm_job g = {m, n, k, ars, acs, brs, bcs, ldc, 0, 0, a, b, c, NULL, e};
+    long parts = 2.0 * m * n * k < SERIAL_FLOPS ? 1 : pool_size();
+    g.by_rows = n < 2 * NR * parts && m > n;
+    g.share = g.by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
+    g.packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
+    if (!g.packed) return -1;
+    pool_for(div_up(g.by_rows ? m : n, g.share), gemm_item, &g);
+    return 0;
+}
+
+void apply_activation(long rows, long n, REAL *y, long ld, int activation) {
+    if (activation == LINEAR) return;
+    for (long r = 0; r < rows; r++, y += ld)
+        for (long j = 0; j < n; j += LANES) {
+            long left = n - j;
+            vec v = left >= LANES ? load(y + j) : load_part(y + j, left);
+            v = activation == RELU ? vmax((vec){0}, v) : activation == SIGMOID ? vsigmoid(v) : vtanh(v);
+            if (left >= LANES) store(y + j, v);
+            else store_part(y + j, v, left);
+        }
+}

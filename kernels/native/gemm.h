@@ -1,0 +1,49 @@
+// The micro-kernel and the packed GEMM that dense layers, convolution and recurrent layers share.
+//
+//     C[m][n] (+)= A[m][k] B[k][n],  then bias and activation
+//
+// The tile is MR rows by NR = 2 vectors of columns, held in registers: 6 x 16 floats on AVX2 (12 accumulators, 2 vectors
+// of B and 1 broadcast of A fill 15 of 16 registers), 14 x 32 on AVX-512, 6 x 8 on SSE2. A is read by broadcast, so it
+// needs no packing: strides (rs, cs) = (row length, 1) read a row-major matrix, (1, ld) its transpose.
+#pragma once
+#include "simd.h"
+
+#define gemm NAME(gemm)
+#define gemm_tile NAME(gemm_tile)
+#define gemm_rows NAME(gemm_rows)
+#define pack_columns NAME(pack_columns)
+#define apply_activation NAME(apply_activation)
+
+#if defined(__AVX512F__)
+enum { MR = 14 };
+#else
+enum { MR = 6 };
+#endif
+enum { NR = 2 * LANES };
+
+// Fused activations, numbered as in binding.pxi.
+enum { LINEAR, RELU, SIGMOID, TANH };
+
+typedef struct {
+    const REAL *bias; // per column, or NULL
+    int add;          // start from what C holds
+    int activation;
+} epilogue;
+
+// C tile of mr <= MR rows and NR columns from k steps. b holds NR columns per step, ldb apart (NR if packed);
+// bias, if any, NR long.
+void gemm_tile(long mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc, epilogue e);
+
+// The same for any number of rows, cut into tiles as even as possible, and nr <= NR columns of C.
+void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+               epilogue e);
+
+// Panels of NR columns: out[n / NR][k][NR] from B with strides (rs, cs), the last panel filled up with zeros.
+void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out);
+
+// C[m][n] with row stride ldc. B has strides (brs, bcs). Uses the pool. 0, or -1 when memory is out.
+int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c, long ldc,
+         epilogue e);
+
+// y = activation(y) for `rows` rows of n columns, ld apart.
+void apply_activation(long rows, long n, REAL *y, long ld, int activation);

@@ -1,0 +1,49 @@
+// Dense layers are GEMMs: y = x w + b with the activation in the epilogue, dx = dz wᵀ and dw = xᵀ dz on transposed
+// operands read in place. Flops 2 m n k each; db adds one pass over dz.
+#include "linear.h"
+#include "columns.h"
+#include "gemm.h"
+#include "threads.h"
+
+static int linear(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
+    return gemm(m, n, k, x, k, 1, w, n, 1, y, n, (epilogue){b, 0, activation});
+}
+
+static int linear_backward_input(long m, long n, long k, const void *dz, const void *w, void *dx) {
+    return gemm(m, k, n, dz, n, 1, w, 1, n, dx, k, (epilogue){NULL, 0, LINEAR});
+}
+
+static int linear_backward_weight(long m, long n, long k, const void *x, const void *dz, void *dw, void *db,
+                                  int accumulate) {
+    if (db && column_sums(m, n, dz, n, db, accumulate)) return -1;
+    return gemm(k, n, m, x, 1, k, dz, n, 1, dw, n, (epilogue){NULL, accumulate, LINEAR});
+}
+
+// Many small products run side by side (a gemm inside an item stays in its thread), a few big ones one after the other.
+typedef struct {
+    long m, n, k;
+    const REAL *a, *b;
+    REAL *y;
+    int transpose_a, transpose_b;
+    int failed;
+} matmul_job;
+
+static void matmul_item(void *job, long i, int worker) {
+    matmul_job *g = job;
+    (void)worker;
+    const REAL *a = g->a + i * g->m * g->k, *b = g->b + i * g->k * g->n;
+    if (gemm(g->m, g->n, g->k, a, g->transpose_a ? 1 : g->k, g->transpose_a ? g->m : 1, b, g->transpose_b ? 1 : g->n,
+             g->transpose_b ? g->k : 1, g->y + i * g->m * g->n, g->n, (epilogue){NULL, 0, LINEAR}))
+        g->failed = 1;
+}
+
+static int matmul(long batch, long m, long n, long k, const void *a, const void *b, void *y, int transpose_a,
+                  int transpose_b) {
+    matmul_job g = {m, n, k, a, b, y, transpose_a, transpose_b, 0};
+    if (batch >= pool_size() && 2.0 * m * n * k < 5e6) pool_for(batch, matmul_item, &g);
+    else
+        for (long i = 0; i < batch; i++) matmul_item(&g, i, 0);
+    return -g.failed;
+}
+
+const linear_kernels NAME(linear_kernels) = {linear, linear_backward_input, linear_backward_weight, matmul};

@@ -1,0 +1,82 @@
+// Vectors for whatever this file is compiled for: REAL (float or double) in registers of VBYTES.
+//
+// Every kernel source is compiled once per instruction set and precision (setup.py: ISA, REAL_BITS); it is written
+// with the compiler's vector types, so the same text serves SSE2, AVX2, AVX-512 and NEON.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#if REAL_BITS == 32
+#define REAL float
+typedef int32_t INT;
+#define PRECISION f32
+#else
+#define REAL double
+typedef int64_t INT;
+#define PRECISION f64
+#endif
+
+#ifndef VBYTES
+#if defined(__AVX512F__)
+#define VBYTES 64
+#elif defined(__AVX__)
+#define VBYTES 32
+#else
+#define VBYTES 16
+#endif
+#endif
+
+// name -> name_avx2_f32: what lets all builds live in one library.
+#define NAME_(name, isa, precision) name##_##isa##_##precision
+#define NAME__(name, isa, precision) NAME_(name, isa, precision)
+#define NAME(name) NAME__(name, ISA, PRECISION)
+
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
+
+typedef REAL vec __attribute__((vector_size(VBYTES)));
+typedef INT ivec __attribute__((vector_size(VBYTES)));
+typedef REAL unaligned_vec __attribute__((vector_size(VBYTES), aligned(sizeof(REAL)), may_alias));
+
+enum { LANES = VBYTES / sizeof(REAL) };
+
+INLINE vec load(const REAL *p) { return *(const unaligned_vec *)p; }
+INLINE void store(REAL *p, vec v) { *(unaligned_vec *)p = v; }
+INLINE vec splat(REAL x) { return x - (vec){0}; }
+INLINE ivec isplat(INT x) { return x + (ivec){0}; }
+
+// Lanes of a where mask is all ones, of b where it is zero.
+INLINE vec blend(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+
+// Both return b where either is NaN, so put the constant first to let a NaN through.
+#if VBYTES == 64 && defined(__AVX512F__) && REAL_BITS == 32
+#include <immintrin.h>
+INLINE vec vmax(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE vec vmin(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif VBYTES == 32 && defined(__AVX__) && REAL_BITS == 32
+#include <immintrin.h>
+INLINE vec vmax(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE vec vmin(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
+INLINE vec vmax(vec a, vec b) { return blend((ivec)(a > b), a, b); }
+INLINE vec vmin(vec a, vec b) { return blend((ivec)(a < b), a, b); }
+#endif
+
+INLINE REAL sum_lanes(vec v) {
+    REAL s = 0;
+    for (int i = 0; i < LANES; i++) s += v[i];
+    return s;
+}
+
+// The first n < LANES lanes, for the ends of rows; the rest of a loaded vector is zero.
+INLINE vec load_part(const REAL *p, long n) {
+    vec v = {0};
+    __builtin_memcpy(&v, p, (size_t)n * sizeof(REAL));
+    return v;
+}
+INLINE void store_part(REAL *p, vec v, long n) { __builtin_memcpy(p, &v, (size_t)n * sizeof(REAL)); }
+
+INLINE long min_l(long a, long b) { return a < b ? a : b; }
+INLINE long max_l(long a, long b) { return a > b ? a : b; }
+INLINE long div_up(long a, long b) { return (a + b - 1) / b; }
+INLINE long round_up(long a, long b) { return div_up(a, b) * b; }

@@ -1,0 +1,171 @@
+// A parallel-for over items claimed from one atomic counter, so that a slowed core simply claims fewer.
+//
+// The caller is worker 0. Idle workers spin for a short while, since a network calls one primitive right after the
+// other, and then sleep on a condition variable: an idle process uses no CPU time. After fork the child starts anew
+// with no workers and makes its own at its first parallel-for.
+//
+// Linux leaves a woken worker on the caller's core for whole milliseconds, which would halve the throughput: workers
+// are bound to the other cores of the process's set, and anew when the caller turns up on another core.
+#define _GNU_SOURCE
+#include "threads.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+
+enum { MAX_THREADS = 64, SPIN_MICROSECONDS = 200, POLLS_PER_CLOCK = 64 };
+
+static struct {
+    int threads, started, home;
+    pool_function function;
+    void *job;
+    long items;
+    pthread_mutex_t busy, sleep;
+    pthread_cond_t wake;
+    pthread_t thread[MAX_THREADS];
+    _Alignas(64) atomic_long next;
+    _Alignas(64) atomic_uint round;  // one step per parallel-for
+    _Alignas(64) atomic_int running; // workers still inside this round
+    _Alignas(64) atomic_int asleep;
+    atomic_int generation; // workers of an older one leave
+} pool = {.threads = 1, .started = 1, .home = -1, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static _Thread_local int inside; // this thread is running an item
+
+static void pause_briefly(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static long microseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+}
+
+static void work(int worker) {
+    inside = 1;
+    for (long i; (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < pool.items;)
+        pool.function(pool.job, i, worker);
+    inside = 0;
+}
+
+// Returns when the round is no longer `seen`. Yields now and then: should two of our threads share a core, the one
+// that has work gets it at once instead of after a whole time slice.
+static void await_round(unsigned seen) {
+    long start = microseconds();
+    for (int polls = 1; atomic_load_explicit(&pool.round, memory_order_acquire) == seen; polls++) {
+        pause_briefly();
+        if (polls % POLLS_PER_CLOCK) continue;
+        sched_yield();
+        if (microseconds() - start < SPIN_MICROSECONDS) continue;
+        pthread_mutex_lock(&pool.sleep);
+        atomic_fetch_add(&pool.asleep, 1);
+        while (atomic_load(&pool.round) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
+        atomic_fetch_sub(&pool.asleep, 1);
+        pthread_mutex_unlock(&pool.sleep);
+    }
+}
+
+typedef struct {
+    int worker, generation;
+    unsigned round;
+} worker_start;
+static worker_start starts[MAX_THREADS];
+
+static void *worker_main(void *argument) {
+    worker_start me = *(worker_start *)argument;
+    for (unsigned seen = me.round;; seen++) {
+        await_round(seen);
+        if (atomic_load(&pool.generation) != me.generation) return 0;
+        work(me.worker);
+        atomic_fetch_sub_explicit(&pool.running, 1, memory_order_release);
+    }
+}
+
+static void next_round(void) {
+    atomic_fetch_add(&pool.round, 1);
+    if (atomic_load(&pool.asleep)) {
+        pthread_mutex_lock(&pool.sleep);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.sleep);
+    }
+}
+
+// Workers are bound to the cores after the caller's, going round.
+static void bind_workers(void) {
+#ifdef __linux__
+    int home = sched_getcpu();
+    if (home < 0 || home == pool.home) return;
+    pool.home = home;
+    cpu_set_t all, one;
+    if (pthread_getaffinity_np(pthread_self(), sizeof all, &all) || CPU_COUNT(&all) < pool.started) return;
+    for (int w = 1, cpu = home; w < pool.started; w++) {
+        do cpu = (cpu + 1) % CPU_SETSIZE;
+        while (!CPU_ISSET(cpu, &all));
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        pthread_setaffinity_np(pool.thread[w], sizeof one, &one);
+    }
+#endif
+}
+
+static void start_workers(void) {
+    int generation = atomic_load(&pool.generation);
+    for (; pool.started < pool.threads; pool.started++) {
+        starts[pool.started] = (worker_start){pool.started, generation, atomic_load(&pool.round)};
+        if (pthread_create(&pool.thread[pool.started], 0, worker_main, &starts[pool.started])) break;
+    }
+    pool.threads = pool.started; // fewer, should the system refuse more
+    pool.home = -1;
+}
+
+static void stop_workers(void) {
+    atomic_fetch_add(&pool.generation, 1);
+    next_round();
+    for (int w = 1; w < pool.started; w++) pthread_join(pool.thread[w], 0);
+    pool.started = 1;
+}
+
+static void after_fork_in_child(void) {
+    pool.started = 1;
+    pthread_mutex_init(&pool.busy, 0);
+    pthread_mutex_init(&pool.sleep, 0);
+    pthread_cond_init(&pool.wake, 0);
+    atomic_store(&pool.asleep, 0);
+    atomic_store(&pool.running, 0);
+}
+
+int pool_size(void) { return pool.threads; }
+
+void pool_resize(int threads) {
+    static int registered;
+    pthread_mutex_lock(&pool.busy);
+    if (!registered) registered = !pthread_atfork(0, 0, after_fork_in_child);
+    if (pool.started > 1) stop_workers();
+    pool.threads = threads < 1 ? 1 : threads < MAX_THREADS ? threads : MAX_THREADS;
+    pthread_mutex_unlock(&pool.busy);
+}
+
+void pool_for(long items, pool_function function, void *job) {
+    if (items <= 1 || pool.threads == 1 || inside || pthread_mutex_trylock(&pool.busy)) {
+        for (long i = 0; i < items; i++) function(job, i, 0);
+        return;
+    }
+    if (pool.started < pool.threads) start_workers();
+    if (pool.started > 1) bind_workers();
+    pool.function = function;
+    pool.job = job;
+    pool.items = items;
+    atomic_store(&pool.next, 0);
+    atomic_store(&pool.running, pool.started - 1);
+    next_round();
+    work(0);
+    for (int polls = 1; atomic_load_explicit(&pool.running, memory_order_acquire); polls++)
+        if (polls % POLLS_PER_CLOCK) pause_briefly();
+        else sched_yield();
+    pthread_mutex_unlock(&pool.busy);
+}

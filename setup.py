@@ -1,0 +1,94 @@
+"""Builds the native engine and says where the packages lie; everything else is in pyproject.toml.
+
+The C sources of `kernels/native` are compiled once per instruction set and precision and linked, all builds together,
+into one extension, `core`; a small Cython module per kernel family binds them to Python. Without a working compiler the
+package installs without the native engine, and `dlcore backends` says so.
+
+DLCORE_SANITIZE=1 builds with AddressSanitizer and UBSan (`make sanitize`).
+"""
+
+import os
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE = Path("kernels/native")
+ONCE = ("threads", "arena", "dispatch")  # C sources that know neither instruction set nor precision
+MODULES = sorted(path.stem for path in NATIVE.glob("*.pyx"))
+FLAGS = ["-O3", "-std=gnu11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+# Cython's generated C and NumPy's headers are not ours to keep free of warnings.
+BINDING_FLAGS = ["-O2", "-std=gnu11", "-fvisibility=hidden", "-Wno-unused-function", "-Wno-cpp"]
+ISAS = {"baseline": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    ISAS["avx2"] = ["-mavx2", "-mfma", "-mbmi2", "-mtune=haswell"]
+    ISAS["avx512"] = [
+        "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mbmi2",
+        "-mprefer-vector-width=512", "-mtune=skylake-avx512",
+    ]  # fmt: skip
+SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if os.getenv("DLCORE_SANITIZE") else []
+
+
+class BuildNative(build_ext):
+    """Compiles the C sources per variant before `core` is linked with them."""
+
+    def build_extensions(self):
+        try:
+            core = next(ext for ext in self.extensions if ext.name.endswith(".core"))
+            core.extra_objects = self.compile_variants()
+            super().build_extensions()
+        except Exception as error:
+            if os.getenv("DLCORE_REQUIRE_NATIVE") or SANITIZE:
+                raise
+            print(f"warning: installing without the native engine, which did not build: {error}", file=sys.stderr)
+            self.extensions = []
+
+    def compile_variants(self) -> list[str]:
+        families = sorted(path for path in NATIVE.glob("*.c") if path.stem not in ONCE)
+        jobs = [(NATIVE / f"{name}.c", "once", [], []) for name in ONCE]
+        for isa, flags in ISAS.items():
+            for bits in (32, 64):
+                if (isa, bits) != ("avx512", 64):
+                    macros = [("ISA", isa), ("REAL_BITS", str(bits))]
+                    jobs += [(source, f"{isa}_f{bits}", flags, macros) for source in families]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda job: self.compile_one(*job), jobs))
+
+    def compile_one(self, source: Path, variant: str, flags: list[str], macros: list[tuple[str, str]]) -> str:
+        folder = Path(self.build_temp) / variant
+        target = folder / NATIVE / f"{source.stem}.o"
+        newest = max(path.stat().st_mtime for path in [source, *NATIVE.glob("*.h")])
+        if not self.force and target.exists() and target.stat().st_mtime > newest:
+            return str(target)
+        arguments = FLAGS + flags + SANITIZE
+        return self.compiler.compile([str(source)], str(folder), macros, extra_postargs=arguments)[0]
+
+
+def extensions() -> list[Extension]:
+    options = {
+        "include_dirs": [str(NATIVE), numpy.get_include()],
+        "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        "extra_compile_args": BINDING_FLAGS + SANITIZE,
+        "extra_link_args": ["-pthread", *SANITIZE],
+    }
+    modules = [Extension(f"dlcore.kernels.native.{name}", [str(NATIVE / f"{name}.pyx")], **options) for name in MODULES]
+    modules = cythonize(modules, build_dir="build/cython", compiler_directives={"language_level": 3, "binding": True}, quiet=True)
+    for module in modules:  # only now: cythonize would copy them over its own output
+        module.depends += [str(path) for pattern in ("*.h", "*.pxi", "*.c") for path in NATIVE.glob(pattern)]
+    return modules
+
+
+setup(
+    packages=[
+        "dlcore", "dlcore.layers", "dlcore.applications", "dlcore.datasets", "dlcore.io",
+        "dlcore.backends", "dlcore.kernels", "dlcore.kernels.reference", "dlcore.kernels.jit", "dlcore.kernels.native",
+    ],
+    package_dir={"dlcore": "dlcore", "dlcore.backends": "backends", "dlcore.kernels": "kernels"},
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildNative},
+)  # fmt: skip
