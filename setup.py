@@ -85,7 +85,7 @@ def extensions() -> list[Extension]:
 
 setup(
     packages=[
-        "dlcore", "dlcore.layers", "dlcore.applications", "dlcore.datasets", "dlcore.io",
+        "dlcore", "dlcore.functional", "dlcore.layers", "dlcore.applications", "dlcore.datasets", "dlcore.io",
         "dlcore.backends", "dlcore.kernels", "dlcore.kernels.reference", "dlcore.kernels.jit", "dlcore.kernels.native",
     ],
     package_dir={"dlcore": "dlcore", "dlcore.backends": "backends", "dlcore.kernels": "kernels"},

@@ -114,7 +114,7 @@ class Backend:
 
     def asarray(self, host: np.ndarray) -> Array:
         """Bring a host array into the engine's memory space, C-contiguous; no copy where it is there already."""
-        return np.ascontiguousarray(host)
+        return np.asarray(host, order="C")  # np.ascontiguousarray would give a scalar an axis
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Bring an array to the host; no copy where it is there already."""

@@ -15,7 +15,7 @@ cdef extern from "engine.h":
     ctypedef struct engine:
         const char *isa
     const engine *find_engine(int bits, const char *isa)
-    const char *runnable_isas()
+    const char *find_runnable "runnable_isas"()
 
 cdef extern from "threads.h":
     int pool_size()
@@ -38,13 +38,18 @@ def _choose_engine(bits):
         name = wanted.encode()
         found = find_engine(bits, name)
     if found == NULL:
-        raise ValueError(f"DLCORE_ISA={wanted!r}: expected one of {runnable_isas().decode().split()} on this processor")
+        raise ValueError(f"DLCORE_ISA={wanted!r}: expected one of {runnable_isas()} on this processor")
     return PyCapsule_New(<void *>found, "engine", NULL)
+
+
+def runnable_isas():
+    """The builds that run on this processor, best first."""
+    return find_runnable().decode().split()
 
 
 engine32 = _choose_engine(32)
 engine64 = _choose_engine(64)
-isa = os.environ.get("DLCORE_ISA") or runnable_isas().decode().split()[0]
+isa = os.environ.get("DLCORE_ISA") or runnable_isas()[0]
 
 
 def num_threads():

@@ -1,0 +1,83 @@
+# make demo and make test need nothing but Python 3.11 (with venv and headers) and a C compiler; all else they install
+# into .venv. What was installed is redone only when the build's sources change.
+
+PYTHON = python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
+REQUIRE = --require-backend=numpy --require-backend=numba --require-backend=cython
+PYTEST_ARGS =
+BUILD = pyproject.toml setup.py kernels/native/*.c kernels/native/*.h kernels/native/*.pyx kernels/native/*.pxi
+
+.PHONY: help demo test lint bench sanitize clean
+
+help:
+	@echo "make demo      build, train LeNet-5 on real digits on every engine, compare speeds; results in out/"
+	@echo "make test      build and run the tests"
+	@echo "make lint      formatting, style and types"
+	@echo "make bench     time every primitive and small models on every engine"
+	@echo "make sanitize  run the conformance table under AddressSanitizer and UBSan"
+	@echo "make clean     remove what was built, .venv included"
+
+demo: .venv/.installed-demo
+	@mkdir -p out
+	@.venv/bin/dlcore backends
+	@for engine in $$(.venv/bin/dlcore backends --names); do \
+		echo; echo "== LeNet-5 on handwritten digits, engine $$engine"; \
+		.venv/bin/dlcore train --backend $$engine --data digits --model lenet5 --epochs 15 --seed 0 \
+			--optimizer sgd --learning-rate 0.1 --momentum 0.9 --cosine \
+			--save out/lenet5-$$engine.safetensors --plot out/lenet5-$$engine.png || exit 1; \
+	done
+	@echo; echo "== Test accuracy of the saved weights"
+	@for engine in $$(.venv/bin/dlcore backends --names); do \
+		.venv/bin/dlcore evaluate --backend $$engine --data digits --model out/lenet5-$$engine.safetensors || exit 1; \
+	done
+	@echo; echo "== Speed"
+	@.venv/bin/dlcore bench
+	@echo; echo "Weights and training curves are in out/."
+
+test: .venv/.installed-test
+	.venv/bin/pytest $(REQUIRE) $(PYTEST_ARGS)
+
+# kernels/ and backends/ are imported as dlcore.kernels and dlcore.backends; mypy is shown a tree where they lie there.
+lint: .venv/.installed-lint
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	rm -rf build/typecheck
+	mkdir -p build/typecheck/dlcore
+	cd build/typecheck/dlcore && ln -s ../../../dlcore/* ../../../backends ../../../kernels .
+	cd build/typecheck && ../../.venv/bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p dlcore
+
+bench: .venv/.installed-bench
+	@mkdir -p out
+	.venv/bin/pytest bench --benchmark-only --benchmark-quiet --benchmark-disable-gc --benchmark-max-time=0.3 \
+		--benchmark-json=out/bench.json
+	@.venv/bin/python bench/report.py out/bench.json
+
+sanitize: .venv/.installed-test
+	sh tests/sanitize.sh
+
+clean:
+	rm -rf .venv build dist out .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -f kernels/native/*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed-lint: .venv/bin/python pyproject.toml
+	$(PIP) ruff==0.17.* mypy==2.4.* numpy
+	@touch $@
+
+.venv/.installed-demo: .venv/bin/python $(BUILD)
+	@echo "installing dlcore into .venv: builds the native engine, takes a minute or two"
+	$(PIP) -e '.[numba,plots]'
+	@touch $@
+
+.venv/.installed-test: .venv/bin/python $(BUILD)
+	@echo "installing dlcore into .venv: builds the native engine, takes a minute or two"
+	$(PIP) -e '.[test]'
+	@touch $@ .venv/.installed-demo
+
+.venv/.installed-bench: .venv/bin/python $(BUILD)
+	@echo "installing dlcore into .venv: builds the native engine, takes a minute or two"
+	$(PIP) -e '.[bench]'
+	@touch $@ .venv/.installed-test .venv/.installed-demo

@@ -1,0 +1,111 @@
+"""dlcore: deep learning with Keras's names, on interchangeable engines (NumPy, Numba, Cython + C, CuPy + CUDA).
+
+Every name is imported at its first use, so that `import dlcore` costs little more than `import numpy`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import (
+        activations,
+        applications,
+        backends,
+        callbacks,
+        datasets,
+        functional,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        random,
+        regularizers,
+        training,
+    )
+    from .backends import BackendUnavailableError, available_backends, use_backend
+    from .layers import Input
+    from .models import Model, Sequential, load_model
+    from .random import set_seed as set_random_seed
+    from .tensor import Tensor, Variable, no_grad
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "activations",
+    "applications",
+    "backends",
+    "callbacks",
+    "datasets",
+    "functional",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "random",
+    "regularizers",
+    "training",
+)
+_NAMES = {  # public name -> (module, its name there)
+    "Tensor": ("tensor", "Tensor"),
+    "Variable": ("tensor", "Variable"),
+    "no_grad": ("tensor", "no_grad"),
+    "Sequential": ("models", "Sequential"),
+    "Model": ("models", "Model"),
+    "load_model": ("models", "load_model"),
+    "Input": ("layers", "Input"),
+    "use_backend": ("backends", "use_backend"),
+    "available_backends": ("backends", "available_backends"),
+    "BackendUnavailableError": ("backends", "BackendUnavailableError"),
+    "set_random_seed": ("random", "set_seed"),
+}
+
+__all__ = ["__version__", "backend", "set_num_threads", *_NAMES, *_MODULES]
+
+
+def backend() -> str:
+    """Name of the engine that is active here and now."""
+    from .backends import current
+
+    return current().name
+
+
+def set_num_threads(count: int) -> None:
+    """Let the active engine, and every engine started later, use `count` threads.
+
+    Raises:
+        ValueError: count is not a positive whole number.
+    """
+    import os
+
+    from .backends import current
+
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"count must be a positive whole number, got {count!r}")
+    current().set_num_threads(count)
+    os.environ["DLCORE_NUM_THREADS"] = str(count)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        module, attribute = _NAMES[name]
+        value = getattr(import_module(f".{module}", __name__), attribute)
+    elif name in _MODULES:
+        value = import_module(f".{name}", __name__)
+    else:
+        from difflib import get_close_matches
+
+        close = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

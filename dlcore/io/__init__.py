@@ -1,0 +1,1 @@
+"""Files: models and weights as safetensors, configs as JSON."""

@@ -1,0 +1,130 @@
+"""Objects as JSON and back: layers and what their configs hold.
+
+A config holds plain JSON values, and `{"class_name", "config"}` where an object stood. Classes are found among the
+library's own and the custom objects of the load; a name never makes anything be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..naming import unknown_name
+
+_custom: ContextVar[dict[str, Any]] = ContextVar("dlcore_custom_objects", default={})  # noqa: B039  (never changed)
+
+
+@contextmanager
+def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Within it, configs may name these classes and functions."""
+    token = _custom.set({**_custom.get(), **(custom_objects or {})})
+    try:
+        yield
+    finally:
+        _custom.reset(token)
+
+
+def custom_object(name: str) -> Any:
+    """The custom object of this name in the innermost scopes, or None."""
+    return _custom.get().get(name)
+
+
+def restore(kind: str, config: Any, known: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The object that a config `{"class_name", "config"}` describes; a function if its class_name is "function".
+
+    Raises:
+        ValueError: the config is malformed, or its name is unknown.
+    """
+    if config is None:
+        return None
+    if isinstance(config, str):
+        config = {"class_name": config, "config": {}}
+    if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
+        raise ValueError(f"config of {kind} must be a name or a dict with 'class_name' and 'config', got {config!r}")
+    is_function = config["class_name"] == "function"
+    name = config["config"] if is_function else config["class_name"]
+    found = (custom_objects or {}).get(name) or custom_object(name) or known.get(name)
+    if found is None:
+        error = unknown_name(kind, name, [*known, *_custom.get(), *(custom_objects or {})])
+        raise ValueError(f"{error} A class or function of your own must be passed in custom_objects.")
+    if is_function:
+        return found() if isinstance(found, type) else found
+    arguments = decode(config.get("config") or {})
+    return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
+
+
+def encode(value: Any, owner: str) -> Any:
+    """A config value as JSON. `owner` says in the error whose it is.
+
+    Raises:
+        ValueError: there is no JSON for it.
+    """
+    from .. import initializers, layers, regularizers
+
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, np.ndarray):
+        return {"class_name": "__array__", "config": {"value": value.tolist(), "dtype": value.dtype.name}}
+    if isinstance(value, list):
+        return [encode(part, owner) for part in value]
+    if isinstance(value, tuple):
+        return {"class_name": "__tuple__", "config": [encode(part, owner) for part in value]}
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{owner} cannot be saved: its config has a dict with keys that are no strings: {value!r}")
+        return {key: encode(part, owner) for key, part in value.items()}
+    if isinstance(value, slice):
+        return {"class_name": "__slice__", "config": [value.start, value.stop, value.step]}
+    if value is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
+    for kind, base, module in (
+        ("__layer__", layers.Layer, layers),
+        ("__initializer__", initializers.Initializer, initializers),
+        ("__regularizer__", regularizers.Regularizer, regularizers),
+    ):
+        if isinstance(value, base):
+            return {"class_name": kind, "config": encode(module.serialize(value), owner)}
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return np.dtype(value).name
+    name = getattr(value, "__name__", "")
+    if callable(value) and name and name != "<lambda>":
+        return {"class_name": "__function__", "config": name}
+    raise ValueError(
+        f"{owner} cannot be saved: its config holds {value!r} of type {type(value).__name__}, which is not JSON; "
+        "give the class a get_config() and a from_config() that speak JSON"
+    )
+
+
+def decode(value: Any) -> Any:
+    """What `encode` was given."""
+    from .. import activations, initializers, layers, regularizers
+
+    if isinstance(value, list):
+        return [decode(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("class_name")
+    if not (isinstance(kind, str) and kind.startswith("__")):
+        return {key: decode(part) for key, part in value.items()}
+    content = value.get("config")
+    made: dict[str, Callable[[], Any]] = {
+        "__array__": lambda: np.array(content["value"], content["dtype"]),
+        "__tuple__": lambda: tuple(decode(part) for part in content),
+        "__slice__": lambda: slice(*content),
+        "__ellipsis__": lambda: Ellipsis,
+        "__layer__": lambda: layers.deserialize(content),
+        "__initializer__": lambda: initializers.deserialize(content),
+        "__regularizer__": lambda: regularizers.deserialize(content),
+        "__function__": lambda: custom_object(content) or activations.get(content),
+    }
+    if kind not in made:
+        raise ValueError(f"config holds an object of unknown kind {kind!r}")
+    return made[kind]()

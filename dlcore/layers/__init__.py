@@ -1,0 +1,119 @@
+"""Layers by Keras's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from .base import InputSpec, Layer
+from .conv import (
+    Conv2D,
+    Conv2DTranspose,
+    Convolution2D,
+    Convolution2DTranspose,
+    DepthwiseConv2D,
+    SeparableConv2D,
+    SeparableConvolution2D,
+)
+from .core import Dense, Embedding, Identity, Input, InputLayer, Lambda, Masking
+from .merge import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from .norm import BatchNormalization, LayerNormalization, Normalization
+from .operation import Operation
+from .pool import (
+    AveragePooling2D,
+    AvgPool2D,
+    GlobalAveragePooling2D,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    GlobalMaxPooling2D,
+    MaxPool2D,
+    MaxPooling2D,
+)
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, SimpleRNN, SimpleRNNCell, StackedRNNCells
+from .regularization import Dropout, GaussianNoise, SpatialDropout2D
+from .reshaping import (
+    Cropping2D,
+    Flatten,
+    Permute,
+    RepeatVector,
+    Rescaling,
+    Reshape,
+    UpSampling2D,
+    ZeroPadding2D,
+)
+from .wrappers import Bidirectional, TimeDistributed, Wrapper
+
+__all__ = [
+    "ELU", "GRU", "LSTM", "RNN", "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D",
+    "BatchNormalization", "Bidirectional", "Concatenate", "Conv2D", "Conv2DTranspose", "Convolution2D",
+    "Convolution2DTranspose", "Cropping2D", "Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten",
+    "GRUCell", "GaussianNoise", "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D",
+    "GlobalMaxPooling2D", "Identity", "Input", "InputLayer", "InputSpec", "LSTMCell", "Lambda", "Layer",
+    "LayerNormalization", "LeakyReLU", "Masking", "MaxPool2D", "MaxPooling2D", "Maximum", "Minimum", "Multiply",
+    "Normalization", "Operation", "PReLU", "Permute", "ReLU", "RepeatVector", "Rescaling", "Reshape",
+    "SeparableConv2D", "SeparableConvolution2D", "SimpleRNN", "SimpleRNNCell", "Softmax", "SpatialDropout2D",
+    "StackedRNNCells", "Subtract", "TimeDistributed", "UpSampling2D", "Wrapper", "ZeroPadding2D", "add", "average",
+    "concatenate", "deserialize", "maximum", "minimum", "multiply", "serialize", "subtract",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    from difflib import get_close_matches
+
+    close = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def _known() -> dict[str, Any]:
+    from .. import models
+
+    found = {name: value for name, value in globals().items() if isinstance(value, type) and issubclass(value, Layer)}
+    return {**found, "Sequential": models.Sequential, "Model": models.Model, "Functional": models.Model}
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """A layer's class and config as JSON values, without its weights.
+
+    Raises:
+        ValueError: its config holds something that is not JSON.
+    """
+    from ..io.serialization import encode
+
+    return {
+        "class_name": type(layer).__name__,
+        "name": layer.name,
+        "config": encode(layer.get_config(), f"layer {layer.name!r} ({type(layer).__name__})"),
+    }
+
+
+def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
+    """The layer that `serialize` described, with new weights.
+
+    Raises:
+        ValueError: its class is unknown here; classes of your own go into custom_objects.
+    """
+    from ..io.serialization import custom_object_scope, restore
+
+    with custom_object_scope(custom_objects):
+        layer = restore("layer", config, _known())
+    if not isinstance(layer, Layer):
+        raise ValueError(f"config of {config.get('class_name')!r} does not describe a layer")
+    if config.get("name"):
+        layer.name = config["name"]
+    return layer

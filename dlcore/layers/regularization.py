@@ -1,0 +1,107 @@
+"""Layers that act in training only: dropout and noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import functional as F
+from ..backends import current
+from ..random import SeedGenerator
+from ..symbolic import Shape
+from ..tensor import Tensor, as_tensor
+from .base import InputSpec, Layer
+from .conv import channels_last
+
+
+class Dropout(Layer):
+    """In training sets a share `rate` of the elements to 0 and divides the others by 1 − rate (Srivastava et al. 2014).
+
+    Args:
+        rate: 0 ≤ rate < 1, or 1 to drop everything.
+        noise_shape: shape of the mask, 1 or None … where it is shared or the input's own length.
+        seed: of its stream of masks; from the global seed if None.
+    """
+
+    _real_inputs = True
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+            raise ValueError(f"rate of {type(self).__name__} must be a number in 0 … 1, got {rate!r}")
+        self.rate = float(rate)
+        self.seed = seed
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self._seeds = SeedGenerator(seed)
+        self.supports_masking = True
+        self.built = True
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        if self.noise_shape is None:
+            return None
+        if len(self.noise_shape) != len(shape):
+            raise ValueError(f"{self._said} has noise_shape {self.noise_shape}, its input has shape {tuple(shape)}")
+        return tuple(n if given is None else given for given, n in zip(self.noise_shape, shape, strict=True))
+
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
+        if not training or self.rate == 0:
+            return inputs
+        if self.rate == 1:
+            return inputs * 0.0
+        shape = self._mask_shape(inputs.shape)
+        seed, offset = self._seeds.next(math.prod(inputs.shape if shape is None else shape))
+        return F.dropout(inputs, self.rate, seed, offset, shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        noise_shape = None if self.noise_shape is None else list(self.noise_shape)
+        return {**super().get_config(), "rate": self.rate, "noise_shape": noise_shape, "seed": self.seed}
+
+
+class SpatialDropout2D(Dropout):
+    """Drops whole channels of images `[N, H, W, C]`."""
+
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(rate, seed=seed, **kwargs)
+        self.data_format = channels_last(data_format, "SpatialDropout2D")
+        self.input_spec = InputSpec(ndim=4)
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0], 1, 1, shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "data_format": self.data_format}
+        del config["noise_shape"]
+        return config
+
+
+class GaussianNoise(Layer):
+    """In training adds normal noise of standard deviation `stddev`."""
+
+    _real_inputs = True
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= stddev <= 1:
+            raise ValueError(f"stddev of GaussianNoise must lie in 0 … 1, got {stddev!r}")
+        self.stddev = float(stddev)
+        self.seed = seed
+        self._seeds = SeedGenerator(seed)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
+        if not training or self.stddev == 0:
+            return inputs
+        engine = current()
+        noise = engine.empty(inputs.shape, inputs.dtype)
+        engine.random_normal(noise, 0.0, self.stddev, *self._seeds.next(math.prod(inputs.shape)))
+        return inputs + as_tensor(noise)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "stddev": self.stddev, "seed": self.seed}

@@ -1,0 +1,228 @@
+"""Layers that move elements about: reshaping, padding, cropping, repeating, rescaling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..symbolic import Shape
+from ..tensor import Tensor
+from .base import InputSpec, Layer, one_of, pair, positive_int
+from .conv import channels_last
+
+
+class Flatten(Layer):
+    """`[N, ...]` to `[N, K]`; `[N]` to `[N, 1]`."""
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = channels_last(data_format, "Flatten")
+        self.input_spec = InputSpec(min_ndim=1)
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return F.reshape(inputs, (inputs.shape[0], math.prod(inputs.shape[1:])))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        rest = input_shape[1:]
+        return (input_shape[0], None if None in rest else math.prod(rest))  # type: ignore[arg-type]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class Reshape(Layer):
+    """Each sample in shape `target_shape`, one length of which may be -1."""
+
+    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        shape = (target_shape,) if isinstance(target_shape, (int, np.integer)) else tuple(target_shape)
+        if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < -1 for n in shape) or (
+            shape.count(-1) > 1
+        ):
+            raise ValueError(f"target_shape of Reshape must hold lengths, at most one of them -1, got {target_shape!r}")
+        self.target_shape = tuple(int(n) for n in shape)
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return F.reshape(inputs, (inputs.shape[0], *self.compute_output_shape(inputs.shape)[1:]))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        rest = input_shape[1:]
+        given = math.prod(n for n in self.target_shape if n != -1)
+        if None in rest:
+            return (input_shape[0], *(None if n == -1 else n for n in self.target_shape))
+        size = math.prod(rest)  # type: ignore[arg-type]
+        if (given and size % given if -1 in self.target_shape else size != given) or (given == 0 and size):
+            raise ValueError(
+                f"{self._said} cannot turn samples of shape {tuple(rest)} ({size} elements) into {self.target_shape}"
+            )
+        return (input_shape[0], *((size // given if given else 0) if n == -1 else n for n in self.target_shape))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "target_shape": list(self.target_shape)}
+
+
+class Permute(Layer):
+    """The axes of each sample in another order; `dims` counts from 1, the batch stays first."""
+
+    def __init__(self, dims: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError(f"dims of Permute must be an order of 1 … {len(self.dims)}, got {dims!r}")
+        self.input_spec = InputSpec(ndim=len(self.dims) + 1)
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return F.transpose(inputs, (0, *self.dims))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], *(input_shape[axis] for axis in self.dims))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "dims": list(self.dims)}
+
+
+class RepeatVector(Layer):
+    """`[N, K]` to `[N, n, K]`."""
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n = positive_int(n, "n of RepeatVector")
+        self.input_spec = InputSpec(ndim=2)
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        batch, features = inputs.shape
+        return F.broadcast_to(F.reshape(inputs, (batch, 1, features)), (batch, self.n, features))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.n, input_shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n": self.n}
+
+
+class _Margins(Layer):
+    """Rows and columns at the edges of images: a number, (vertical, horizontal) or ((top, bottom), (left, right))."""
+
+    _argument: str
+
+    def __init__(self, margins: Any, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        kind = type(self).__name__
+        self.data_format = channels_last(data_format, kind)
+        if isinstance(margins, (int, np.integer)):
+            margins = (margins, margins)
+        if not isinstance(margins, (list, tuple)) or len(margins) != 2:
+            raise ValueError(f"{self._argument} of {kind} must be a number or two numbers or pairs, got {margins!r}")
+        self._margins = tuple(pair(part, f"{self._argument} of {kind}", least=0) for part in margins)
+        self.input_spec = InputSpec(ndim=4)
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            self._argument: [list(part) for part in self._margins],
+            "data_format": self.data_format,
+        }
+
+
+class ZeroPadding2D(_Margins):
+    """Zeros around images."""
+
+    _argument = "padding"
+
+    def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(padding, data_format, **kwargs)
+        self.padding = self._margins
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return F.pad(inputs, ((0, 0), *self.padding, (0, 0)))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        lengths = (None if n is None else n + sum(m) for n, m in zip(input_shape[1:3], self.padding, strict=True))
+        return (input_shape[0], *lengths, input_shape[3])
+
+
+class Cropping2D(_Margins):
+    """Images without their edges."""
+
+    _argument = "cropping"
+
+    def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(cropping, data_format, **kwargs)
+        self.cropping = self._margins
+
+    def call(self, inputs: Tensor) -> Tensor:
+        self.compute_output_shape(inputs.shape)
+        (top, bottom), (left, right) = self.cropping
+        return inputs[:, top : inputs.shape[1] - bottom, left : inputs.shape[2] - right, :]
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        lengths = tuple(None if n is None else n - sum(m) for n, m in zip(input_shape[1:3], self.cropping, strict=True))
+        if any(n is not None and n <= 0 for n in lengths):
+            raise ValueError(f"{self._said} would crop all of an image of shape {tuple(input_shape)}")
+        return (input_shape[0], *lengths, input_shape[3])
+
+
+class UpSampling2D(Layer):
+    """Each pixel repeated `size` times along rows and columns (interpolation "nearest")."""
+
+    def __init__(
+        self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.size = pair(size, "size of UpSampling2D")
+        self.data_format = channels_last(data_format, "UpSampling2D")
+        self.interpolation = one_of(interpolation, "interpolation of UpSampling2D", ("nearest",))
+        self.input_spec = InputSpec(ndim=4)
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        n, h, w, c = inputs.shape
+        sh, sw = self.size
+        spread = F.broadcast_to(F.reshape(inputs, (n, h, 1, w, 1, c)), (n, h, sh, w, sw, c))
+        return F.reshape(spread, (n, h * sh, w * sw, c))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        lengths = (None if n is None else n * times for n, times in zip(input_shape[1:3], self.size, strict=True))
+        return (input_shape[0], *lengths, input_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "size": list(self.size),
+            "data_format": self.data_format,
+            "interpolation": self.interpolation,
+        }
+
+
+class Rescaling(Layer):
+    """x · scale + offset."""
+
+    _real_inputs = True
+
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale if isinstance(scale, (int, float)) else np.asarray(scale)
+        self.offset = offset if isinstance(offset, (int, float)) else np.asarray(offset)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return inputs * self._like(self.scale) + self._like(self.offset)
+
+    def _like(self, value: Any) -> Any:
+        return value if isinstance(value, (int, float)) else value.astype(self.dtype)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        scale, offset = (v if isinstance(v, (int, float)) else v.tolist() for v in (self.scale, self.offset))
+        return {**super().get_config(), "scale": scale, "offset": offset}

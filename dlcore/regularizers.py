@@ -1,0 +1,120 @@
+"""Penalties on weights and outputs: Keras 3's names and formulas."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from . import functional as F
+from .naming import unknown_name
+from .tensor import Tensor
+
+
+class Regularizer:
+    """Base class: a callable that gives the penalty of a tensor as a scalar tensor."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(x)")
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Regularizer:
+        return cls(**config)
+
+
+class L1L2(Regularizer):
+    """l1·Σ|x| + l2·Σx²."""
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1 = _factor("l1", 0.0 if l1 is None else l1)
+        self.l2 = _factor("l2", 0.0 if l2 is None else l2)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        penalty: Any = None
+        if self.l1:
+            penalty = self.l1 * F.sum(F.abs(x))
+        if self.l2:
+            squares = self.l2 * F.sum(F.square(x))
+            penalty = squares if penalty is None else penalty + squares
+        return F.sum(x) * 0.0 if penalty is None else penalty
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1, "l2": self.l2}
+
+
+class L1(L1L2):
+    """l1·Σ|x|."""
+
+    def __init__(self, l1: float = 0.01) -> None:
+        super().__init__(l1=0.01 if l1 is None else l1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1}
+
+
+class L2(L1L2):
+    """l2·Σx²."""
+
+    def __init__(self, l2: float = 0.01) -> None:
+        super().__init__(l2=0.01 if l2 is None else l2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l2": self.l2}
+
+
+def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
+    return L1L2(l1=l1, l2=l2)
+
+
+l1, l2 = L1, L2
+
+
+def _factor(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
+    return float(value)
+
+
+_NAMES: dict[str, Any] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": L1, "l2": L2, "l1_l2": l1_l2, "l1l2": L1L2}
+
+
+def get(identifier: Any) -> Any:
+    """A regularizer from its name, its class, its config or any callable.
+
+    Raises:
+        ValueError: no regularizer has this name.
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, dict):
+        return deserialize(identifier)
+    if isinstance(identifier, str):
+        if identifier not in _NAMES:
+            raise unknown_name("regularizer", identifier, _NAMES)
+        return _NAMES[identifier]()
+    if inspect.isclass(identifier) and issubclass(identifier, Regularizer):
+        return identifier()
+    if callable(identifier):
+        return identifier
+    raise ValueError(f"a regularizer must be a name, a Regularizer or a callable, got {identifier!r}")
+
+
+def serialize(regularizer: Any) -> dict[str, Any] | None:
+    """A config that `deserialize` turns back into the regularizer."""
+    if regularizer is None:
+        return None
+    if isinstance(regularizer, Regularizer):
+        return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
+    name = getattr(regularizer, "__name__", "")
+    if name and name != "<lambda>":
+        return {"class_name": "function", "config": name}
+    raise ValueError(f"regularizer {regularizer!r} cannot be saved: use a class with get_config() or a named function")
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The regularizer that `serialize` described."""
+    from .io.serialization import restore
+
+    return restore("regularizer", config, _NAMES, custom_objects)

@@ -1,0 +1,158 @@
+"""The table that `Model.summary` prints."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+
+from .layers.base import Layer
+from .symbolic import flatten, is_shape
+
+
+def summary_text(
+    model: Any, line_length: int | None, expand_nested: bool, show_trainable: bool, layer_range: Any = None
+) -> str:
+    """Layers with output shapes and numbers of parameters, and for a graph with branches what each is connected to."""
+    graph = model._graph
+    branched = graph is not None and (
+        any(len(node.inputs) != 1 for node in graph.nodes)
+        or len({id(x) for node in graph.nodes for x in node.inputs}) < len(graph.nodes)
+        or len(graph.inputs) > 1
+    )
+    header = ["Layer (type)", "Output Shape", "Param #"]
+    header += ["Connected to"] if branched else []
+    header += ["Trainable"] if show_trainable else []
+    rows: list[list[str]] = []
+
+    def add(layer: Layer, nested: int) -> None:
+        prefix = "   " * nested + "└ " if nested else ""
+        row = [f"{prefix}{layer.name} ({type(layer).__name__})", _output_shape(layer), _parameters(layer)]
+        if branched:
+            row.append("" if nested else _connections(layer, graph))
+        if show_trainable:
+            row.append(("Y" if layer.trainable else "N") if layer.weights else "-")
+        rows.append(row)
+        if expand_nested and hasattr(layer, "summary"):
+            for inner in _layers(layer):
+                add(inner, nested + 1)
+
+    for layer in _between(_layers(model), layer_range):
+        add(layer, 0)
+    lines = [f'Model: "{model.name}"', *_table(header, rows, line_length)]
+
+    weights = model.weights
+    trainable = {id(v) for v in model.trainable_weights}
+    if not weights and not model.built:
+        lines.append(" Total params: unknown, the model is not built yet")
+    else:
+        for title, variables in (
+            ("Total", weights),
+            ("Trainable", [v for v in weights if id(v) in trainable]),
+            ("Non-trainable", [v for v in weights if id(v) not in trainable]),
+        ):
+            count = sum(int(np.prod(v.shape, dtype=np.int64)) for v in variables)
+            size = sum(int(np.prod(v.shape, dtype=np.int64)) * v.dtype.itemsize for v in variables)
+            lines.append(f" {title} params: {count:,} ({_bytes(size)})")
+    return "\n".join(lines)
+
+
+def _layers(model: Any) -> list[Layer]:
+    if model._graph is not None and not hasattr(model, "_chain"):
+        return model._graph.layers
+    return model.layers
+
+
+def _between(layers: list[Layer], layer_range: Any) -> list[Layer]:
+    if layer_range is None:
+        return layers
+    names = [layer.name for layer in layers]
+    if len(layer_range) != 2 or any(name not in names for name in layer_range):
+        raise ValueError(f"layer_range must hold the names of two layers of the model, got {layer_range!r}")
+    first, last = sorted(names.index(name) for name in layer_range)
+    return layers[first : last + 1]
+
+
+def _output_shape(layer: Layer) -> str:
+    if hasattr(layer, "_graph") and layer._graph is not None:
+        shapes = [x.shape for x in layer._graph.outputs]
+    else:
+        shapes = layer._output_shape
+        if shapes is None:
+            return "?"
+        shapes = [tuple(shapes)] if is_shape(shapes) else _shapes(shapes)
+    return ", ".join(str(tuple(shape)) for shape in shapes)
+
+
+def _shapes(nested: Any) -> list:
+    if is_shape(nested):
+        return [nested]
+    parts = nested.values() if isinstance(nested, dict) else nested if isinstance(nested, (list, tuple)) else ()
+    return [shape for part in parts for shape in _shapes(part)]
+
+
+def _parameters(layer: Layer) -> str:
+    if not layer.built and not layer.weights:
+        return "0 (unbuilt)"
+    return f"{layer.count_params():,}"
+
+
+def _connections(layer: Layer, graph: Any) -> str:
+    sources = []
+    for node in graph.nodes:
+        if node.layer is layer:
+            for x in node.inputs:
+                maker = x.node.layer.name if x.node is not None else x.name
+                several = x.node is not None and len(flatten(x.node.outputs)) > 1
+                sources.append(f"{maker}[{x.index}]" if several else maker)
+    return ", ".join(sources) or "-"
+
+
+def _table(header: list[str], rows: list[list[str]], line_length: int | None) -> list[str]:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    frame = 3 * len(widths) + 1
+    room = (line_length or max(shutil.get_terminal_size((120, 24)).columns, 60)) - frame
+    least = [min(width, 12) for width in widths]
+    if room < sum(least):
+        room = sum(least)
+    while sum(widths) > room:  # the widest column gives way, its cells wrap
+        widest = max(range(len(widths)), key=lambda i: widths[i] - least[i])
+        widths[widest] -= 1
+    if line_length and sum(widths) < room:
+        widths[0] += room - sum(widths)
+    right = header.index("Param #")
+
+    def line(left: str, middle: str, end: str, dash: str) -> str:
+        return left + middle.join(dash * (width + 2) for width in widths) + end
+
+    def cells(row: list[str]) -> list[str]:
+        wrapped = [
+            [cell[i : i + width] for i in range(0, len(cell), width)] or [""]
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        height = max(len(cell) for cell in wrapped)
+        return [
+            "│"
+            + "│".join(
+                f" {(cell[i] if i < len(cell) else ''):{'>' if column == right else '<'}{widths[column]}} "
+                for column, cell in enumerate(wrapped)
+            )
+            + "│"
+            for i in range(height)
+        ]
+
+    lines = [line("┏", "┳", "┓", "━"), *(text.replace("│", "┃") for text in cells(header)), line("┡", "╇", "┩", "━")]
+    for number, row in enumerate(rows):
+        if number:
+            lines.append(line("├", "┼", "┤", "─"))
+        lines += cells(row)
+    return [*lines, line("└", "┴", "┘", "─")]
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024 or unit == "GB":
+            return f"{size:.2f} {unit}"
+        size /= 1024
+    raise AssertionError

@@ -1,0 +1,926 @@
+"""Training, evaluation and prediction: `compile`, `fit`, `evaluate`, `predict` and their single-batch forms.
+
+`Trainer` is the part of `Model` that does this. One training step is: forward, loss, backward into the optimizer's flat
+gradient buffers, one optimizer call. Losses and metrics gather their values where they are; they come to the host only
+when a progress bar or a callback shows them, and at the end of an epoch.
+
+A subclass may override `train_step(data)`, `test_step(data)` and `predict_step(data)`, which get one batch as
+`(x,)`, `(x, y)` or `(x, y, sample_weight)` of tensors, or `compute_loss`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import losses as losses_module
+from . import metrics as metrics_module
+from . import optimizers as optimizers_module
+from .batches import (
+    Batches,
+    SourceBatches,
+    class_weights,
+    count_samples,
+    make_batches,
+    split_validation,
+    to_arrays,
+    unpack_x_y_sample_weight,
+)
+from .callbacks import CallbackList, History
+from .layers import base as layer_base
+from .metrics import Mean, Metric
+from .symbolic import flatten, map_structure
+from .tensor import Tensor, as_tensor, no_grad
+
+__all__ = ["History", "Trainer", "unpack_x_y_sample_weight"]
+
+
+# ---- outputs of a model, their losses and metrics ----------------------------------------------------------------
+
+
+def _keyed(structure: Any, names: list[str] | None) -> dict[Any, Any]:
+    """The outputs of a model (or what goes with them) by name, or by position where they have no names."""
+    if isinstance(structure, dict):
+        return structure
+    if isinstance(structure, list | tuple):
+        if names is not None and len(names) == len(structure):
+            return dict(zip(names, structure, strict=True))
+        return dict(enumerate(structure))
+    return {0 if names is None else names[0]: structure}
+
+
+def _match(structure: Any, keys: list[Any], names: list[str] | None, argument: str) -> dict[Any, Any]:
+    """`structure` by the keys of the outputs. Raises ValueError where it names none of them or not enough."""
+    if isinstance(structure, dict):
+        unknown = [key for key in structure if key not in keys]
+        if unknown:
+            raise ValueError(f"Argument `{argument}` names {unknown}, which are not outputs of the model: {keys}")
+        return {key: structure.get(key) for key in keys}
+    if isinstance(structure, list | tuple):
+        if len(structure) != len(keys):
+            raise ValueError(
+                f"Argument `{argument}` has {len(structure)} entries for a model with {len(keys)} outputs: {keys}"
+            )
+        return dict(zip(keys, structure, strict=True))
+    return dict.fromkeys(keys, structure)
+
+
+def _kind(y_true: Any, y_pred: Tensor) -> str:
+    """What labels and predictions say about the task: "binary", "sparse" or "categorical"."""
+    if y_pred.shape and y_pred.shape[-1] == 1:
+        return "binary"
+    true_shape = np.shape(y_true) if not isinstance(y_true, Tensor) else y_true.shape
+    if len(true_shape) < len(y_pred.shape) or (true_shape and true_shape[-1] == 1):
+        return "sparse"
+    return "categorical"
+
+
+_CROSS_ENTROPY = {
+    "binary": losses_module.binary_crossentropy,
+    "sparse": losses_module.sparse_categorical_crossentropy,
+    "categorical": losses_module.categorical_crossentropy,
+}
+_ACCURACY = {
+    "binary": metrics_module.BinaryAccuracy,
+    "sparse": metrics_module.SparseCategoricalAccuracy,
+    "categorical": metrics_module.CategoricalAccuracy,
+}
+
+
+def _by_shape(identifier: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(identifier, str) and identifier.lower() in names
+
+
+def _checked_losses(loss: Any) -> None:
+    for part in flatten(loss) if not _is_config(loss) else [loss]:
+        if not _by_shape(part, ("crossentropy", "ce")):
+            losses_module.get(part)
+
+
+def _checked_metrics(metrics: Any, argument: str) -> None:
+    if metrics is None or _is_config(metrics):
+        return
+    if not isinstance(metrics, list | tuple | dict):
+        raise ValueError(f"Argument `{argument}` must be a list, tuple or dict. Received: {metrics!r}")
+    for part in flatten(metrics):
+        if part is not None and not _by_shape(part, ("accuracy", "acc")):
+            metrics_module.get(part)
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, dict) and "class_name" in value
+
+
+def _make_loss(identifier: Any, y_true: Any, y_pred: Tensor) -> losses_module.Loss:
+    if _by_shape(identifier, ("crossentropy", "ce")):
+        found: Any = _CROSS_ENTROPY[_kind(y_true, y_pred)]
+    else:
+        found = losses_module.get(identifier)
+    if isinstance(found, losses_module.Loss):
+        return found
+    return losses_module.LossFunctionWrapper(found, name=identifier if isinstance(identifier, str) else None)
+
+
+def _make_metric(identifier: Any, y_true: Any, y_pred: Tensor) -> Metric:
+    if _by_shape(identifier, ("accuracy", "acc")):
+        return _ACCURACY[_kind(y_true, y_pred)](name=identifier)
+    found = metrics_module.get(identifier)
+    if not isinstance(found, Metric):
+        found = metrics_module.MeanMetricWrapper(found)
+    if isinstance(identifier, str):
+        found.name = identifier
+    return found
+
+
+class _CompiledLoss:
+    """The losses of all outputs and their weighted sum."""
+
+    def __init__(self, loss: Any, weights: Any, names: list[str] | None) -> None:
+        self._loss = loss
+        self._weights = weights
+        self._names = names
+        self._terms: list[tuple[Any, losses_module.Loss, float | None, Mean | None]] | None = None
+        self._single = False
+        self.metrics: list[Mean] = []  # one per output where there are several
+
+    def _build(self, y: Any, y_pred: Any) -> None:
+        outputs = _keyed(y_pred, self._names)
+        keys = list(outputs)
+        config = _is_config(self._loss)
+        losses = dict.fromkeys(keys, self._loss) if config else _match(self._loss, keys, self._names, "loss")
+        weights = {} if self._weights is None else _match(self._weights, keys, self._names, "loss_weights")
+        self._single = isinstance(y_pred, Tensor)
+        labels = {keys[0]: y} if self._single and not isinstance(y, dict) else self._labels(y, keys, losses)
+        self._terms = []
+        wanted = [key for key in keys if losses[key] is not None]
+        for key in wanted:
+            loss = _make_loss(losses[key], labels[key], outputs[key])
+            tracker = None
+            if len(wanted) > 1:
+                name = key if isinstance(key, str) else loss.name
+                tracker = Mean(name=f"{name}_loss")
+                self.metrics.append(tracker)
+            self._terms.append((key, loss, weights.get(key), tracker))
+
+    def _labels(self, y: Any, keys: list[Any], losses: dict[Any, Any]) -> dict[Any, Any]:
+        if isinstance(y, list | tuple) and len(y) != len(keys):
+            wanted = [key for key in keys if losses[key] is not None]
+            if len(y) == len(wanted):
+                return dict(zip(wanted, y, strict=True))
+        if not isinstance(y, dict | list | tuple) and len(keys) > 1:
+            raise ValueError(f"Argument `y` must hold labels for each of the outputs {keys}. Received one array")
+        return _match(y, keys, self._names, "y")
+
+    def __call__(self, y: Any, y_pred: Any, sample_weight: Any) -> Tensor | None:
+        if y is None:
+            raise ValueError("The model was compiled with a loss, but no labels were given: argument `y` is None.")
+        if self._terms is None:
+            self._build(y, y_pred)
+        assert self._terms is not None
+        if self._single and len(self._terms) == 1 and not isinstance(y, dict | list | tuple):
+            _, loss, weight, _ = self._terms[0]
+            value = loss(y, y_pred, sample_weight)
+            return value if weight is None else value * weight
+        outputs = _keyed(y_pred, self._names)
+        keys = list(outputs)
+        labels = self._labels(
+            y,
+            keys,
+            {key: loss for key, loss, _, _ in self._terms}
+            | dict.fromkeys(set(keys) - {key for key, _, _, _ in self._terms}),
+        )
+        sample_weights = _match(sample_weight, keys, self._names, "sample_weight")
+        total = None
+        for key, loss, weight, tracker in self._terms:
+            value = loss(labels[key], outputs[key], sample_weights[key])
+            if tracker is not None:
+                tracker.update_state(value, outputs[key].shape[0])
+            if weight is not None:
+                value = value * weight
+            total = value if total is None else total + value
+        return total
+
+
+class _CompiledMetrics(Metric):
+    """The metrics of all outputs, unweighted and weighted."""
+
+    def __init__(self, metrics: Any, weighted: Any, names: list[str] | None) -> None:
+        super().__init__(name="compile_metrics")
+        self._given = ((metrics, "metrics", False), (weighted, "weighted_metrics", True))
+        self._names = names
+        self._terms: list[tuple[Any, str, Metric, bool]] | None = None
+        self._single = False
+
+    @property
+    def metrics(self) -> list[Metric]:
+        return [metric for _, _, metric, _ in self._terms or ()]
+
+    def _build(self, y: Any, y_pred: Any) -> None:
+        outputs = _keyed(y_pred, self._names)
+        keys = list(outputs)
+        self._single = len(keys) == 1
+        labels = (
+            {keys[0]: y}
+            if isinstance(y_pred, Tensor) and not isinstance(y, dict)
+            else _match(y, keys, self._names, "y")
+        )
+        self._terms = []
+        taken: dict[str, int] = {}
+        for given, argument, weighted in self._given:
+            if given is None:
+                continue
+            if self._single:
+                per_output = {keys[0]: flatten(given)}
+            elif isinstance(given, dict) or any(isinstance(part, list | tuple) for part in given):
+                per_output = _match(given, keys, self._names, argument)
+            elif len(given) == len(keys):
+                per_output = dict(zip(keys, given, strict=True))
+            else:
+                raise ValueError(
+                    f"Argument `{argument}` must be a dict or a list by output for a model with several outputs: "
+                    f"{keys}. Received: {given!r}"
+                )
+            for key, wanted in per_output.items():
+                for identifier in wanted if isinstance(wanted, list | tuple) else [wanted]:
+                    if identifier is None:
+                        continue
+                    metric = _make_metric(identifier, labels[key], outputs[key])
+                    prefix = "" if self._single or not isinstance(key, str) else f"{key}_"
+                    name = f"{prefix}{metric.name}"
+                    if name in taken and weighted:
+                        name = f"{prefix}weighted_{metric.name}"
+                    if name in taken:
+                        taken[name] += 1
+                        name = f"{name}_{taken[name] - 1}"
+                    taken[name] = taken.get(name, 0) + 1
+                    self._terms.append((key, name, metric, weighted))
+
+    def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        if self._terms is None:
+            self._build(y, y_pred)
+        assert self._terms is not None
+        if self._single and isinstance(y_pred, Tensor) and not isinstance(y, dict | list | tuple):
+            for _, _, metric, weighted in self._terms:
+                metric.update_state(y, y_pred, sample_weight if weighted else None)
+            return
+        outputs = _keyed(y_pred, self._names)
+        keys = list(outputs)
+        labels = _match(y, keys, self._names, "y")
+        weights = _match(sample_weight, keys, self._names, "sample_weight")
+        for key, _, metric, weighted in self._terms:
+            metric.update_state(labels[key], outputs[key], weights[key] if weighted else None)
+
+    def result(self) -> dict[str, Any]:
+        return {name: metric.result() for _, name, metric, _ in self._terms or ()}
+
+    def reset_state(self) -> None:
+        for _, _, metric, _ in self._terms or ():
+            metric.reset_state()
+
+
+class _Plan:
+    """What `compile` set up, kept in one object."""
+
+    def __init__(self, loss: _CompiledLoss | None, metrics: _CompiledMetrics | None, config: dict[str, Any]) -> None:
+        self.loss = loss
+        self.metrics = metrics
+        self.config = config
+        self.loss_tracker = Mean(name="loss")
+        self.layers: list[Any] = []  # of the model, as of the last look
+        self.regularized: list[Any] = []  # trainable variables with a penalty
+        self.trainable: list[Any] = []
+        self.own_metrics: list[Metric] = []  # that users assigned to attributes
+        self.traits: list[Any] = []  # what tells whether the model has changed since
+        self.settled = False  # every layer was built at that look, and nothing has changed since
+
+
+# ---- the mixin ---------------------------------------------------------------------------------------------------
+
+
+class Trainer:
+    """Training, evaluation and prediction for a `Model`.
+
+    Attributes:
+        optimizer, loss: as compiled. compiled: whether `compile` was called.
+        stop_training: set True by a callback to end `fit` after the current batch.
+        history: the `History` of the last `fit`.
+    """
+
+    compiled = False
+    optimizer: Any = None
+    loss: Any = None
+    history: Any = None
+    stop_training = False
+    stop_evaluating = False
+    stop_predicting = False
+    run_eagerly = False
+    steps_per_execution = 1
+    jit_compile = False
+    _dtype: Any  # of the layer that a model is
+    _plan: _Plan | None = None
+    _initial_epoch: int | None = None
+
+    # ---- compile ---------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Say how to train.
+
+        Args:
+            optimizer: name or `Optimizer`.
+            loss: name, function or `Loss`; for several outputs a list or dict of these, or one for all of them.
+                "crossentropy" chooses by the shapes of labels and predictions.
+            loss_weights: factors of the outputs' losses: a number, list or dict.
+            metrics: list of names, functions or `Metric`s; for several outputs a list of lists or a dict.
+                "accuracy" chooses by the shapes of labels and predictions.
+            weighted_metrics: metrics that take the sample weights into account.
+            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: taken for compatibility; without effect.
+
+        Raises:
+            ValueError: an unknown name (with the nearest known ones).
+        """
+        _checked_losses(loss)
+        _checked_metrics(metrics, "metrics")
+        _checked_metrics(weighted_metrics, "weighted_metrics")
+        names = getattr(self, "output_names", None) or None
+        self.optimizer = optimizers_module.get(optimizer)
+        vars(self)["loss"] = loss  # a list of losses is no part of the model's state
+        self._plan = _Plan(
+            None if loss is None else _CompiledLoss(loss, loss_weights, names),
+            None if not metrics and not weighted_metrics else _CompiledMetrics(metrics, weighted_metrics, names),
+            {
+                "optimizer": self.optimizer,
+                "loss": loss,
+                "loss_weights": loss_weights,
+                "metrics": metrics,
+                "weighted_metrics": weighted_metrics,
+            },
+        )
+        self.run_eagerly = run_eagerly
+        self.stop_training = False
+        self.compiled = True
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile_from_config` needs to compile anew; {} before `compile`."""
+        if self._plan is None:
+            return {}
+        config = self._plan.config
+        return {
+            "optimizer": optimizers_module.serialize(config["optimizer"]),
+            "loss": _serialized(config["loss"], losses_module),
+            "loss_weights": config["loss_weights"],
+            "metrics": _serialized(config["metrics"], metrics_module),
+            "weighted_metrics": _serialized(config["weighted_metrics"], metrics_module),
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as `get_compile_config` described; a built model's optimizer is built too."""
+        config = dict(config)
+        for key, module in (("loss", losses_module), ("metrics", metrics_module), ("weighted_metrics", metrics_module)):
+            config[key] = _deserialized(config.get(key), module)
+        config["optimizer"] = optimizers_module.get(config.get("optimizer", "rmsprop"))
+        self.compile(**config)
+        if self.built and self.optimizer is not None:  # type: ignore[attr-defined]
+            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
+    def _compiled(self, method: str) -> _Plan:
+        if self._plan is None:
+            raise ValueError(f"The model is not compiled: call `compile()` before `{method}()`.")
+        return self._plan
+
+    # ---- metrics ---------------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The loss tracker, the compiled metrics, those of single outputs, and metrics assigned to attributes."""
+        found: list[Metric] = []
+        if self._plan is not None:
+            found.append(self._plan.loss_tracker)
+            if self._plan.metrics is not None:
+                found.append(self._plan.metrics)
+            if self._plan.loss is not None:
+                found.extend(self._plan.loss.metrics)
+        if self._plan is not None and self._plan.settled:
+            return found + self._plan.own_metrics
+        return found + self._assigned_metrics()
+
+    def _assigned_metrics(self) -> list[Metric]:
+        layers = self._flatten_layers()  # type: ignore[attr-defined]
+        return [value for layer in layers for value in vars(layer).values() if isinstance(value, Metric)]
+
+    def reset_metrics(self) -> None:
+        """Forget what all metrics gathered."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The figures so far: name -> value."""
+        results: dict[str, Any] = {}
+        for metric in self.metrics:
+            result = metric.result()
+            if isinstance(result, dict):
+                results.update(result)
+            else:
+                results[metric.name] = result
+        return results
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Update the compiled metrics with a batch; gives all figures so far."""
+        if self._plan is not None and self._plan.metrics is not None:
+            self._plan.metrics.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    def _in_order(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Loss, metrics and single losses as compiled, then the others by name."""
+        names: list[str] = []
+        for metric in self.metrics:
+            names += [part.name for part in metric.metrics] if isinstance(metric, _CompiledMetrics) else [metric.name]
+        known = [name for name in dict.fromkeys(names) if name in logs]
+        return {name: logs[name] for name in [*known, *sorted(set(logs) - set(known))]}
+
+    def _flat(self, logs: dict[str, Any]) -> Any:
+        values = list(self._in_order(logs).values())
+        return values[0] if len(values) == 1 else values
+
+    # ---- one step --------------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Tensor:
+        """The scalar to minimise: the compiled losses, penalties of weights and whatever layers added.
+
+        Raises:
+            ValueError: there is none.
+        """
+        plan = self._plan
+        total = None
+        if plan is not None and plan.loss is not None:
+            total = plan.loss(y, y_pred, sample_weight)
+        for extra in self._added_losses():
+            extra = extra if extra.shape == () else extra.sum()
+            total = extra if total is None else total + extra
+        if total is None:
+            raise ValueError("There is no loss to compute: give a `loss` to `compile()`.")
+        return total
+
+    def _added_losses(self) -> Iterator[Tensor]:
+        plan = self._plan
+        if plan is None or not plan.layers:
+            yield from self.losses  # type: ignore[attr-defined]
+            return
+        token = vars(self).get("_token")
+        for layer in plan.layers:
+            if layer._losses and layer._token is token:
+                yield from layer._losses
+        for variable in plan.regularized:
+            yield variable.regularizer(variable)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update from one batch; gives the figures so far."""
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        y_pred = self._train_batch(x, y, sample_weight)
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Loss and metrics of one batch, without an update; gives the figures so far."""
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        y_pred = self._test_batch(x, y, sample_weight)
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def predict_step(self, data: Any) -> Any:
+        """The outputs for one batch."""
+        return self._call(unpack_x_y_sample_weight(data)[0], training=False)
+
+    def _call(self, x: Any, training: bool) -> Any:
+        """The model's outputs; hosts arrays become tensors once, and layers inherit the training flag."""
+        x = as_tensor(x) if type(x) is np.ndarray else map_structure(as_tensor, x)
+        scope = layer_base._scope
+        outer, scope.training = scope.training, training
+        try:
+            return self(x)  # type: ignore[operator]
+        finally:
+            scope.training = outer
+
+    def _train_batch(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        plan = self._compiled("fit")
+        y_pred = self._call(x, training=True)
+        if not plan.settled:
+            self._look()
+        loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
+        plan.loss_tracker.update_state(loss, _rows(x))
+        if plan.trainable:
+            loss.backward()
+            self.optimizer.step()
+        return y_pred
+
+    def _test_batch(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        plan = self._compiled("evaluate")
+        y_pred = self._call(x, training=False)
+        loss = self._loss_of(x, y, y_pred, sample_weight, training=False)
+        plan.loss_tracker.update_state(loss, _rows(x))
+        return y_pred
+
+    def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
+        if type(self).compute_loss is Trainer.compute_loss:
+            return self.compute_loss(x, y, y_pred, sample_weight, training)
+        if "training" in inspect.signature(self.compute_loss).parameters:
+            return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+
+    def _look(self) -> None:
+        """Take note of the layers and trainable variables, and give the variables to the optimizer."""
+        plan = self._plan
+        assert plan is not None
+        plan.layers = self._flatten_layers()  # type: ignore[attr-defined]
+        plan.trainable = self.trainable_variables  # type: ignore[attr-defined]
+        plan.regularized = [v for v in plan.trainable if v.regularizer is not None]
+        plan.own_metrics = self._assigned_metrics()
+        plan.traits = self._traits(plan)
+        plan.settled = all(layer.built for layer in plan.layers)
+        if self.optimizer is None:
+            return
+        if not plan.trainable:
+            warnings.warn("The model has no trainable weights.", stacklevel=4)
+        elif plan.settled:
+            self.optimizer.build(plan.trainable)
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all trainable weights to zero."""
+        for variable in self.trainable_variables:  # type: ignore[attr-defined]
+            variable.zero_grad()
+
+    def _stepper(self, kind: str) -> Any:
+        """The function that fit and evaluate call with each batch. It gives the figures, or a function that does.
+
+        The steps defined here skip what only an overriding one needs: tensors for labels, figures for every batch.
+        """
+        cls = type(self)
+        step = getattr(self, f"{kind}_step")
+        if getattr(cls, f"{kind}_step") is not getattr(Trainer, f"{kind}_step"):
+
+            def run_custom(data: tuple) -> Any:
+                if self._plan is not None and not self._plan.settled:
+                    self._look()
+                data = tuple([map_structure(lambda a: None if a is None else as_tensor(a), part) for part in data])
+                return {name: _number(value) for name, value in (step(data) or {}).items()}
+
+            return run_custom
+        if cls.compute_metrics is not Trainer.compute_metrics:
+            return lambda data: {name: _number(value) for name, value in step(data).items()}
+
+        batch = self._train_batch if kind == "train" else self._test_batch
+        plan = self._compiled("fit")
+        logs = self.get_metrics_result
+
+        def run(data: tuple) -> Any:
+            x, y, sample_weight = unpack_x_y_sample_weight(data)
+            y_pred = batch(x, y, sample_weight)
+            if plan.metrics is not None:
+                plan.metrics.update_state(y, y_pred, sample_weight)
+            return logs
+
+        return run
+
+    # ---- loops -----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | list[int] = 1,
+    ) -> History:
+        """Train for a number of epochs.
+
+        Args:
+            x: array, or list or dict of arrays for several inputs; or a sequence, loader or generator of batches
+                (x, y) or (x, y, sample_weight).
+            y: labels, with x's first axis. None where x yields batches.
+            batch_size: 32 by default; the number of samples for plain gradient descent, 1 for per-sample updates.
+            verbose: 0 nothing, 1 a bar, 2 a line per epoch, "auto" a bar on a terminal and lines elsewhere.
+            validation_split: share of the data, taken from its end, to validate on.
+            validation_data: (x, y), (x, y, sample_weight) or a source of batches.
+            shuffle: a new order in each epoch (from the library's seed); "batch" keeps the rows of a batch together.
+            class_weight: class -> weight of its samples' losses.
+            sample_weight: one weight per sample.
+            initial_epoch: number of the first epoch, to go on with a run.
+            steps_per_epoch: batches in an epoch; needed for generators that never end.
+            validation_freq: validate every so many epochs, or in the listed ones (from 1).
+
+        Returns:
+            `History`, whose `history` has a list per figure.
+
+        Raises:
+            ValueError: not compiled, lengths that differ, no data, or arguments that do not fit the data.
+        """
+        plan = self._compiled("fit")
+        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
+            raise ValueError(f"Argument `epochs` must be a whole number of at least 0. Received: {epochs!r}")
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = split_validation(x, y, sample_weight, validation_split)
+        with self._at_home():  # type: ignore[attr-defined]
+            batches = make_batches(
+                x,
+                y,
+                sample_weight,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                steps=steps_per_epoch,
+                class_weight=class_weight,
+                dtype=self._dtype,
+            )
+            self._build_from(batches)
+            validation = None
+            if validation_data is not None:
+                vx, vy, vw = _unpack_validation(validation_data)
+                arrays = isinstance(vx, np.ndarray | list | tuple | dict | Tensor) or hasattr(vx, "__array__")
+                validation = make_batches(
+                    vx,
+                    vy,
+                    vw,
+                    batch_size=(validation_batch_size or batch_size) if arrays else None,
+                    steps=validation_steps,
+                    dtype=self._dtype,
+                )
+            callbacks = self._callback_list(callbacks, verbose, batches, epochs, history=True)
+            run = self._stepper("train")
+            self.stop_training = False
+            plan.settled = False
+            if self.optimizer is not None and self.optimizer.built:
+                self.optimizer.zero_grad()
+            epoch_logs: dict[str, Any] = {}
+            callbacks.on_train_begin()
+            for epoch in range(self._initial_epoch or initial_epoch, epochs):
+                self.reset_metrics()
+                callbacks.on_epoch_begin(epoch)
+                plan.settled = False  # a callback may have frozen or thawed layers
+                logs: Any = None
+                for step, data in enumerate(batches.epoch()):
+                    callbacks.on_train_batch_begin(step)
+                    logs = run(data)
+                    callbacks.on_train_batch_end(step, logs)
+                    if self.stop_training:
+                        break
+                if logs is None:
+                    raise ValueError("Argument `x` yielded no batches: the data ran out or was empty.")
+                epoch_logs = self._epoch_logs(logs)
+                if validation is not None and _due(epoch, validation_freq):
+                    figures = self._evaluate(validation, callbacks)
+                    epoch_logs.update({f"val_{name}": value for name, value in figures.items()})
+                callbacks.on_epoch_end(epoch, epoch_logs)
+                if self.stop_training:
+                    break
+            self._initial_epoch = None
+            callbacks.on_train_end(epoch_logs)
+        return self.history
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics on data: the loss, the metrics in the order of `compile`, then the losses of single outputs.
+
+        Args:
+            x, y, sample_weight, batch_size, verbose: as in `fit`. steps: batches to take.
+            return_dict: give name -> value.
+
+        Returns:
+            A list of floats, or the loss alone where there are no metrics.
+        """
+        self._compiled("evaluate")
+        with self._at_home():  # type: ignore[attr-defined]
+            batches = make_batches(x, y, sample_weight, batch_size=batch_size, steps=steps, dtype=self._dtype)
+            logs = self._evaluate(batches, self._callback_list(callbacks, verbose, batches))
+        return logs if return_dict else self._flat(logs)
+
+    def _evaluate(self, batches: Batches, callbacks: CallbackList) -> dict[str, Any]:
+        run = self._stepper("test")
+        self.stop_evaluating = False
+        self.reset_metrics()
+        callbacks.on_test_begin()
+        logs: Any = None
+        with no_grad():
+            for step, data in enumerate(batches.epoch()):
+                callbacks.on_test_batch_begin(step)
+                logs = run(data)
+                callbacks.on_test_batch_end(step, logs)
+                if self.stop_evaluating:
+                    break
+        if logs is None:
+            raise ValueError("There was no data to evaluate: the source yielded no batches.")
+        figures = self._epoch_logs(logs)
+        callbacks.on_test_end(figures)
+        return figures
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The outputs for data, as host arrays.
+
+        Args:
+            x: as in `fit`. batch_size: 32 by default. steps: batches to take.
+
+        Returns:
+            An array, or the model's structure of arrays where it has several outputs.
+        """
+        with self._at_home(), no_grad():  # type: ignore[attr-defined]
+            batches = make_batches(x, batch_size=batch_size, steps=steps, dtype=self._dtype)
+            callbacks = self._callback_list(callbacks, verbose, batches)
+            custom = type(self).predict_step is not Trainer.predict_step
+            self.stop_predicting = False
+            callbacks.on_predict_begin()
+            parts: list[list[np.ndarray]] = []
+            outputs = None
+            for step, data in enumerate(batches.epoch()):
+                callbacks.on_predict_batch_begin(step)
+                if custom:
+                    data = tuple([map_structure(as_tensor, part) for part in data])
+                outputs = self.predict_step(data)
+                parts.append([_to_host(leaf) for leaf in flatten(outputs)])
+                callbacks.on_predict_batch_end(step, {"outputs": outputs})
+                if self.stop_predicting:
+                    break
+            if not parts:
+                raise ValueError("There was no data to predict from: the source yielded no batches.")
+            callbacks.on_predict_end()
+        leaves = iter([np.concatenate(column) for column in zip(*parts, strict=True)])
+        return map_structure(lambda _: next(leaves), outputs)
+
+    # ---- single batches --------------------------------------------------------------------------------------
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One update from one batch. Gives loss and metrics of the batch as `evaluate` does."""
+        plan = self._compiled("train_on_batch")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError("Arguments `class_weight` and `sample_weight` cannot be given at the same time.")
+            sample_weight = class_weights(y, class_weight)
+        with self._at_home():  # type: ignore[attr-defined]
+            data = self._one_batch(x, y, sample_weight)
+            if plan.settled and self._traits(plan) != plan.traits:
+                plan.settled = False
+            return self._report(self._stepper("train")(data), return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Loss and metrics of one batch, without an update."""
+        self._compiled("test_on_batch")
+        with self._at_home(), no_grad():  # type: ignore[attr-defined]
+            data = self._one_batch(x, y, sample_weight)
+            return self._report(self._stepper("test")(data), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch, as host arrays."""
+        with self._at_home(), no_grad():  # type: ignore[attr-defined]
+            x = to_arrays(x, self._dtype, "x")
+            if type(self).predict_step is not Trainer.predict_step:
+                x = map_structure(as_tensor, x)
+            return map_structure(_to_host, self.predict_step((x,)))
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple:
+        x, y = to_arrays(x, self._dtype, "x"), to_arrays(y, self._dtype, "y")
+        sample_weight = to_arrays(sample_weight, self._dtype, "sample_weight")
+        count_samples(x, y, sample_weight)
+        self.reset_metrics()
+        return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+    def _report(self, logs: Any, return_dict: bool) -> Any:
+        figures = self._epoch_logs(logs)
+        return figures if return_dict else self._flat(figures)
+
+    def _traits(self, plan: _Plan) -> list[Any]:
+        """Which layers and weights there are and which are trainable, in a form that is cheap to make and compare."""
+        traits: list[Any] = [vars(self).get("_graph")]
+        for layer in plan.layers:
+            traits.append(len(layer._state))
+            for part in layer._state:
+                traits.append(getattr(part, "requires_grad", None))
+        return traits
+
+    # ---- what the loops share --------------------------------------------------------------------------------
+
+    def _build_from(self, batches: Batches) -> None:
+        """Build a model that is not built yet by showing it one sample."""
+        if self.built:  # type: ignore[attr-defined]
+            return
+        first = batches.peek() if isinstance(batches, SourceBatches) else batches._data  # type: ignore[attr-defined]
+        if first is None:
+            raise ValueError("Argument `x` yielded no batches.")
+        with no_grad():
+            self._call(map_structure(lambda a: a[:1], first[0]), training=False)
+
+    def _callback_list(
+        self, callbacks: Any, verbose: Any, batches: Batches, epochs: int = 1, history: bool = False
+    ) -> CallbackList:
+        if isinstance(callbacks, CallbackList):
+            return callbacks
+        if verbose not in (0, 1, 2, "auto"):
+            raise ValueError(f"Argument `verbose` must be 0, 1, 2 or 'auto'. Received: {verbose!r}")
+        return CallbackList(
+            callbacks,
+            add_history=history,
+            add_progbar=verbose != 0,
+            model=self,
+            verbose=verbose,
+            epochs=epochs,
+            steps=batches.steps,
+            samples=batches.samples,
+            batch_size=batches.batch_size,
+        )
+
+    def _epoch_logs(self, logs: Any) -> dict[str, Any]:
+        """The figures at the end of a pass: those of the metrics where the step reports the same names."""
+        if callable(logs):
+            return logs()
+        tracker = self._plan.loss_tracker if self._plan is not None else None
+        if tracker is not None and "loss" in logs and not tracker.result() and tracker in self.metrics:
+            return dict(logs)  # a step of its own that never went by compute_loss
+        figures = self.get_metrics_result()
+        return figures if figures.keys() == logs.keys() else dict(logs)
+
+
+def _unpack_validation(data: Any) -> tuple[Any, Any, Any]:
+    return unpack_x_y_sample_weight(data) if isinstance(data, tuple | list) else (data, None, None)
+
+
+def _due(epoch: int, frequency: Any) -> bool:
+    if isinstance(frequency, int):
+        return (epoch + 1) % frequency == 0
+    if isinstance(frequency, list | tuple | set):
+        return epoch + 1 in frequency
+    raise ValueError(f"Argument `validation_freq` must be an integer or a list of epochs. Received: {frequency!r}")
+
+
+def _rows(x: Any) -> int:
+    return x.shape[0] if hasattr(x, "shape") else next(leaf for leaf in flatten(x) if leaf is not None).shape[0]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Tensor) or hasattr(value, "dtype"):
+        return float(value) if value.size == 1 else _to_host(value)
+    return value
+
+
+def _to_host(leaf: Any) -> np.ndarray:
+    return leaf.numpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
+
+
+def _serialized(structure: Any, module: Any) -> Any:
+    def one(leaf: Any) -> Any:
+        return leaf if leaf is None or isinstance(leaf, str) else module.serialize(leaf)
+
+    return structure if _is_config(structure) else map_structure(one, structure)
+
+
+def _deserialized(structure: Any, module: Any) -> Any:
+    if _is_config(structure):
+        return module.deserialize(structure)
+    if isinstance(structure, list | tuple):
+        return [_deserialized(part, module) for part in structure]
+    if isinstance(structure, dict):
+        return {key: _deserialized(part, module) for key, part in structure.items()}
+    return structure

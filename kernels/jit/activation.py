@@ -1,0 +1,250 @@
+"""Activations and softmax.
+
+Plain version: NumPy expressions with a temporary and a pass over memory for each operation. Here each function and
+each gradient is one pass, its exponentials vectorised (see `scalar`), cut over the cores. Softmax works row by row, so
+that its three passes find the row in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .reduce import row_max, row_sum
+from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
+from .threads import absent, elementwise_jit, reduction_jit, run
+
+Array = Any
+
+CODES = {
+    kind: i
+    for i, kind in enumerate(
+        (
+            "linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "exponential",
+            "softplus", "softsign", "silu", "gelu", "relu6", "hard_sigmoid", "step",
+        )
+    )
+}  # fmt: skip
+# Rough cost of an element against one addition, for the decision to use more threads.
+_COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
+
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
+
+@elementwise_jit
+def apply_fused(x, code):
+    """In place, one of the activations that `linear`, `conv2d` and `batchnorm` take as an epilogue."""
+    zero = x.dtype.type(0)
+    if code == 1:
+        for i in range(x.size):
+            x[i] = zero if x[i] <= zero else x[i]
+    elif code == 2:
+        for i in range(x.size):
+            x[i] = sigmoid(x[i])
+    elif code == 3:
+        for i in range(x.size):
+            x[i] = tanh(x[i])
+
+
+@elementwise_jit
+def _activation(start, stop, x, y, code, alpha):
+    x = x[start:stop]
+    y = y[start:stop]
+    real = x.dtype.type
+    zero = real(0)
+    half = real(0.5)
+    one = real(1)
+    if code == 0:
+        for i in range(x.size):
+            y[i] = x[i]
+    elif code == 1:
+        for i in range(x.size):
+            y[i] = zero if x[i] <= zero else x[i]
+    elif code == 2:
+        for i in range(x.size):
+            y[i] = sigmoid(x[i])
+    elif code == 3:
+        for i in range(x.size):
+            y[i] = tanh(x[i])
+    elif code == 4:
+        for i in range(x.size):
+            v = x[i]
+            y[i] = v if v > zero else alpha * v
+    elif code == 5:
+        for i in range(x.size):
+            v = x[i]
+            y[i] = v if v > zero else alpha * expm1_negative(v)
+    elif code == 6:
+        scale = real(_SELU_SCALE)
+        lower = real(_SELU_SCALE * _SELU_ALPHA)
+        for i in range(x.size):
+            v = x[i]
+            y[i] = scale * v if v > zero else lower * expm1_negative(v)
+    elif code == 7:
+        for i in range(x.size):
+            y[i] = exp(x[i])
+    elif code == 8:
+        for i in range(x.size):
+            v = x[i]
+            y[i] = (zero if v <= zero else v) + log1p(exp(-abs(v)))
+    elif code == 9:
+        for i in range(x.size):
+            y[i] = x[i] / (one + abs(x[i]))
+    elif code == 10:
+        for i in range(x.size):
+            y[i] = x[i] * sigmoid(x[i])
+    elif code == 11:
+        root = real(0.7071067811865476)
+        for i in range(x.size):
+            y[i] = half * x[i] * (one + erf(x[i] * root))
+    elif code == 12:
+        six = real(6)
+        for i in range(x.size):
+            v = x[i]
+            y[i] = zero if v <= zero else (six if v > six else v)
+    elif code == 13:
+        sixth = real(1 / 6)
+        for i in range(x.size):
+            v = x[i] * sixth + half
+            y[i] = zero if v <= zero else (one if v > one else v)
+    else:
+        for i in range(x.size):
+            y[i] = one if x[i] > zero else zero
+
+
+@elementwise_jit
+def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
+    # x is empty for the kinds whose derivative follows from y.
+    dy = dy[start:stop]
+    x = x[start:stop]
+    y = y[start:stop]
+    dx = dx[start:stop]
+    real = y.dtype.type
+    zero = real(0)
+    half = real(0.5)
+    one = real(1)
+    if code == 0:
+        for i in range(y.size):
+            dx[i] = dy[i]
+    elif code == 1:
+        for i in range(y.size):
+            dx[i] = dy[i] if y[i] > zero else zero
+    elif code == 2:
+        for i in range(y.size):
+            dx[i] = dy[i] * y[i] * (one - y[i])
+    elif code == 3:
+        for i in range(y.size):
+            dx[i] = dy[i] * (one - y[i] * y[i])
+    elif code == 4:
+        for i in range(y.size):
+            dx[i] = dy[i] if y[i] > zero else alpha * dy[i]
+    elif code == 5:
+        for i in range(y.size):
+            dx[i] = dy[i] if y[i] > zero else dy[i] * (y[i] + alpha)
+    elif code == 6:
+        scale = real(_SELU_SCALE)
+        lower = real(_SELU_SCALE * _SELU_ALPHA)
+        for i in range(y.size):
+            dx[i] = dy[i] * scale if y[i] > zero else dy[i] * (y[i] + lower)
+    elif code == 7:
+        for i in range(y.size):
+            dx[i] = dy[i] * y[i]
+    elif code == 8:
+        for i in range(y.size):
+            dx[i] = dy[i] * sigmoid(x[i])
+    elif code == 9:
+        for i in range(y.size):
+            v = one + abs(x[i])
+            dx[i] = dy[i] / (v * v)
+    elif code == 10:
+        for i in range(y.size):
+            s = sigmoid(x[i])
+            dx[i] = dy[i] * (s + x[i] * s * (one - s))
+    elif code == 11:
+        root = real(0.7071067811865476)
+        density = real(0.3989422804014327)
+        for i in range(y.size):
+            v = x[i]
+            dx[i] = dy[i] * (half * (one + erf(v * root)) + v * density * exp(-half * v * v))
+    elif code == 12:
+        six = real(6)
+        for i in range(y.size):
+            dx[i] = dy[i] if x[i] > zero and x[i] <= six else zero
+    elif code == 13:
+        sixth = real(1 / 6)
+        three = real(3)
+        for i in range(y.size):
+            dx[i] = dy[i] * sixth if x[i] > -three and x[i] <= three else zero
+    else:
+        for i in range(y.size):
+            dx[i] = zero
+
+
+@reduction_jit
+def _softmax(start, stop, x, y, logarithm):
+    for r in range(start, stop):
+        u = x[r]
+        v = y[r]
+        top = row_max(u)
+        if logarithm:
+            total = x.dtype.type(0)
+            for i in range(u.size):
+                total += exp(u[i] - top)
+            shift = log(total)
+            for i in range(u.size):
+                v[i] = (u[i] - top) - shift
+        else:
+            for i in range(u.size):
+                v[i] = exp(u[i] - top)
+            total = row_sum(v)
+            for i in range(u.size):
+                v[i] = v[i] / total
+
+
+@reduction_jit
+def _softmax_backward(start, stop, dy, y, dx, logarithm):
+    for r in range(start, stop):
+        g = dy[r]
+        p = y[r]
+        d = dx[r]
+        if logarithm:
+            total = row_sum(g)
+            for i in range(p.size):
+                d[i] = g[i] - exp(p[i]) * total
+        else:
+            total = y.dtype.type(0)
+            for i in range(p.size):
+                total += g[i] * p[i]
+            for i in range(p.size):
+                d[i] = p[i] * (g[i] - total)
+
+
+def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
+    run(
+        _activation, x.size, x.size * _COST.get(kind, 1), x.reshape(-1), y.reshape(-1), CODES[kind], x.dtype.type(alpha)
+    )  # fmt: skip
+
+
+def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
+    work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
+    inputs = absent(y.dtype) if x is None else x.reshape(-1)
+    run(
+        _activation_backward, y.size, work,
+        dy.reshape(-1), inputs, y.reshape(-1), dx.reshape(-1), CODES[kind], y.dtype.type(alpha),
+    )  # fmt: skip
+
+
+def softmax(x: Array, y: Array) -> None:
+    run(_softmax, x.shape[0], x.size * 6, x, y, False)
+
+
+def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
+    run(_softmax_backward, y.shape[0], y.size * 3, dy, y, dx, False)
+
+
+def log_softmax(x: Array, y: Array) -> None:
+    run(_softmax, x.shape[0], x.size * 6, x, y, True)
+
+
+def log_softmax_backward(dy: Array, y: Array, dx: Array) -> None:
+    run(_softmax_backward, y.shape[0], y.size * 5, dy, y, dx, True)

@@ -1,0 +1,42 @@
+"""Table look-up and its gradient.
+
+Plain version: `table[ids]` and `np.add.at`, which goes element by element. Here rows are gathered on all cores, and
+the gradient is added in the order of the ids, each core taking some columns of the table, so that repeated ids need no
+locks and the sum does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .threads import elementwise_jit, run
+
+Array = Any
+
+
+@elementwise_jit
+def _gather(start, stop, ids, table, y):
+    for m in range(start, stop):
+        source = table[ids[m]]
+        target = y[m]
+        for i in range(target.size):
+            target[i] = source[i]
+
+
+@elementwise_jit
+def _scatter_add(start, stop, dy, ids, dtable):
+    for m in range(ids.size):
+        source = dy[m][start:stop]
+        target = dtable[ids[m]][start:stop]
+        for i in range(source.size):
+            target[i] += source[i]
+
+
+def embedding(ids: Array, table: Array, y: Array) -> None:
+    run(_gather, ids.size, y.size, ids, table, y)
+
+
+def embedding_backward(dy: Array, ids: Array, dtable: Array, accumulate: bool = False) -> None:
+    if not accumulate:
+        dtable.fill(0)
+    run(_scatter_add, dtable.shape[1], dy.size, dy, ids, dtable)

@@ -1,0 +1,143 @@
+"""Losses fused with their gradients.
+
+Plain version: softmax, logarithm, a gather and a subtraction, each a pass over the logits. Here a row is read from
+memory once: its maximum, the exponentials (written where the gradient goes) and their sum give the loss and the
+gradient while the row is in the cache. Rows are cut over the cores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .reduce import row_max, row_sum
+from .scalar import exp, log, log1p
+from .threads import absent, reduction_jit, run
+
+Array = Any
+
+# Elements that are worked on together where rows are short.
+_STRETCH = 1024
+
+
+@reduction_jit
+def _exponentials(row, out):
+    """The maximum of the row and the sum of exp(row − maximum); the exponentials go to out unless that is empty."""
+    top = row_max(row)
+    total = row.dtype.type(0)
+    if out.size:
+        for i in range(row.size):
+            out[i] = exp(row[i] - top)
+        total = row_sum(out)
+    else:
+        for i in range(row.size):
+            total += exp(row[i] - top)
+    return top, total
+
+
+@reduction_jit
+def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
+    none = dlogits.reshape(-1)[:0]
+    for r in range(start, stop):
+        z = logits[r]
+        g = dlogits[r] if dlogits.size else none
+        top, total = _exponentials(z, g)
+        w = weight[r] if weight.size else z.dtype.type(1)
+        label = labels[r]
+        losses[r] = w * (log(total) - (z[label] - top))
+        if g.size:
+            factor = scale * w / total
+            for i in range(g.size):
+                g[i] = g[i] * factor
+            g[label] -= scale * w
+
+
+@reduction_jit
+def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
+    none = dlogits.reshape(-1)[:0]
+    for r in range(start, stop):
+        z = logits[r]
+        t = targets[r]
+        g = dlogits[r] if dlogits.size else none
+        top, total = _exponentials(z, g)
+        w = weight[r] if weight.size else z.dtype.type(1)
+        shift = log(total)
+        mass = z.dtype.type(0)
+        value = z.dtype.type(0)
+        for i in range(z.size):
+            mass += t[i]
+            value += t[i] * (shift - (z[i] - top))
+        losses[r] = w * value
+        if g.size:
+            share = mass / total
+            factor = scale * w
+            for i in range(g.size):
+                g[i] = factor * (g[i] * share - t[i])
+
+
+@reduction_jit
+def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
+    # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
+    zero = logits.dtype.type(0)
+    one = logits.dtype.type(1)
+    columns = logits.shape[1]
+    count = logits.dtype.type(columns)
+    step = max(1, _STRETCH // max(1, columns))
+    values = np.empty(step * columns, logits.dtype)
+    z = logits.reshape(-1)
+    t = targets.reshape(-1)
+    g = dlogits.reshape(-1)
+    for first in range(start, stop, step):
+        rows = min(step, stop - first)
+        u = z[first * columns :][: rows * columns]
+        v = t[first * columns :][: rows * columns]
+        if g.size:
+            d = g[first * columns :][: u.size]
+            for i in range(u.size):
+                e = exp(-abs(u[i]))
+                values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(e)
+                d[i] = (one if u[i] >= zero else e) / (one + e) - v[i]
+        else:
+            for i in range(u.size):
+                values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(exp(-abs(u[i])))
+        for r in range(rows):
+            w = weight[first + r] if weight.size else one
+            total = zero
+            for i in range(r * columns, (r + 1) * columns):
+                total += values[i]
+            losses[first + r] = w * total / count
+            if g.size:
+                factor = scale * w / count
+                for i in range((first + r) * columns, (first + r + 1) * columns):
+                    g[i] *= factor
+
+
+def _prepare(logits: Array, weight: Array | None, dlogits: Array | None, scale: float) -> tuple[Array, Array, Any]:
+    none = absent(logits.dtype)
+    return (
+        none if weight is None else weight,
+        none.reshape(0, 0) if dlogits is None else dlogits,
+        logits.dtype.type(scale),
+    )
+
+
+def softmax_cross_entropy(
+    logits: Array, labels: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
+) -> None:
+    w, g, s = _prepare(logits, weight, dlogits, scale)
+    run(_softmax_labels, logits.shape[0], logits.size * 6, logits, labels, w, losses, g, s)
+
+
+def softmax_cross_entropy_dense(
+    logits: Array, targets: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
+) -> None:
+    w, g, s = _prepare(logits, weight, dlogits, scale)
+    run(_softmax_dense, logits.shape[0], logits.size * 8, logits, targets, w, losses, g, s)
+
+
+def sigmoid_cross_entropy(
+    logits: Array, targets: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
+) -> None:
+    w, g, s = _prepare(logits, weight, dlogits, scale)
+    run(_sigmoid, logits.shape[0], logits.size * 10, logits, targets, w, losses, g, s)

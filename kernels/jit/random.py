@@ -1,0 +1,155 @@
+"""Random fills and dropout: Philox 4x32-10 (Salmon et al. 2011), the same bits as every other engine.
+
+Plain version: ten rounds as NumPy expressions, forty passes over arrays of 64-bit words. Here a stretch of blocks is
+generated into a buffer in the first-level cache by one vectorised loop (four words per block, each to an array of its
+own) and turned into numbers at once. A counter-based generator needs no state, so that pieces run on all cores and
+give the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .scalar import log, quarter_wave
+from .threads import elementwise_jit, run, strict_jit
+
+Array = Any
+
+# Blocks generated at a time: 4 words each, 16 kB in all.
+_STRETCH = 1024
+
+
+@elementwise_jit
+def _philox(first, seed, words):
+    """words[j, i] = word j of block first + i. All arithmetic is in 64 bits, of which the low 32 are kept."""
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    m0 = np.uint64(0xD2511F53)
+    m1 = np.uint64(0xCD9E8D57)
+    a = words[0]
+    b = words[1]
+    c = words[2]
+    d = words[3]
+    for i in range(a.size):
+        counter = first + np.uint64(i)
+        c0 = counter & low
+        c1 = counter >> half
+        c2 = np.uint64(0)
+        c3 = np.uint64(0)
+        k0 = seed & low
+        k1 = seed >> half
+        for _ in range(10):
+            p0 = m0 * c0
+            p1 = m1 * c2
+            c0 = (p1 >> half) ^ c1 ^ k0
+            c2 = (p0 >> half) ^ c3 ^ k1
+            c1 = p1 & low
+            c3 = p0 & low
+            k0 = (k0 + np.uint64(0x9E3779B9)) & low
+            k1 = (k1 + np.uint64(0xBB67AE85)) & low
+        a[i] = np.uint32(c0)
+        b[i] = np.uint32(c1)
+        c[i] = np.uint32(c2)
+        d[i] = np.uint32(c3)
+
+
+@elementwise_jit
+def _unit(word, real):
+    return real(np.int32(word >> np.uint32(8))) * real(2.0**-24)
+
+
+@strict_jit
+def _uniform(start, stop, y, low, span, seed, offset):
+    words = np.empty((4, _STRETCH), np.uint32)
+    real = y.dtype.type
+    for s in range(start, stop):
+        _philox(offset + np.uint64(s * _STRETCH), seed, words)
+        z = y[s * 4 * _STRETCH :][: 4 * _STRETCH]
+        for j in range(4):
+            w = words[j]
+            for i in range((z.size - j + 3) // 4):
+                z[4 * i + j] = low + span * _unit(w[i], real)
+
+
+@elementwise_jit
+def _normal(start, stop, y, mean, stddev, seed, offset):
+    words = np.empty((4, _STRETCH), np.uint32)
+    even = np.empty(_STRETCH, y.dtype)
+    odd = np.empty(_STRETCH, y.dtype)
+    for s in range(start, stop):
+        _philox(offset + np.uint64(s * _STRETCH), seed, words)
+        z = y[s * 4 * _STRETCH :][: 4 * _STRETCH]
+        for j in range(0, 4, 2):
+            _box_muller(words[j], words[j + 1], even, odd)
+            for i in range((z.size - j + 3) // 4):
+                z[4 * i + j] = mean + stddev * even[i]
+            for i in range((z.size - j + 2) // 4):
+                z[4 * i + j + 1] = mean + stddev * odd[i]
+
+
+@elementwise_jit
+def _box_muller(first, second, even, odd):
+    real = even.dtype.type
+    for i in range(first.size):
+        radius = np.sqrt(real(-2) * log(_unit(first[i], real) + real(2.0**-24)))
+        # The angle in quarter turns is exact, and so is what remains after the nearest whole number of them.
+        turns = real(4) * _unit(second[i], real)
+        quadrant = np.int32(turns + real(0.5))
+        angle = (turns - real(quadrant)) * real(math.pi / 2)
+        even[i] = radius * quarter_wave(angle, quadrant + np.int32(1))
+        odd[i] = radius * quarter_wave(angle, quadrant)
+
+
+@elementwise_jit
+def _dropout(start, stop, x, y, threshold, kept, seed, offset):
+    words = np.empty((4, _STRETCH), np.uint32)
+    flat = np.empty(4 * _STRETCH, np.int32)
+    eight = np.uint32(8)
+    zero = x.dtype.type(0)
+    for s in range(start, stop):
+        _philox(offset + np.uint64(s * _STRETCH), seed, words)
+        for i in range(_STRETCH):
+            flat[4 * i] = np.int32(words[0, i] >> eight)
+            flat[4 * i + 1] = np.int32(words[1, i] >> eight)
+            flat[4 * i + 2] = np.int32(words[2, i] >> eight)
+            flat[4 * i + 3] = np.int32(words[3, i] >> eight)
+        u = x[s * 4 * _STRETCH :][: 4 * _STRETCH]
+        z = y[s * 4 * _STRETCH :][: 4 * _STRETCH]
+        for i in range(u.size):
+            z[i] = u[i] / kept if flat[i] >= threshold else zero
+
+
+def _stretches(size: int) -> int:
+    return -(-size // (4 * _STRETCH))
+
+
+def _counter(seed: int, offset: int) -> tuple[np.uint64, np.uint64]:
+    return np.uint64(seed % 2**64), np.uint64(offset % 2**64)
+
+
+def random_uniform(y: Array, low: float, high: float, seed: int, offset: int) -> None:
+    real = y.dtype.type
+    run(
+        _uniform, _stretches(y.size), y.size * 6,
+        y.reshape(-1), real(low), real(high - low), *_counter(seed, offset),
+    )  # fmt: skip
+
+
+def random_normal(y: Array, mean: float, stddev: float, seed: int, offset: int) -> None:
+    real = y.dtype.type
+    run(
+        _normal, _stretches(y.size), y.size * 12,
+        y.reshape(-1), real(mean), real(stddev), *_counter(seed, offset),
+    )  # fmt: skip
+
+
+def dropout(x: Array, y: Array, rate: float, seed: int, offset: int) -> None:
+    real = x.dtype.type
+    threshold = np.int32(math.ceil(rate * 2**24))
+    run(
+        _dropout, _stretches(x.size), x.size * 6,
+        x.reshape(-1), y.reshape(-1), threshold, real(1 - rate), *_counter(seed, offset),
+    )  # fmt: skip

@@ -1,0 +1,234 @@
+"""Reductions over one axis.
+
+Plain version: a ufunc's `reduce`, on one core and, for short inner axes, one element at a time. Here the axis is cut
+into blocks whose size depends on the shape alone: each block is summed in vector lanes, blocks run on all cores, and
+the blocks' sums are added in double precision. So sums over long axes stay accurate and do not depend on the number of
+threads. Sums over rows of few columns (bias gradients, image channels) take several rows at a time, so that the vector
+lanes are full.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .scalar import from_order_key, order_key
+from .threads import elementwise_jit, reduction_jit, run, scratch
+
+Array = Any
+
+# Elements in a block: it stays in the first-level cache, and a lane adds a thousand numbers at most.
+_BLOCK = 1 << 13
+# Elements whose maximum is taken at a time when its place is wanted.
+_STRETCH = 256
+# Results with no more elements each than this are computed by plain loops.
+_SHORT = 32
+# A row narrower than this is summed together with the next ones.
+_WIDTH = 64
+
+
+@reduction_jit
+def row_sum(x):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+@reduction_jit
+def row_max(x):
+    """Largest element, NaN if there is one, −∞ of nothing."""
+    best = order_key(x.dtype.type(-np.inf))
+    for i in range(x.size):
+        k = order_key(x[i])
+        best = k if k > best else best
+    return from_order_key(best)
+
+
+@reduction_jit
+def row_min(x):
+    """Smallest element, NaN if there is one, +∞ of nothing."""
+    best = order_key(x.dtype.type(-np.inf))
+    for i in range(x.size):
+        k = order_key(-x[i])
+        best = k if k > best else best
+    return -from_order_key(best)
+
+
+@elementwise_jit
+def add_wide(x, lanes):
+    """Add the elements of x, in turns, to those of lanes."""
+    width = lanes.size
+    for s in range(x.size // width):
+        row = x[s * width :][:width]
+        for i in range(width):
+            lanes[i] += row[i]
+    rest = x[x.size // width * width :]
+    for i in range(rest.size):
+        lanes[i] += rest[i]
+
+
+@elementwise_jit
+def fold(lanes, total):
+    """Sum the lanes that belong to the same column."""
+    columns = total.size
+    for i in range(columns):
+        total[i] = lanes[i]
+    for s in range(columns, lanes.size, columns):
+        for i in range(columns):
+            total[i] += lanes[s + i]
+
+
+@elementwise_jit
+def _reduce_blocks(start, stop, x, rows, partial, width, op):
+    # x [A, R, B] is cut along R; partial [A, blocks, B].
+    blocks = partial.shape[1]
+    columns = x.shape[2]
+    lanes = np.empty(width, x.dtype)
+    for task in range(start, stop):
+        a = task // blocks
+        k = task % blocks
+        z = x[a]
+        first = k * rows
+        last = min(first + rows, x.shape[1])
+        y = partial[a, k]
+        if columns == 1:
+            flat = z.reshape(-1)[first:last]
+            if op < 2:
+                y[0] = row_sum(flat)
+            elif op == 2:
+                y[0] = row_max(flat)
+            else:
+                y[0] = row_min(flat)
+        elif op < 2:
+            lanes[:] = x.dtype.type(0)
+            add_wide(z.reshape(-1)[first * columns : last * columns], lanes)
+            fold(lanes, y)
+        else:
+            for i in range(columns):
+                y[i] = z[first, i]
+            for r in range(first + 1, last):
+                row = z[r]
+                if op == 2:
+                    for i in range(columns):
+                        y[i] = y[i] if y[i] > row[i] or y[i] != y[i] else row[i]
+                else:
+                    for i in range(columns):
+                        y[i] = y[i] if y[i] < row[i] or y[i] != y[i] else row[i]
+
+
+@elementwise_jit
+def _reduce_short(start, stop, x, y, op):
+    # Few elements per result: plain loops without slices, whose reference counts would cost more than the sums.
+    real = x.dtype.type
+    for a in range(start, stop):
+        for c in range(x.shape[2]):
+            if op < 2:
+                total = real(0)
+                for r in range(x.shape[1]):
+                    total += x[a, r, c]
+            else:
+                total = x[a, 0, c]
+                for r in range(1, x.shape[1]):
+                    v = x[a, r, c]
+                    if op == 2:
+                        total = total if total > v or total != total else v
+                    else:
+                        total = total if total < v or total != total else v
+            y[a, c] = total
+
+
+@elementwise_jit
+def _argmax_short(start, stop, x, y):
+    for r in range(start, stop):
+        place = 0
+        top = x[r, 0]
+        for c in range(1, x.shape[1]):
+            v = x[r, c]
+            if v > top or (v != v and top == top):
+                top = v
+                place = c
+        y[r] = place
+
+
+@elementwise_jit
+def _argmax(start, stop, x, y):
+    # The largest of each stretch is found in vector lanes; only the first stretch that holds the largest is searched.
+    for r in range(start, stop):
+        row = x[r]
+        top = row_max(row[:_STRETCH])
+        first = 0
+        for s in range(_STRETCH, row.size, _STRETCH):
+            v = row_max(row[s : s + _STRETCH])
+            if v > top or (v != v and top == top):
+                top = v
+                first = s
+        while row[first] != top and (top == top or row[first] == row[first]):
+            first += 1
+        y[r] = first
+
+
+def lane_width(columns: int) -> int:
+    """Lanes for summing rows of `columns` elements: as many whole rows as fit into _WIDTH, one if none does."""
+    return max(1, _WIDTH // columns) * columns if columns else 1
+
+
+def block_rows(columns: int) -> int:
+    """Rows in a block, given their length."""
+    # At least 32 rows, so that the partial sums stay small beside the array itself.
+    rows = max(32, _BLOCK // max(1, columns))
+    unit = lane_width(columns) // columns if columns else 1
+    return -(-rows // unit) * unit
+
+
+def combine(partial: Array, y: Array, accumulate: bool = False) -> None:
+    """y = sums of partial over its first axis, added in double precision."""
+    with np.errstate(all="ignore"):
+        total = partial.sum(axis=0, dtype=np.float64) if len(partial) > 1 else partial.sum(axis=0)
+        if accumulate:
+            total += y
+        y[...] = total
+
+
+def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
+    """y `[C]` = sums over the rows of x `[R, C]`."""
+    rows, columns = x.shape
+    if columns == 0:
+        return
+    step = block_rows(columns)
+    partial = scratch("column_sums", (1, -(-rows // step), columns), x.dtype)
+    run(_reduce_blocks, partial.shape[1], x.size, x[None], step, partial, lane_width(columns), 0)
+    combine(partial[0], y, accumulate)
+
+
+def reduce(x: Array, y: Array, op: str) -> None:
+    count, rows, columns = x.shape
+    if y.size == 0:
+        return
+    if rows == 0:
+        y.fill(0)
+        return
+    if rows == 1:
+        np.copyto(y, x[:, 0])
+        return
+    code = ("sum", "mean", "max", "min").index(op)
+    step = block_rows(columns)
+    blocks = -(-rows // step)
+    if rows * columns <= _SHORT:
+        run(_reduce_short, count, x.size * 4, x, y, code)
+    else:
+        partial = y.reshape(count, 1, columns) if blocks == 1 else scratch("reduce", (count, blocks, columns), x.dtype)
+        run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
+    with np.errstate(all="ignore"):
+        if blocks > 1:
+            if code < 2:
+                y[...] = partial.sum(axis=1, dtype=np.float64)
+            else:
+                (np.max if code == 2 else np.min)(partial, axis=1, out=y)
+        if code == 1:
+            np.divide(y, rows, out=y)
+
+
+def argmax(x: Array, y: Array) -> None:
+    run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], x.size * 2, x, y)

@@ -1,0 +1,324 @@
+"""Scalar functions that LLVM can vectorise when a kernel's loop calls them.
+
+Plain version: `math.exp` and its like, one library call per element, which keeps the whole loop scalar (Numba
+vectorises them only with Intel's SVML, which few installations have). In float32 the functions here are branch-free
+polynomials after argument reduction, with the coefficients of Moshier's Cephes and, for tanh and erf, of Eigen; the
+error is at most about 4 ulp, NaN stays NaN and infinities come out right. In float64, which is for checking, they are
+the library's. They are compiled without reassociation, which would cancel the rounding tricks.
+"""
+
+# An intrinsic is called without its first parameter, the typing context.
+# mypy: disable-error-code="call-arg,var-annotated"
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
+
+_OPTIONS: Any = {"fastmath": {"contract"}, "forceinline": True, "error_model": "numpy"}
+
+_f = np.float32
+_ROUND = _f(12582912.0)  # 1.5 · 2²³: adding it leaves the nearest integer in the low bits
+_ROUND_BITS = np.int32(0x4B400000)
+_ROUND64 = 6755399441055744.0  # 1.5 · 2⁵²
+
+
+@intrinsic
+def _bits(context, x):
+    """The bit pattern of a float as an integer of the same width."""
+    to = types.int32 if x == types.float32 else types.int64
+    return to(x), lambda c, builder, signature, args: builder.bitcast(args[0], c.get_value_type(to))
+
+
+@intrinsic
+def _from_bits(context, k):
+    """The float with the bit pattern of an int32 or int64."""
+    to = types.float32 if k == types.int32 else types.float64
+    return to(k), lambda c, builder, signature, args: builder.bitcast(args[0], c.get_value_type(to))
+
+
+def order_key(x):
+    """An integer that orders as x does, with every NaN above +∞.
+
+    LLVM vectorises the maximum of integers, but not a maximum of floats that must pass NaN on.
+    """
+
+
+@overload(order_key, jit_options=_OPTIONS)
+def _order_key(x):
+    if x == types.float32:
+
+        def order_key32(x):
+            k = _bits(x)
+            return np.int32(0x7FFFFFFF) if x != x else np.int32(k ^ ((k >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+        return order_key32
+
+    def order_key64(x):
+        k = _bits(x)
+        return np.int64(0x7FFFFFFFFFFFFFFF) if x != x else k ^ ((k >> 63) & np.int64(0x7FFFFFFFFFFFFFFF))
+
+    return order_key64
+
+
+def from_order_key(k):
+    """The float whose `order_key` is k."""
+
+
+@overload(from_order_key, jit_options=_OPTIONS)
+def _from_order_key(k):
+    if k == types.int32:
+        return lambda k: _from_bits(np.int32(k ^ ((k >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    return lambda k: _from_bits(k ^ ((k >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)))
+
+
+def exp(x):
+    """eˣ."""
+
+
+@overload(exp, jit_options=_OPTIONS)
+def _exp(x):
+    if x != types.float32:
+        return lambda x: math.exp(x)
+
+    def exp32(x):
+        x = _f(105.0) if x > _f(105.0) else x
+        x = _f(-105.0) if x < _f(-105.0) else x
+        t = x * _f(1.44269504088896341) + _ROUND
+        n = t - _ROUND
+        r = x - n * _f(0.693359375)
+        r = r - n * _f(-2.12194440e-4)
+        p = _f(1.9875691500e-4) * r + _f(1.3981999507e-3)
+        p = p * r + _f(8.3334519073e-3)
+        p = p * r + _f(4.1665795894e-2)
+        p = p * r + _f(1.6666665459e-1)
+        p = p * r + _f(5.0000001201e-1)
+        p = p * (r * r) + r + _f(1.0)
+        # 2ⁿ in two factors, so that the result overflows and underflows gradually as it should.
+        k = np.int32(_bits(t) - _ROUND_BITS)
+        half = np.int32(k >> np.int32(1))
+        rest = np.int32(k - half)
+        low = _from_bits(np.int32(np.int32(half + np.int32(127)) << np.int32(23)))
+        high = _from_bits(np.int32(np.int32(rest + np.int32(127)) << np.int32(23)))
+        return p * low * high
+
+    return exp32
+
+
+def expm1_negative(x):
+    """eˣ − 1 for x ≤ 0; any other x gives a finite number or NaN of no use."""
+
+
+@overload(expm1_negative, jit_options=_OPTIONS)
+def _expm1_negative(x):
+    if x != types.float32:
+        return lambda x: math.expm1(x) if not x > 0.0 else 0.0
+
+    def expm1_negative32(x):
+        x = _f(0.0) if x > _f(0.0) else x
+        x = _f(-60.0) if x < _f(-60.0) else x
+        t = x * _f(1.44269504088896341) + _ROUND
+        n = t - _ROUND
+        r = x - n * _f(0.693359375)
+        r = r - n * _f(-2.12194440e-4)
+        p = _f(1.9875691500e-4) * r + _f(1.3981999507e-3)
+        p = p * r + _f(8.3334519073e-3)
+        p = p * r + _f(4.1665795894e-2)
+        p = p * r + _f(1.6666665459e-1)
+        p = p * r + _f(5.0000001201e-1)
+        p = p * (r * r) + r
+        k = np.int32(_bits(t) - _ROUND_BITS)
+        s = _from_bits(np.int32(np.int32(k + np.int32(127)) << np.int32(23)))
+        return p * s + (s - _f(1.0))
+
+    return expm1_negative32
+
+
+def log(x):
+    """Natural logarithm; −∞ at 0, NaN below."""
+
+
+@overload(log, jit_options=_OPTIONS)
+def _log(x):
+    if x != types.float32:
+        return lambda x: np.log(x)
+
+    def log32(x):
+        tiny = x < _f(1.17549435e-38)
+        scaled = x * _f(8388608.0) if tiny else x
+        t = np.int32(_bits(scaled) - np.int32(0x3F3504F3))
+        e = _f(np.int32(t >> np.int32(23)))
+        e = e - _f(23.0) if tiny else e
+        f = _from_bits(np.int32(np.int32(t & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3))) - _f(1.0)
+        z = f * f
+        p = _f(7.0376836292e-2) * f + _f(-1.1514610310e-1)
+        p = p * f + _f(1.1676998740e-1)
+        p = p * f + _f(-1.2420140846e-1)
+        p = p * f + _f(1.4249322787e-1)
+        p = p * f + _f(-1.6668057665e-1)
+        p = p * f + _f(2.0000714765e-1)
+        p = p * f + _f(-2.4999993993e-1)
+        p = p * f + _f(3.3333331174e-1)
+        p = p * f * z
+        p = p + e * _f(-2.12194440e-4)
+        p = p - z * _f(0.5)
+        value = (f + p) + e * _f(0.693359375)
+        value = x if x == _f(np.inf) else value
+        value = _f(-np.inf) if x == _f(0.0) else value
+        return value if x >= _f(0.0) else _f(np.nan)
+
+    return log32
+
+
+def log1p(x):
+    """log(1 + x) for x ≥ 0."""
+
+
+@overload(log1p, jit_options=_OPTIONS)
+def _log1p(x):
+    if x != types.float32:
+        return lambda x: math.log1p(x)
+
+    def log1p32(x):
+        u = _f(1.0) + x
+        return log(u) + (x - (u - _f(1.0))) / u
+
+    return log1p32
+
+
+def tanh(x):
+    """Hyperbolic tangent."""
+
+
+@overload(tanh, jit_options=_OPTIONS)
+def _tanh(x):
+    if x != types.float32:
+        return lambda x: math.tanh(x)
+
+    def tanh32(x):
+        u = _f(7.90531110763549805) if x > _f(7.90531110763549805) else x
+        u = _f(-7.90531110763549805) if u < _f(-7.90531110763549805) else u
+        z = u * u
+        p = _f(-2.76076847742355e-16) * z + _f(2.00018790482477e-13)
+        p = p * z + _f(-8.60467152213735e-11)
+        p = p * z + _f(5.12229709037114e-08)
+        p = p * z + _f(1.48572235717979e-05)
+        p = p * z + _f(6.37261928875436e-04)
+        p = p * z + _f(4.89352455891786e-03)
+        q = _f(1.19825839466702e-06) * z + _f(1.18534705686654e-04)
+        q = q * z + _f(2.26843463243900e-03)
+        q = q * z + _f(4.89352518554385e-03)
+        return u * p / q
+
+    return tanh32
+
+
+def sigmoid(x):
+    """1 / (1 + e⁻ˣ)."""
+
+
+@overload(sigmoid, jit_options=_OPTIONS)
+def _sigmoid(x):
+    if x != types.float32:
+        return lambda x: 1.0 / (1.0 + math.exp(-x))
+    return lambda x: _f(1.0) / (_f(1.0) + exp(-x))
+
+
+def erf(x):
+    """Error function."""
+
+
+@overload(erf, jit_options=_OPTIONS)
+def _erf(x):
+    if x != types.float32:
+        return lambda x: math.erf(x)
+
+    def erf32(x):
+        x = _f(4.0) if x > _f(4.0) else x
+        x = _f(-4.0) if x < _f(-4.0) else x
+        z = x * x
+        p = _f(-2.72614225801306e-10) * z + _f(2.77068142495902e-08)
+        p = p * z + _f(-2.10102402082508e-06)
+        p = p * z + _f(-5.69250639462346e-05)
+        p = p * z + _f(-7.34990630326855e-04)
+        p = p * z + _f(-2.95459980854025e-03)
+        p = p * z + _f(-1.60960333262415e-02)
+        q = _f(-1.45660718464996e-05) * z + _f(-2.13374055278905e-04)
+        q = q * z + _f(-1.68282697438203e-03)
+        q = q * z + _f(-7.37332916720468e-03)
+        q = q * z + _f(-1.42647390514189e-02)
+        return x * p / q
+
+    return erf32
+
+
+def sin(x):
+    """Sine; in float32 reduced in double precision."""
+
+
+def cos(x):
+    """Cosine; in float32 reduced in double precision."""
+
+
+def quarter_wave(r, quadrant):
+    """sin(r + quadrant · π/2) for |r| ≤ π/4 and an integer quadrant."""
+
+
+@overload(quarter_wave, jit_options=_OPTIONS)
+def _quarter_wave(r, quadrant):
+    if r != types.float32:
+
+        def quarter_wave64(r, quadrant):
+            value = math.cos(r) if quadrant & 1 else math.sin(r)
+            return -value if quadrant & 2 else value
+
+        return quarter_wave64
+
+    def quarter_wave32(r, quadrant):
+        z = r * r
+        s = _f(-1.9515295891e-4) * z + _f(8.3321608736e-3)
+        s = s * z + _f(-1.6666654611e-1)
+        s = s * z * r + r
+        c = _f(2.443315711809948e-5) * z + _f(-1.388731625493765e-3)
+        c = c * z + _f(4.166664568298827e-2)
+        c = c * (z * z) - _f(0.5) * z + _f(1.0)
+        value = c if quadrant & 1 else s
+        return -value if quadrant & 2 else value
+
+    return quarter_wave32
+
+
+@overload(sin, jit_options=_OPTIONS)
+def _sin(x):
+    if x != types.float32:
+        return lambda x: math.sin(x)
+
+    def sin32(x):
+        d = np.float64(x)
+        t = d * 0.63661977236758134308 + _ROUND64
+        n = t - _ROUND64
+        r = d - n * 1.5707963267948966192
+        r = r - n * 6.123233995736766036e-17
+        return quarter_wave(_f(r), _bits(t))
+
+    return sin32
+
+
+@overload(cos, jit_options=_OPTIONS)
+def _cos(x):
+    if x != types.float32:
+        return lambda x: math.cos(x)
+
+    def cos32(x):
+        d = np.float64(x)
+        t = d * 0.63661977236758134308 + _ROUND64
+        n = t - _ROUND64
+        r = d - n * 1.5707963267948966192
+        r = r - n * 6.123233995736766036e-17
+        return quarter_wave(_f(r), _bits(t) + 1)
+
+    return cos32

@@ -1,0 +1,236 @@
+// Activations and softmax.
+//
+// The plain version calls libm for each element and passes over memory once per operation of the formula. Here each is
+// one pass on vectors, with the polynomials of vmath.h: 2 arrays of memory traffic for the forward, 3 for the backward,
+// and 1 (relu) to 50 (gelu) flops per element, so that all but the last few are bound by memory once out of cache.
+//
+// softmax reads a row for its maximum, then for the exponentials and their sum, then scales it: a row that fits in
+// cache costs one pass over memory.
+#include "activation.h"
+#include "flat.h"
+#include "rows.h"
+#include "vmath.h"
+
+static const double SELU_ALPHA = 1.6732632423543772, SELU_SCALE = 1.0507009873554805;
+
+// ---- elementwise ----
+
+INLINE vec forward_of(const int kind, vec x, vec alpha) {
+    const vec zero = {0}, one = splat(1);
+    vec density;
+    switch (kind) {
+    case ACT_RELU: return vmax(zero, x);
+    case ACT_SIGMOID: return vsigmoid(x);
+    case ACT_TANH: return vtanh(x);
+    case ACT_LEAKY_RELU: return blend((ivec)(x > zero), x, alpha * x);
+    case ACT_ELU: return blend((ivec)(x > zero), x, alpha * vexpm1(vmin(zero, x)));
+    case ACT_SELU:
+        return splat((REAL)SELU_SCALE) * blend((ivec)(x > zero), x, splat((REAL)SELU_ALPHA) * vexpm1(vmin(zero, x)));
+    case ACT_EXPONENTIAL: return vexp(x);
+    case ACT_SOFTPLUS: return vmax(zero, x) + vlog1p(vexp(-vabs(x)));
+    case ACT_SOFTSIGN: return x / (one + vabs(x));
+    case ACT_SILU: return x * vsigmoid(x);
+    case ACT_GELU: return x * vnormal(x, &density);
+    case ACT_RELU6: return vmin(splat(6), vmax(zero, x));
+    case ACT_HARD_SIGMOID: return vmin(one, vmax(zero, x * splat((REAL)(1 / 6.)) + splat((REAL)0.5)));
+    case ACT_STEP: return blend((ivec)(x > zero), one, zero);
+    default: return x;
+    }
+}
+
+INLINE vec backward_of(const int kind, vec dy, vec x, vec y, vec alpha) {
+    const vec zero = {0}, one = splat(1);
+    vec s, density;
+    switch (kind) {
+    case ACT_RELU: return blend((ivec)(y > zero), dy, zero);
+    case ACT_SIGMOID: return dy * y * (one - y);
+    case ACT_TANH: return dy * (one - y * y);
+    case ACT_LEAKY_RELU: return blend((ivec)(y > zero), dy, alpha * dy);
+    case ACT_ELU: return dy * blend((ivec)(y > zero), one, y + alpha);
+    case ACT_SELU:
+        return dy * blend((ivec)(y > zero), splat((REAL)SELU_SCALE), y + splat((REAL)(SELU_SCALE * SELU_ALPHA)));
+    case ACT_EXPONENTIAL: return dy * y;
+    case ACT_SOFTPLUS: return dy * vsigmoid(x);
+    case ACT_SOFTSIGN:
+        s = one + vabs(x);
+        return dy / (s * s);
+    case ACT_SILU:
+        s = vsigmoid(x);
+        return dy * s * (one + x * (one - s));
+    case ACT_GELU:
+        s = vnormal(x, &density);
+        return dy * (s + x * density);
+    case ACT_RELU6: return blend((ivec)(x > zero) & (ivec)(x <= splat(6)), dy, zero);
+    case ACT_HARD_SIGMOID:
+        return blend((ivec)(x > splat(-3)) & (ivec)(x <= splat(3)), dy * splat((REAL)(1 / 6.)), zero);
+    case ACT_STEP: return zero;
+    default: return dy;
+    }
+}
+
+typedef struct {
+    const REAL *dy, *x, *y;
+    REAL *out;
+    int kind;
+    REAL alpha;
+} activation_job;
+
+INLINE void forward_loop(const int kind, const activation_job *g, long first, long n) {
+    const REAL *x = g->x + first;
+    REAL *out = g->out + first;
+    const vec alpha = splat(g->alpha);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) store(out + i, forward_of(kind, load(x + i), alpha));
+    if (i < n) store_part(out + i, forward_of(kind, load_part(x + i, n - i), alpha), n - i);
+}
+
+// x or y, where the derivative does not need it, is never read: the compiler sees that its loads lead nowhere.
+INLINE void backward_loop(const int kind, const activation_job *g, long first, long n) {
+    const int from_y = kind <= ACT_EXPONENTIAL;
+    const REAL *dy = g->dy + first, *from = (from_y ? g->y : g->x) + first;
+    REAL *out = g->out + first;
+    const vec alpha = splat(g->alpha);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec v = load(from + i);
+        store(out + i, backward_of(kind, load(dy + i), v, v, alpha));
+    }
+    if (i < n) {
+        vec v = load_part(from + i, n - i);
+        store_part(out + i, backward_of(kind, load_part(dy + i, n - i), v, v, alpha), n - i);
+    }
+}
+
+#define EACH_KIND(LOOP)                                                                                                \
+    LOOP(ACT_LINEAR)                                                                                                   \
+    LOOP(ACT_RELU)                                                                                                     \
+    LOOP(ACT_SIGMOID)                                                                                                  \
+    LOOP(ACT_TANH)                                                                                                     \
+    LOOP(ACT_LEAKY_RELU)                                                                                               \
+    LOOP(ACT_ELU)                                                                                                      \
+    LOOP(ACT_SELU)                                                                                                     \
+    LOOP(ACT_EXPONENTIAL)                                                                                              \
+    LOOP(ACT_SOFTPLUS)                                                                                                 \
+    LOOP(ACT_SOFTSIGN)                                                                                                 \
+    LOOP(ACT_SILU)                                                                                                     \
+    LOOP(ACT_GELU)                                                                                                     \
+    LOOP(ACT_RELU6)                                                                                                    \
+    LOOP(ACT_HARD_SIGMOID)                                                                                             \
+    LOOP(ACT_STEP)
+
+static void forward_chunk(void *job, long first, long n) {
+    const activation_job *g = job;
+    switch (g->kind) {
+#define LOOP(kind)                                                                                                     \
+    case kind: forward_loop(kind, g, first, n); break;
+        EACH_KIND(LOOP)
+#undef LOOP
+    }
+}
+
+static void backward_chunk(void *job, long first, long n) {
+    const activation_job *g = job;
+    switch (g->kind) {
+#define LOOP(kind)                                                                                                     \
+    case kind: backward_loop(kind, g, first, n); break;
+        EACH_KIND(LOOP)
+#undef LOOP
+    }
+}
+
+// Elements by which the kinds with an exponential count as dearer.
+static long weight_of(int kind) {
+    int cheap = kind == ACT_LINEAR || kind == ACT_RELU || kind == ACT_LEAKY_RELU || kind == ACT_SOFTSIGN ||
+                kind >= ACT_RELU6;
+    return cheap ? 1 : 2;
+}
+
+static void activation(long n, const void *x, void *y, int kind, double alpha) {
+    if (kind == ACT_LINEAR && x == y) return;
+    activation_job g = {NULL, x, NULL, y, kind, (REAL)alpha};
+    flat_for(n, weight_of(kind), forward_chunk, &g);
+}
+
+static void activation_backward(long n, const void *dy, const void *x, const void *y, void *dx, int kind, double alpha) {
+    if (kind == ACT_LINEAR && dy == dx) return;
+    activation_job g = {dy, x, y, dx, kind, (REAL)alpha};
+    flat_for(n, kind == ACT_SOFTPLUS || kind == ACT_SILU || kind == ACT_GELU ? 2 : 1, backward_chunk, &g);
+}
+
+// ---- rows ----
+
+typedef struct {
+    long n;
+    const REAL *a, *b;
+    REAL *out;
+} rows_job;
+
+static void softmax_rows(void *job, long first, long rows) {
+    const rows_job *g = job;
+    for (long r = first; r < first + rows; r++) {
+        const REAL *x = g->a + r * g->n;
+        REAL *y = g->out + r * g->n;
+        double sum = exp_row(x, y, g->n, row_max(x, g->n));
+        scale_row(y, g->n, (REAL)(1 / sum));
+    }
+}
+
+static void log_softmax_rows(void *job, long first, long rows) {
+    const rows_job *g = job;
+    for (long r = first; r < first + rows; r++) {
+        const REAL *x = g->a + r * g->n;
+        REAL *y = g->out + r * g->n, top = row_max(x, g->n);
+        vec shift = splat(top), below = splat((REAL)log(exp_row(x, NULL, g->n, top)));
+        long i = 0;
+        for (; i + LANES <= g->n; i += LANES) store(y + i, load(x + i) - shift - below);
+        if (i < g->n) store_part(y + i, load_part(x + i, g->n - i) - shift - below, g->n - i);
+    }
+}
+
+static void softmax_backward_rows(void *job, long first, long rows) {
+    const rows_job *g = job;
+    for (long r = first; r < first + rows; r++) {
+        const REAL *dy = g->a + r * g->n, *y = g->b + r * g->n;
+        REAL *dx = g->out + r * g->n;
+        vec mean = splat((REAL)dot_row(dy, y, g->n));
+        long i = 0;
+        for (; i + LANES <= g->n; i += LANES) store(dx + i, load(y + i) * (load(dy + i) - mean));
+        if (i < g->n) store_part(dx + i, load_part(y + i, g->n - i) * (load_part(dy + i, g->n - i) - mean), g->n - i);
+    }
+}
+
+static void log_softmax_backward_rows(void *job, long first, long rows) {
+    const rows_job *g = job;
+    for (long r = first; r < first + rows; r++) {
+        const REAL *dy = g->a + r * g->n, *y = g->b + r * g->n;
+        REAL *dx = g->out + r * g->n;
+        vec sum = splat((REAL)dot_row(dy, NULL, g->n));
+        long i = 0;
+        for (; i + LANES <= g->n; i += LANES) store(dx + i, load(dy + i) - vexp(load(y + i)) * sum);
+        if (i < g->n) store_part(dx + i, load_part(dy + i, g->n - i) - vexp(load_part(y + i, g->n - i)) * sum, g->n - i);
+    }
+}
+
+static void softmax(long rows, long n, const void *x, void *y) {
+    rows_job g = {n, x, NULL, y};
+    if (n) flat_for(rows, 2 * n + 8, softmax_rows, &g);
+}
+
+static void softmax_backward(long rows, long n, const void *dy, const void *y, void *dx) {
+    rows_job g = {n, dy, y, dx};
+    if (n) flat_for(rows, n + 8, softmax_backward_rows, &g);
+}
+
+static void log_softmax(long rows, long n, const void *x, void *y) {
+    rows_job g = {n, x, NULL, y};
+    if (n) flat_for(rows, 2 * n + 8, log_softmax_rows, &g);
+}
+
+static void log_softmax_backward(long rows, long n, const void *dy, const void *y, void *dx) {
+    rows_job g = {n, dy, y, dx};
+    if (n) flat_for(rows, 2 * n + 8, log_softmax_backward_rows, &g);
+}
+
+const activation_kernels NAME(activation_kernels) = {
+    activation, activation_backward, softmax, softmax_backward, log_softmax, log_softmax_backward,
+};

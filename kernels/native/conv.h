@@ -1,0 +1,4 @@
+#pragma once
+typedef struct {
+    int placeholder;
+} conv_kernels;

@@ -1,0 +1,384 @@
+// Batch normalisation: per-column statistics of a tall matrix x[R][C], then one affine map per column.
+//
+// The plain version reads x for the mean, again for the variance, again to normalise. Here the statistics take one pass:
+// a block of rows that fits L1 gives its mean and its sum of squared deviations (the second look is an L1 hit), and
+// blocks are merged by the formula of Chan, Golub & LeVeque (1979), which does not cancel however large the mean is. The
+// backward needs two passes over dz and x: the two column sums, then dx. Bytes: 3 of x's size forward, 5 backward.
+//
+// Work is cut into at most PARTS ranges of rows, always the same for a shape, so that results do not depend on the number
+// of threads. Few channels waste no lanes: LANES rows are folded into one (W = LANES C columns), and the folded statistics
+// merged at the end.
+//
+// Layer normalisation works row by row: a row is read from memory once, its second and third look are cache hits.
+#include "norm.h"
+#include "arena.h"
+#include "gemm.h"
+#include "threads.h"
+#include <math.h>
+#include <string.h>
+
+enum { PARTS = 16, PART_ELEMENTS = 16384, BLOCK_ELEMENTS = 4096, FOLD_BELOW = 256 };
+
+// x[R][C] as `rows` folded rows of w columns plus `rest` rows of C.
+typedef struct {
+    long n, fold, w, rows, rest, parts, share, block;
+} shape;
+
+static shape shape_of(long rows, long n) {
+    shape s = {.n = n, .fold = n % LANES && n < FOLD_BELOW ? LANES : 1};
+    s.w = n * s.fold;
+    s.rows = rows / s.fold;
+    s.rest = rows % s.fold;
+    s.parts = max_l(1, min_l(PARTS, s.rows * s.w / PART_ELEMENTS));
+    s.share = max_l(1, div_up(s.rows, s.parts));
+    s.parts = max_l(1, div_up(s.rows, s.share));
+    s.block = max_l(8, BLOCK_ELEMENTS / max_l(s.w, 1));
+    return s;
+}
+
+// p[C], or `otherwise` where p is NULL, repeated for every folded row.
+static void repeat(const shape *s, const REAL *p, REAL otherwise, REAL *out) {
+    for (long j = 0; j < s->w; j++) out[j] = p ? p[j % s->n] : otherwise;
+}
+
+INLINE vec load_columns(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
+INLINE void store_columns(REAL *p, vec v, long left) {
+    if (left >= LANES) store(p, v);
+    else store_part(p, v, left);
+}
+
+// ---- statistics ----
+
+typedef struct {
+    shape s;
+    const REAL *x;
+    REAL *mean, *m2; // [parts][w]: mean and sum of squared deviations of each part's rows
+} stats_job;
+
+static void stats_item(void *job, long part, int worker) {
+    const stats_job *g = job;
+    const shape s = g->s;
+    (void)worker;
+    REAL *mean = g->mean + part * s.w, *m2 = g->m2 + part * s.w;
+    long first = part * s.share, end = min_l(first + s.share, s.rows);
+    memset(mean, 0, (size_t)s.w * sizeof(REAL));
+    memset(m2, 0, (size_t)s.w * sizeof(REAL));
+    for (long r = first; r < end; r += s.block) {
+        long count = min_l(s.block, end - r), before = r - first;
+        REAL share_of_block = (REAL)count / (REAL)(before + count);
+        const REAL *block = g->x + r * s.w;
+        for (long j = 0; j < s.w; j += LANES) {
+            long left = s.w - j;
+            vec sum = {0}, square = {0};
+            for (long i = 0; i < count; i++) sum += load_columns(block + i * s.w + j, left);
+            vec centre = sum / splat((REAL)count);
+            for (long i = 0; i < count; i++) {
+                vec d = load_columns(block + i * s.w + j, left) - centre;
+                square += d * d;
+            }
+            vec old = load_columns(mean + j, left), delta = centre - old;
+            store_columns(mean + j, old + delta * splat(share_of_block), left);
+            store_columns(m2 + j, load_columns(m2 + j, left) + square + delta * delta * splat((REAL)before * share_of_block), left);
+        }
+    }
+}
+
+typedef struct {
+    double count, mean, m2;
+} moments;
+
+static moments merge(moments a, double count, double mean, double m2) {
+    double total = a.count + count, delta = mean - a.mean;
+    if (count == 0) return a;
+    return (moments){total, a.mean + delta * count / total, a.m2 + m2 + delta * delta * a.count * count / total};
+}
+
+// Mean and biased variance of column j over all rows.
+static moments column_moments(const stats_job *g, long j) {
+    const shape *s = &g->s;
+    moments all = {0, 0, 0};
+    for (long part = 0; part < s->parts; part++) {
+        long rows = min_l(s->share, s->rows - part * s->share);
+        for (long k = 0; k < s->fold; k++)
+            all = merge(all, (double)rows, g->mean[part * s->w + k * s->n + j], g->m2[part * s->w + k * s->n + j]);
+    }
+    const REAL *rest = g->x + s->rows * s->w;
+    for (long r = 0; r < s->rest; r++) all = merge(all, 1, rest[r * s->n + j], 0);
+    return all;
+}
+
+// ---- y = activation((x - mean) scale + shift) ----
+
+typedef struct {
+    shape s;
+    const REAL *x, *mean, *scale, *shift; // the last three [w]
+    REAL *y;
+    int activation;
+} affine_job;
+
+INLINE void affine_columns(const affine_job *g, const int activation, const REAL *x, REAL *y, long n) {
+    for (long j = 0; j < n; j += LANES) {
+        long left = n - j;
+        vec v = (load_columns(x + j, left) - load_columns(g->mean + j, left)) * load_columns(g->scale + j, left) +
+                load_columns(g->shift + j, left);
+        store_columns(y + j, activation == RELU ? vmax((vec){0}, v) : v, left);
+    }
+}
+
+static void affine_item(void *job, long part, int worker) {
+    const affine_job *g = job;
+    const shape s = g->s;
+    (void)worker;
+    for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++) {
+        const REAL *x = g->x + r * s.w;
+        REAL *y = g->y + r * s.w;
+        if (g->activation == RELU) affine_columns(g, RELU, x, y, s.w);
+        else affine_columns(g, LINEAR, x, y, s.w);
+        if (g->activation > RELU) apply_activation(1, s.w, y, s.w, g->activation);
+    }
+    if (part == s.parts - 1)
+        for (long r = 0; r < s.rest; r++) {
+            long at = s.rows * s.w + r * s.n;
+            affine_columns(g, LINEAR, g->x + at, g->y + at, s.n);
+            apply_activation(1, s.n, g->y + at, s.n, g->activation);
+        }
+}
+
+static int normalise(shape s, const REAL *x, const REAL *mean, const REAL *inv_std, const REAL *gamma, const REAL *beta,
+                     REAL *y, int activation) {
+    REAL *p = scratch(SCRATCH_STATE, 3 * (size_t)max_l(s.w, 1) * sizeof(REAL));
+    if (!p) return -1;
+    affine_job g = {s, x, p, p + s.w, p + 2 * s.w, y, activation};
+    repeat(&s, mean, 0, p);
+    repeat(&s, beta, 0, p + 2 * s.w);
+    for (long j = 0; j < s.w; j++) p[s.w + j] = inv_std[j % s.n] * (gamma ? gamma[j % s.n] : 1);
+    pool_for(s.parts, affine_item, &g);
+    return 0;
+}
+
+static int batchnorm(long rows, long n, const void *x, const void *gamma, const void *beta, void *running_mean,
+                     void *running_var, void *y, void *mean, void *inv_std, double momentum, double eps,
+                     int activation) {
+    shape s = shape_of(rows, n);
+    size_t sums = (size_t)(s.parts * max_l(s.w, 1));
+    REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));
+    if (!partial) return -1;
+    stats_job g = {s, x, partial, partial + sums};
+    pool_for(s.parts, stats_item, &g);
+    REAL *m = mean, *i = inv_std, *rm = running_mean, *rv = running_var;
+    for (long j = 0; j < n; j++) {
+        moments all = column_moments(&g, j);
+        double variance = all.m2 / all.count;
+        m[j] = (REAL)all.mean;
+        i[j] = (REAL)(1 / sqrt(variance + eps));
+        rm[j] = (REAL)(momentum * rm[j] + (1 - momentum) * all.mean);
+        rv[j] = (REAL)(momentum * rv[j] + (1 - momentum) * variance);
+    }
+    return normalise(s, x, mean, inv_std, gamma, beta, y, activation);
+}
+
+static int batchnorm_inference(long rows, long n, const void *x, const void *gamma, const void *beta,
+                               const void *running_mean, const void *running_var, void *y, double eps, int activation) {
+    REAL *inv_std = scratch(SCRATCH_PARTIAL, (size_t)max_l(n, 1) * sizeof(REAL));
+    const REAL *variance = running_var;
+    if (!inv_std) return -1;
+    for (long j = 0; j < n; j++) inv_std[j] = (REAL)(1 / sqrt(variance[j] + eps));
+    return normalise(shape_of(rows, n), x, running_mean, inv_std, gamma, beta, y, activation);
+}
+
+// ---- backward ----
+// With xhat = (x - mean) inv_std:  dbeta = sum dz,  dgamma = sum dz xhat,
+//     dx = gamma inv_std (dz - dbeta / R - xhat dgamma / R) = a dz + (x - mean) b + c  per column.
+
+typedef struct {
+    shape s;
+    const REAL *dz, *x, *mean, *a, *b, *c; // the last four [w]
+    REAL *dx, *sum, *dot;                  // [parts][w]: sums of dz and of dz (x - mean)
+} backward_job;
+
+static void backward_sums_item(void *job, long part, int worker) {
+    const backward_job *g = job;
+    const shape s = g->s;
+    (void)worker;
+    REAL *sum = g->sum + part * s.w, *dot = g->dot + part * s.w;
+    long first = part * s.share, end = min_l(first + s.share, s.rows);
+    memset(sum, 0, (size_t)s.w * sizeof(REAL));
+    memset(dot, 0, (size_t)s.w * sizeof(REAL));
+    for (long r = first; r < end; r += s.block) {
+        long count = min_l(s.block, end - r);
+        for (long j = 0; j < s.w; j += LANES) {
+            long left = s.w - j;
+            vec block_sum = {0}, block_dot = {0}, mean = load_columns(g->mean + j, left);
+            for (long i = r; i < r + count; i++) {
+                vec dz = load_columns(g->dz + i * s.w + j, left);
+                block_sum += dz;
+                block_dot += dz * (load_columns(g->x + i * s.w + j, left) - mean);
+            }
+            store_columns(sum + j, load_columns(sum + j, left) + block_sum, left);
+            store_columns(dot + j, load_columns(dot + j, left) + block_dot, left);
+        }
+    }
+}
+
+INLINE void backward_columns(const backward_job *g, long at, long n) {
+    for (long j = 0; j < n; j += LANES) {
+        long left = n - j;
+        vec d = load_columns(g->x + at + j, left) - load_columns(g->mean + j, left);
+        vec v = load_columns(g->a + j, left) * load_columns(g->dz + at + j, left) + d * load_columns(g->b + j, left) +
+                load_columns(g->c + j, left);
+        store_columns(g->dx + at + j, v, left);
+    }
+}
+
+static void backward_item(void *job, long part, int worker) {
+    const backward_job *g = job;
+    const shape s = g->s;
+    (void)worker;
+    for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++) backward_columns(g, r * s.w, s.w);
+    if (part == s.parts - 1)
+        for (long r = 0; r < s.rest; r++) backward_columns(g, s.rows * s.w + r * s.n, s.n);
+}
+
+static int batchnorm_backward(long rows, long n, const void *dz, const void *x, const void *gamma, const void *mean,
+                              const void *inv_std, void *dx, void *dgamma, void *dbeta, int accumulate) {
+    shape s = shape_of(rows, n);
+    size_t sums = (size_t)(s.parts * max_l(s.w, 1));
+    REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));
+    REAL *p = scratch(SCRATCH_STATE, 4 * (size_t)max_l(s.w, 1) * sizeof(REAL));
+    if (!partial || !p) return -1;
+    backward_job g = {s, dz, x, p, p + s.w, p + 2 * s.w, p + 3 * s.w, dx, partial, partial + sums};
+    repeat(&s, mean, 0, p);
+    pool_for(s.parts, backward_sums_item, &g);
+    const REAL *weight = gamma, *inverse = inv_std, *rest_dz = g.dz + s.rows * s.w, *rest_x = g.x + s.rows * s.w;
+    REAL *out_gamma = dgamma, *out_beta = dbeta;
+    for (long j = 0; j < n; j++) {
+        double sum = 0, dot = 0;
+        for (long i = j; i < s.parts * s.w; i += n) {
+            sum += g.sum[i];
+            dot += g.dot[i];
+        }
+        for (long r = 0; r < s.rest; r++) {
+            sum += rest_dz[r * n + j];
+            dot += rest_dz[r * n + j] * (rest_x[r * n + j] - p[j]);
+        }
+        double scale = inverse[j] * (weight ? weight[j] : 1);
+        if (out_beta) out_beta[j] = (REAL)((accumulate ? out_beta[j] : 0) + sum);
+        if (out_gamma) out_gamma[j] = (REAL)((accumulate ? out_gamma[j] : 0) + dot * inverse[j]);
+        for (long k = 0; k < s.fold; k++) {
+            p[s.w + k * n + j] = (REAL)scale;
+            p[2 * s.w + k * n + j] = (REAL)(-scale * inverse[j] * inverse[j] * dot / (double)rows);
+            p[3 * s.w + k * n + j] = (REAL)(-scale * sum / (double)rows);
+        }
+    }
+    if (dx) pool_for(s.parts, backward_item, &g);
+    return 0;
+}
+
+// ---- layer normalisation ----
+
+typedef struct {
+    long rows, n, share;
+    const REAL *x, *gamma, *beta, *dy;
+    REAL *y, *mean, *inv_std, *dgamma, *dbeta; // in the backward y is dx, the last two are partial sums [parts][n]
+    REAL eps;
+} layer_job;
+
+// Lanes past the row's end must not count in sums of deviations.
+INLINE vec deviation(const REAL *x, vec mean, long left) {
+    vec d = load_columns(x, left) - mean;
+    for (long i = left; i < LANES; i++) d[i] = 0;
+    return d;
+}
+
+static void layernorm_item(void *job, long part, int worker) {
+    const layer_job *g = job;
+    long n = g->n;
+    (void)worker;
+    for (long r = part * g->share, end = min_l(r + g->share, g->rows); r < end; r++) {
+        const REAL *x = g->x + r * n;
+        vec sum = {0}, square = {0};
+        for (long j = 0; j < n; j += LANES) sum += load_columns(x + j, n - j);
+        REAL mean = sum_lanes(sum) / (REAL)n;
+        for (long j = 0; j < n; j += LANES) {
+            vec d = deviation(x + j, splat(mean), n - j);
+            square += d * d;
+        }
+        REAL inv_std = 1 / (REAL)sqrt(sum_lanes(square) / (REAL)n + g->eps);
+        g->mean[r] = mean;
+        g->inv_std[r] = inv_std;
+        for (long j = 0; j < n; j += LANES) {
+            long left = n - j;
+            vec v = (load_columns(x + j, left) - splat(mean)) * splat(inv_std);
+            if (g->gamma) v *= load_columns(g->gamma + j, left);
+            if (g->beta) v += load_columns(g->beta + j, left);
+            store_columns(g->y + r * n + j, v, left);
+        }
+    }
+}
+
+static long rows_per_part(long rows, long n) {
+    long parts = max_l(1, min_l(PARTS, rows * n / PART_ELEMENTS));
+    return max_l(1, div_up(rows, parts));
+}
+
+static int layernorm(long rows, long n, const void *x, const void *gamma, const void *beta, void *y, void *mean,
+                     void *inv_std, double eps) {
+    layer_job g = {.rows = rows, .n = n, .share = rows_per_part(rows, n), .x = x, .gamma = gamma, .beta = beta, .y = y,
+                   .mean = mean, .inv_std = inv_std, .eps = (REAL)eps};
+    pool_for(div_up(rows, g.share), layernorm_item, &g);
+    return 0;
+}
+
+// With e = dy gamma:  dx = inv_std (e - mean(e) - xhat mean(e xhat)).
+static void layernorm_backward_item(void *job, long part, int worker) {
+    const layer_job *g = job;
+    long n = g->n;
+    (void)worker;
+    REAL *dgamma = g->dgamma + part * n, *dbeta = g->dbeta + part * n;
+    memset(dgamma, 0, (size_t)n * sizeof(REAL));
+    memset(dbeta, 0, (size_t)n * sizeof(REAL));
+    for (long r = part * g->share, end = min_l(r + g->share, g->rows); r < end; r++) {
+        const REAL *x = g->x + r * n, *dy = g->dy + r * n;
+        vec sum = {0}, dot = {0}, mean = splat(g->mean[r]), inv_std = splat(g->inv_std[r]);
+        for (long j = 0; j < n; j += LANES) {
+            long left = n - j;
+            vec d = load_columns(dy + j, left), xhat = deviation(x + j, mean, left) * inv_std;
+            store_columns(dbeta + j, load_columns(dbeta + j, left) + d, left);
+            store_columns(dgamma + j, load_columns(dgamma + j, left) + d * xhat, left);
+            if (g->gamma) d *= load_columns(g->gamma + j, left);
+            sum += d;
+            dot += d * xhat;
+        }
+        if (!g->y) continue;
+        vec mean_e = splat(sum_lanes(sum) / (REAL)n), mean_dot = splat(sum_lanes(dot) / (REAL)n);
+        for (long j = 0; j < n; j += LANES) {
+            long left = n - j;
+            vec d = load_columns(dy + j, left), xhat = (load_columns(x + j, left) - mean) * inv_std;
+            if (g->gamma) d *= load_columns(g->gamma + j, left);
+            store_columns(g->y + r * n + j, inv_std * (d - mean_e - xhat * mean_dot), left);
+        }
+    }
+}
+
+static int layernorm_backward(long rows, long n, const void *dy, const void *x, const void *gamma, const void *mean,
+                              const void *inv_std, void *dx, void *dgamma, void *dbeta, int accumulate) {
+    layer_job g = {.rows = rows, .n = n, .share = rows_per_part(rows, n), .x = x, .gamma = gamma, .dy = dy, .y = dx,
+                   .mean = (REAL *)mean, .inv_std = (REAL *)inv_std};
+    long parts = div_up(rows, g.share);
+    REAL *partial = scratch(SCRATCH_PARTIAL, 2 * (size_t)max_l(parts * n, 1) * sizeof(REAL));
+    if (!partial) return -1;
+    g.dgamma = partial;
+    g.dbeta = partial + parts * n;
+    pool_for(parts, layernorm_backward_item, &g);
+    REAL *outputs[2] = {dgamma, dbeta};
+    for (int k = 0; k < 2; k++)
+        for (long j = 0; outputs[k] && j < n; j++) {
+            REAL s = accumulate ? outputs[k][j] : 0;
+            for (long i = 0; i < parts; i++) s += partial[k * parts * n + i * n + j];
+            outputs[k][j] = s;
+        }
+    return 0;
+}
+
+const norm_kernels NAME(norm_kernels) = {batchnorm, batchnorm_inference, batchnorm_backward, layernorm,
+                                         layernorm_backward};

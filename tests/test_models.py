@@ -1,0 +1,335 @@
+"""Models: chains, graphs, subclasses, nesting, summaries, configs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import functional as F
+from dlcore import layers, models
+
+
+def lenet():
+    return dl.Sequential(
+        [
+            layers.Input((32, 32, 1)),
+            layers.Conv2D(6, 5, activation="tanh"),
+            layers.AveragePooling2D(2),
+            layers.Conv2D(16, 5, activation="tanh"),
+            layers.AveragePooling2D(2),
+            layers.Flatten(),
+            layers.Dense(120, activation="tanh"),
+            layers.Dense(84, activation="tanh"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+
+
+def _x(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+class Two(dl.Model):
+    """A model with two inputs, written as a subclass."""
+
+    def __init__(self, units=4):
+        super().__init__()
+        self.first = layers.Dense(units)
+        self.blocks = [layers.Dense(units, activation="relu") for _ in range(2)]
+        self.drop = layers.Dropout(0.5)
+        self.last = layers.Dense(1)
+
+    def call(self, inputs, training=None):
+        a, b = inputs
+        x = self.first(a) + b
+        for block in self.blocks:
+            x = block(x)
+        return self.last(self.drop(x))
+
+
+def test_lenet():
+    model = lenet()
+    assert model.count_params() == 61_706
+    assert model.built
+    assert (model.input_shape, model.output_shape) == ((None, 32, 32, 1), (None, 10))
+    assert [layer.output.shape[1:3] for layer in model.layers[:4]] == [(28, 28), (14, 14), (10, 10), (5, 5)]
+    y = model(_x(3, 32, 32, 1))
+    np.testing.assert_allclose(y.numpy().sum(1), 1, rtol=1e-5)
+    assert y.logits is not None
+    np.testing.assert_array_equal(model(_x(3, 32, 32, 1)[..., 0]).numpy(), y.numpy())  # a missing last axis of 1
+
+
+def test_every_engine_gives_the_same(active_backend):
+    dl.set_random_seed(2)
+    model = lenet()
+    assert model.backend == active_backend.name
+    y = np.array(model(_x(3, 32, 32, 1)))
+    with dl.use_backend("numpy"):
+        dl.set_random_seed(2)
+        np.testing.assert_allclose(lenet()(_x(3, 32, 32, 1)).numpy(), y, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_stays_on_its_engine():
+    with dl.use_backend("numpy"):
+        model = lenet()
+    others = [name for name in dl.available_backends() if name != "numpy"]
+    if not others:
+        pytest.skip("there is only one engine here")
+    with dl.use_backend(others[0]):
+        assert model.backend == "numpy"
+        seen = []
+        model.add(layers.Lambda(lambda x: seen.append(dl.backend()) or x))
+        model(_x(1, 32, 32, 1))
+        model.set_weights(model.get_weights())
+        assert set(seen) == {"numpy"}
+        assert dl.backend() == others[0]
+
+
+def test_deferred():
+    model = dl.Sequential([layers.Dense(3, activation="relu"), layers.Dense(2)])
+    assert not model.built
+    with pytest.raises(ValueError, match="not built"):
+        model.count_params()
+    with pytest.raises(AttributeError, match="not built yet"):
+        _ = model.input_shape
+    model(_x(5, 4))
+    assert model.built
+    assert model.output_shape == (None, 2)
+    other = dl.Sequential([layers.Dense(3)])
+    other.build((None, 7))
+    assert other.count_params() == 24
+    ids = dl.Sequential([layers.Embedding(5, 3), layers.Flatten(), layers.Dense(1)])
+    assert ids(np.array([[1, 4]])).shape == (1, 1)
+    assert dl.Sequential([layers.Dense(2, input_shape=(3,))]).built
+
+
+def test_add_and_pop():
+    model = dl.Sequential(name="chain")
+    model.add(layers.Input((4,)))
+    model.add(layers.Dense(3))
+    model.add(layers.Dense(2))
+    assert model.output_shape == (None, 2)
+    assert len(model.weights) == 4
+    model.pop()
+    assert model.output_shape == (None, 3)
+    model.add(layers.Dense(5, name="head"))
+    assert model(_x(2, 4)).shape == (2, 5)
+    assert model.get_layer("head") is model.layers[-1] is model.get_layer(index=-1)
+    assert len(model.weights) == 4
+
+
+def test_graph():
+    a, b = dl.Input((4,), name="a"), dl.Input((4,), name="b")
+    shared = layers.Dense(3)
+    x = layers.concatenate([shared(a), shared(b)])
+    x = F.relu(x) * 2.0 + 1.0
+    head = layers.Dense(2, name="head")(x)
+    model = dl.Model({"a": a, "b": b}, {"head": head, "rest": (1.0 - x[:, :2]) / 2.0})
+    data = {"a": _x(5, 4), "b": _x(5, 4) + 1}
+    y = model(data)
+    hidden = np.concatenate([data["a"] @ shared.kernel.numpy(), data["b"] @ shared.kernel.numpy()], 1)
+    hidden = 2 * np.maximum(hidden, 0) + 1
+    np.testing.assert_allclose(y["rest"].numpy(), (1 - hidden[:, :2]) / 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(model([data["a"], data["b"]])["head"].numpy(), y["head"].numpy())
+    assert len(model.weights) == 4
+    assert model.output_shape == {"head": (None, 2), "rest": (None, 2)}
+    assert model.input_names == ["a", "b"]
+
+    features = dl.Model(a, shared(a))
+    np.testing.assert_allclose(features(data["a"]).numpy(), data["a"] @ shared.kernel.numpy(), rtol=1e-4, atol=1e-5)
+
+    twin = models.clone_model(model)
+    assert twin.get_config() == model.get_config()
+    twin.set_weights(model.get_weights())
+    np.testing.assert_array_equal(twin(data)["head"].numpy(), y["head"].numpy())
+
+
+def test_features_from_the_middle():
+    model = lenet()
+    features = dl.Model(model.inputs, model.layers[4].output)
+    assert features(_x(2, 32, 32, 1)).shape == (2, 400)
+    tail = dl.Model(model.layers[5].input, model.output)
+    x = _x(2, 32, 32, 1)
+    np.testing.assert_allclose(tail(features(x)).numpy(), model(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_nested():
+    inner = lenet()
+    model = dl.Sequential([layers.Input((32, 32, 1)), inner, layers.Dense(2)])
+    assert model.count_params() == 61_706 + 22
+    inner.trainable = False
+    assert len(model.trainable_weights) == 2
+    image = dl.Input((32, 32, 1))
+    both = layers.add([inner(image), inner(image * 0.5)])
+    graph = dl.Model(image, both)
+    assert graph(_x(2, 32, 32, 1)).shape == (2, 10)
+    twin = models.model_from_json(graph.to_json())
+    twin.set_weights(graph.get_weights())
+    x = _x(2, 32, 32, 1)
+    np.testing.assert_array_equal(twin(x).numpy(), graph(x).numpy())
+
+
+def test_subclass():
+    model = Two(6)
+    y = model([_x(3, 5), _x(3, 6)])
+    assert y.shape == (3, 1)
+    assert [layer.name.split("_")[0] for layer in model.layers] == ["dense", "dense", "dense", "dropout", "dense"]
+    assert len(model.weights) == 8
+    assert model.count_params() == 5 * 6 + 6 + 2 * 42 + 7
+    (model([_x(3, 5), _x(3, 6)], training=True) ** 2).sum().backward()
+    assert all(w.grad is not None for w in model.weights)
+    fresh = Two()
+    fresh.build([(None, 5), (None, 4)])
+    assert fresh.built
+    out = model([dl.Input((5,)), dl.Input((6,))])
+    assert out.shape == (None, 1)
+
+
+def test_subclass_of_a_graph():
+    class Net(dl.Model):
+        def __init__(self, units):
+            inputs = dl.Input((3,))
+            super().__init__(inputs=inputs, outputs=layers.Dense(units)(inputs))
+
+    model = Net(4)
+    assert model(_x(2, 3)).shape == (2, 4)
+    assert model.output_shape == (None, 4)
+
+
+def test_recurrent_graph_with_states():
+    sequence = dl.Input((None, 3))
+    y, h, c = layers.LSTM(4, return_sequences=True, return_state=True)(sequence)
+    assert (y.shape, h.shape, c.shape) == ((None, None, 4), (None, 4), (None, 4))
+    decoded = layers.LSTM(4)(sequence, initial_state=[h, c])
+    model = dl.Model(sequence, decoded)
+    assert model(_x(2, 5, 3)).shape == (2, 4)
+    assert models.clone_model(model)(_x(2, 7, 3)).shape == (2, 4)
+
+
+def test_masks_pass_through_models():
+    ids = np.array([[1, 2, 0], [3, 0, 0]])
+    stack = [layers.Embedding(5, 3, mask_zero=True), layers.Dense(4), layers.GRU(2)]
+    model = dl.Sequential(stack)
+    y = model(ids).numpy()
+    x = dl.Input((3,), dtype="int32")
+    z = x
+    for layer in stack:
+        z = layer(z)
+    np.testing.assert_array_equal(dl.Model(x, z)(ids).numpy(), y)
+    short = stack[2](stack[1](stack[0].embeddings.numpy()[ids[1:, :1]])).numpy()
+    np.testing.assert_allclose(y[1:], short, rtol=1e-5, atol=1e-6)
+
+
+def test_float64():
+    model = dl.Sequential([layers.Input((3,), dtype="float64"), layers.Dense(2, dtype="float64")])
+    assert model(np.ones((1, 3))).dtype == np.float64
+    assert model(np.ones((1, 3), "float32")).dtype == np.float64
+
+
+def test_summary():
+    lines = []
+    lenet().summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "(None, 28, 28, 6)" in text
+    assert "2,416" in text
+    assert "Total params: 61,706 (241.04 KB)" in text
+    a, b = dl.Input((3,), name="a"), dl.Input((3,), name="b")
+    dense = layers.Dense(2, name="both")
+    model = dl.Model([a, b], layers.Add(name="sum")([dense(a), dense(b)]))
+    dense.trainable = False
+    lines.clear()
+    model.summary(print_fn=lines.append, line_length=70, show_trainable=True)
+    text = "\n".join(lines)
+    assert "Connected to" in text
+    assert "both, both" in text
+    assert "Trainable params: 0" in text
+    assert max(len(line) for line in text.splitlines()) <= 70
+    lines.clear()
+    dl.Sequential([layers.Dense(3)]).summary(print_fn=lines.append)
+    assert "0 (unbuilt)" in lines[0]
+    nested = dl.Sequential([layers.Input((32, 32, 1)), lenet()])
+    nested.summary(print_fn=lines.append, expand_nested=True)
+    assert "└ conv2d" in lines[-1]
+
+
+def test_configs():
+    model = lenet()
+    config = json.loads(json.dumps(model.get_config()))
+    twin = dl.Sequential.from_config(config)
+    assert twin.get_config() == model.get_config()
+    assert [w.shape for w in twin.weights] == [w.shape for w in model.weights]
+
+
+def test_fit_after_build():
+    """The tape, the optimizer's flat buffers and the model's weights are one and the same."""
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(8, activation="tanh"), layers.Dense(1)])
+    x = _x(64, 4)
+    y = (x[:, :1] * x[:, 1:2]).astype("float32")
+    model.compile(optimizer="adam", loss="mse")
+    before = model.get_weights()
+    history = model.fit(x, y, epochs=3, batch_size=16, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    model.set_weights(before)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_import_is_lazy():
+    code = (
+        "import sys, dlcore; "
+        "heavy = {'numba', 'scipy', 'cupy', 'matplotlib', 'safetensors', 'tqdm'} & set(sys.modules); "
+        "assert not heavy, heavy; assert 'dlcore.layers' not in sys.modules; dlcore.layers; dlcore.Model; "
+        "heavy = {'numba', 'scipy', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_names_of_the_package():
+    for name in ("Tensor", "Variable", "Sequential", "Model", "Input", "layers", "losses", "optimizers", "training"):
+        assert name in dir(dl)
+        assert getattr(dl, name) is not None
+    assert dl.backend() in dl.available_backends()
+    with pytest.raises(AttributeError, match="did you mean 'Sequential'"):
+        dl.Sequental  # noqa: B018
+    with pytest.raises(ValueError, match="positive whole number"):
+        dl.set_num_threads(0)
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda: lenet()(_x(1, 28, 28, 1)), ValueError, r"must have shape \(None, 32, 32, 1\), got \(1, 28, 28, 1\)"),
+        (lambda: dl.Sequential([layers.Dense]), TypeError, r"write Dense\(...\)"),
+        (lambda: dl.Sequential([3]), TypeError, "must be a Layer or an Input, got int"),
+        (lambda: dl.Sequential()(_x(1, 2)), ValueError, "has no layers"),
+        (lambda: dl.Sequential().pop(), ValueError, "has no layers to pop"),
+        (lambda: dl.Sequential([layers.Dense(1, name="x"), layers.Dense(1, name="x")]), ValueError, "'x' twice"),
+        (lambda: dl.Model(dl.Input((3,)), 5), ValueError, "must be symbolic tensors.* got int"),
+        (lambda: dl.Model(dl.Input((3,)), layers.Dense(2)(dl.Input((3,)))), ValueError, "not among its inputs"),
+        (lambda: dl.Model()(_x(1, 2)), NotImplementedError, r"must define call\(\)"),
+        (lambda: lenet().get_layer("dens"), ValueError, "Did you mean"),
+        (lambda: np.asarray(dl.Input((3,))), TypeError, "has no values"),
+        (lambda: bool(dl.Input((3,)) > 1), TypeError, "no condition"),
+        (lambda: lenet().summary(layer_range=("a", "b")), ValueError, "layer_range"),
+    ],
+)
+def test_errors(act, error, message):
+    with pytest.raises(error, match=message):
+        act()
+
+
+def test_graph_input_errors():
+    a, b = dl.Input((4,), name="a"), dl.Input((4,), name="b")
+    model = dl.Model([a, b], layers.add([a, b]))
+    with pytest.raises(ValueError, match=r"lacks input.*'b'"):
+        model({"a": _x(2, 4)})
+    with pytest.raises(ValueError, match="expected 2 input"):
+        model(_x(2, 4))
+    with pytest.raises(ValueError, match="input 'b' of layer"):
+        model([_x(2, 4), _x(2, 5)])

@@ -1,0 +1,130 @@
+"""The native engine's own promises: builds per instruction set, threads, fork, memory."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
+linear = pytest.importorskip("dlcore.kernels.native.linear")
+
+
+def _product(size: int = 192, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x, w = (rng.standard_normal((size, size)).astype(np.float32) for _ in range(2))
+    return x, w, x.astype(np.float64) @ w
+
+
+def _check_product(seed: int = 0) -> None:
+    x, w, expected = _product(seed=seed)
+    y = np.empty_like(x)
+    linear.linear(x, w, None, y, "linear")
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.fixture
+def restore_threads():
+    before = core.num_threads()
+    yield
+    core.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_any_number_of_threads_gives_the_same_bits(count, restore_threads):
+    x, w, _ = _product()
+    one, many = np.empty_like(x), np.empty_like(x)
+    core.set_num_threads(1)
+    linear.linear(x, w, None, one, "tanh")
+    core.set_num_threads(count)
+    linear.linear(x, w, None, many, "tanh")
+    np.testing.assert_array_equal(one, many)
+
+
+def test_python_threads_may_call_at_once(restore_threads):
+    core.set_num_threads(2)
+    failures = []
+
+    def call(seed):
+        try:
+            for _ in range(30):
+                _check_product(seed)
+        except AssertionError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_computes(restore_threads):
+    core.set_num_threads(2)
+    _check_product()
+    child = os.fork()
+    if child == 0:
+        try:
+            _check_product(1)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, 9)
+        pytest.fail("the child hangs")
+    _check_product(2)
+
+
+def test_idle_threads_sleep(restore_threads):
+    core.set_num_threads(2)
+    _check_product()
+    time.sleep(0.1)  # the spin after the last call
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+def test_arrays_of_the_arena_are_aligned_and_recycled():
+    first = core.empty((1000, 100), np.float32)
+    address = first.ctypes.data
+    assert address % 64 == 0
+    del first
+    assert core.empty((1000, 100), np.float32).ctypes.data == address
+    assert not core.zeros((3, 5), np.float64).any()
+    big = core.empty((100,), np.float32)
+    big.resize((5000,), refcheck=False)
+    assert big.shape == (5000,)
+
+
+def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_instruction_set_can_be_asked_for():
+    code = "from dlcore.kernels.native import core; print(core.isa)"
+    assert _run(code, DLCORE_ISA="baseline").stdout.strip() == "baseline"
+    refused = _run("import dlcore.backends as b; b.get_backend('cython')", DLCORE_ISA="mmx")
+    assert refused.returncode != 0
+    assert "DLCORE_ISA='mmx': expected one of" in refused.stderr
+
+
+@pytest.mark.parametrize("isa", [isa for isa in core.runnable_isas() if isa != core.isa])
+def test_the_other_builds_that_run_here_pass_the_conformance_table(isa):
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-k", "cython"]
+    command += [os.path.join(os.path.dirname(__file__), "test_conformance.py")]
+    done = subprocess.run(command, env={**os.environ, "DLCORE_ISA": isa}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
