@@ -77,7 +77,9 @@ def extensions() -> list[Extension]:
         "extra_link_args": ["-pthread", *SANITIZE],
     }
     modules = [Extension(f"dlcore.kernels.native.{name}", [str(NATIVE / f"{name}.pyx")], **options) for name in MODULES]
-    modules = cythonize(modules, build_dir="build/cython", compiler_directives={"language_level": 3, "binding": True}, quiet=True)
+    modules = cythonize(
+        modules, build_dir="build/cython", compiler_directives={"language_level": 3, "binding": True}, quiet=True
+    )
     for module in modules:  # only now: cythonize would copy them over its own output
         module.depends += [str(path) for pattern in ("*.h", "*.pxi", "*.c") for path in NATIVE.glob(pattern)]
     return modules

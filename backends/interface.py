@@ -23,7 +23,6 @@ The contract
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, ClassVar
@@ -324,7 +323,7 @@ class Backend:
         dbeta: Array | None,
         accumulate: bool = False,
     ) -> None:
-        """Gradient through the batch statistics; dz is the gradient before the activation. In place allowed (dx = dz)."""
+        """Gradient through the batch statistics; dz comes before the activation. In place allowed (dx = dz)."""
 
     @primitive("norm")
     def layernorm(
@@ -337,7 +336,7 @@ class Backend:
         inv_std: Array,
         eps: float,
     ) -> None:
-        """Layer normalisation (Ba et al. 2016): per row over C. x, y `[R, C]`; mean, inv_std `[R]`; gamma, beta `[C]`."""
+        """Layer normalisation (Ba et al. 2016) per row. x, y `[R, C]`; mean, inv_std `[R]`; gamma, beta `[C]`."""
 
     @primitive("norm")
     def layernorm_backward(
@@ -501,9 +500,7 @@ class Backend:
         """
 
     @primitive("activation")
-    def activation_backward(
-        self, dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float
-    ) -> None:
+    def activation_backward(self, dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
         """dx = dy · kind′(x). x may be None for linear, relu, sigmoid, tanh, leaky_relu, elu, selu and exponential,
         whose derivative follows from y. The derivative at a kink is the one of the left side (0 for relu); that of
         step is 0. In place allowed (dx = dy)."""
@@ -525,7 +522,7 @@ class Backend:
         """dx = dy − exp(y) Σ dy. In place allowed (dx = dy)."""
 
     # ---- loss: value and gradient in one pass -------------------------------------------------------------------
-    # losses[r] = weight[r] · loss of row r; dlogits = scale · weight[r] · gradient of that loss. weight [R] or None (1).
+    # losses[r] = weight[r] · loss of row r; dlogits = scale · weight[r] · its gradient. weight [R] or None (all 1).
 
     @primitive("loss")
     def softmax_cross_entropy(
@@ -679,4 +676,4 @@ def _find_kernel(package: str, family: str, name: str) -> Callable[..., None] | 
         if error.name is not None and error.name.startswith(package):
             return None
         raise
-    return getattr(sys.modules[module.__name__], name, None)
+    return getattr(module, name, None)

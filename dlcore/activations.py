@@ -98,7 +98,8 @@ _NAMES: dict[str, Callable] = {
     "mish": mish,
     "step": step,
 }
-_FUSED: dict[Callable, str] = {_NAMES[name]: name for name in FUSED_ACTIVATIONS} | {F.relu: "relu"}
+# Not the sigmoid: a loss on its result works, accurately, on the logits under it, and a fused one has lost them.
+_FUSED: dict[Callable, str] = {_NAMES[name]: name for name in FUSED_ACTIVATIONS if name != "sigmoid"} | {F.relu: "relu"}
 
 
 def get(identifier: Any) -> Callable:
