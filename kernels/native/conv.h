@@ -1,4 +1,19 @@
+// Two-dimensional convolution and its gradients; contracts in backends/interface.py. Functions return 0, or -1 when
+// memory is out.
 #pragma once
+
 typedef struct {
-    int placeholder;
+    long n, h, w, c;   // images [n][h][w][c]
+    long oh, ow, k;    // outputs [n][oh][ow][k]
+    long kh, kw;       // filters [kh][kw][c / groups][k]
+    long sh, sw;       // stride
+    long top, left;    // padding; bottom and right follow from oh and ow
+    long dh, dw;       // dilation
+    long groups;
+} conv_shape;
+
+typedef struct {
+    int (*conv2d)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation);
+    int (*conv2d_backward_input)(const conv_shape *s, const void *dz, const void *w, void *dx);
+    int (*conv2d_backward_weight)(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate);
 } conv_kernels;

@@ -1,4 +1,370 @@
+// Pooling, a vector of channels at a time.
+//
+// The plain version visits each window and compares element by element, channel by channel. In NHWC the channels of a
+// pixel lie side by side, so that a vector of them walks the window in registers, with the places of the largest in a
+// second register; padding is never touched, since only the part of the window inside the image is walked. All of it
+// is bound by memory: the forward reads x once and writes y and the index (a byte), the backward the reverse.
+//
+// The backward gathers: each row of dx belongs to one thread, which adds up what the windows over that row send there.
+// So overlapping windows need no atomics, and sums come in the same order whatever the number of threads.
 #include "pool.h"
 #include "simd.h"
+#include "threads.h"
+#include <string.h>
 
-const pool_kernels NAME(pool_kernels) = {0};
+enum {
+    ITEM_BYTES = 64 << 10,      // of a thread's item, about
+    CHANNELS = 16 * LANES,      // of an item in global pooling
+    PLACES = 64,                // summed before they join the total
+};
+
+typedef uint8_t byte_vec __attribute__((vector_size(LANES)));
+typedef int32_t word_vec __attribute__((vector_size(4 * LANES)));
+
+// part: 0 for a whole vector, else the lanes in use.
+INLINE vec load_some(const REAL *p, long part) { return part ? load_part(p, part) : load(p); }
+INLINE void store_some(REAL *p, vec v, long part) {
+    if (part) store_part(p, v, part);
+    else store(p, v);
+}
+
+INLINE ivec load_index(const void *index, long at, const int bytes, long part) {
+    if (bytes == 1) {
+        byte_vec v = {0};
+        if (part)
+            for (long i = 0; i < LANES && i < part; i++) v[i] = ((const uint8_t *)index)[at + i];
+        else memcpy(&v, (const uint8_t *)index + at, LANES);
+        return __builtin_convertvector(v, ivec);
+    }
+    word_vec v = {0};
+    if (part)
+        for (long i = 0; i < LANES && i < part; i++) v[i] = ((const int32_t *)index)[at + i];
+    else memcpy(&v, (const int32_t *)index + at, 4 * LANES);
+    return __builtin_convertvector(v, ivec);
+}
+
+INLINE void store_index(void *index, long at, const int bytes, ivec places, long part) {
+    if (bytes == 1) {
+        byte_vec v = __builtin_convertvector(places, byte_vec);
+        if (part)
+            for (long i = 0; i < LANES && i < part; i++) ((uint8_t *)index)[at + i] = v[i];
+        else memcpy((uint8_t *)index + at, &v, LANES);
+    } else {
+        word_vec v = __builtin_convertvector(places, word_vec);
+        if (part)
+            for (long i = 0; i < LANES && i < part; i++) ((int32_t *)index)[at + i] = v[i];
+        else memcpy((int32_t *)index + at, &v, 4 * LANES);
+    }
+}
+
+// Where `new` beats `best`: larger, or the first NaN.
+INLINE ivec beats(vec new, vec best) { return ~(ivec)(new <= best) & (ivec)(best == best); }
+
+typedef struct {
+    const pool_shape *s;
+    const REAL *in;
+    REAL *out;
+    void *index;
+    int bytes;
+    long rows, all; // rows of the output per item, and in all
+} pool_job;
+
+static void run_rows(pool_job *g, pool_function function, long all, long row_bytes) {
+    g->all = all;
+    g->rows = max_l(1, ITEM_BYTES / max_l(row_bytes, 1));
+    pool_for(div_up(all, g->rows), function, g);
+}
+
+// The part low ... high of the window of output o that lies inside 0 ... length.
+INLINE void inside(long o, long stride, long pad, long size, long length, long *low, long *high) {
+    long at = o * stride - pad;
+    *low = at < 0 ? -at : 0;
+    *high = min_l(size, length - at);
+}
+
+// ---- windows: forward ---------------------------------------------------------------------------------------------------
+
+typedef struct {
+    const REAL *x; // first element inside the image
+    long rows, columns, row_step, column_step, first, window_row; // first: its place in the window
+} window;
+
+INLINE window window_of(const pool_job *g, long row, long ox) {
+    const pool_shape *s = g->s;
+    long u0, u1, v0, v1, image = row / s->oh, oy = row % s->oh;
+    inside(oy, s->sh, s->top, s->ph, s->h, &u0, &u1);
+    inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
+    const REAL *x = g->in + ((image * s->h + oy * s->sh - s->top + u0) * s->w + ox * s->sw - s->left + v0) * s->c;
+    return (window){x, u1 - u0, v1 - v0, s->w * s->c, s->c, u0 * s->pw + v0, s->pw};
+}
+
+// bytes: of an index element; 0: no index.
+INLINE void max_of_window(const int nv, const int bytes, const window *w, long c, long part, REAL *y, void *index, long at) {
+    vec best[2];
+    ivec place[2];
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) {
+        best[j] = load_some(w->x + c + j * LANES, part);
+        place[j] = isplat((INT)w->first);
+    }
+    for (long u = 0; u < w->rows; u++)
+        for (long v = 0; v < w->columns; v++) {
+            const REAL *x = w->x + u * w->row_step + v * w->column_step + c;
+            ivec here = isplat((INT)(w->first + u * w->window_row + v));
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                vec new = load_some(x + j * LANES, part);
+                ivec wins = beats(new, best[j]);
+                best[j] = blend(wins, new, best[j]);
+                if (bytes) place[j] = (wins & here) | (~wins & place[j]);
+            }
+        }
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) {
+        store_some(y + c + j * LANES, best[j], part);
+        if (bytes) store_index(index, at + c + j * LANES, bytes, place[j], part);
+    }
+}
+
+INLINE void max_rows(const pool_job *g, long item, const int bytes) {
+    const pool_shape *s = g->s;
+    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++)
+        for (long ox = 0; ox < s->ow; ox++) {
+            window w = window_of(g, row, ox);
+            long at = (row * s->ow + ox) * s->c, c = 0;
+            REAL *y = g->out + at;
+            for (; c + 2 * LANES <= s->c; c += 2 * LANES) max_of_window(2, bytes, &w, c, 0, y, g->index, at);
+            for (; c + LANES <= s->c; c += LANES) max_of_window(1, bytes, &w, c, 0, y, g->index, at);
+            if (c < s->c) max_of_window(1, bytes, &w, c, s->c - c, y, g->index, at);
+        }
+}
+
+static void max_item(void *job, long item, int worker) {
+    const pool_job *g = job;
+    (void)worker;
+    if (g->bytes == 0) max_rows(g, item, 0);
+    else if (g->bytes == 1) max_rows(g, item, 1);
+    else max_rows(g, item, 4);
+}
+
+INLINE void mean_of_window(const int nv, const window *w, vec share, long c, long part, REAL *y) {
+    vec sum[2] = {{0}, {0}};
+    for (long u = 0; u < w->rows; u++)
+        for (long v = 0; v < w->columns; v++) {
+            const REAL *x = w->x + u * w->row_step + v * w->column_step + c;
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) sum[j] += load_some(x + j * LANES, part);
+        }
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) store_some(y + c + j * LANES, sum[j] * share, part);
+}
+
+static void mean_item(void *job, long item, int worker) {
+    const pool_job *g = job;
+    const pool_shape *s = g->s;
+    (void)worker;
+    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++)
+        for (long ox = 0; ox < s->ow; ox++) {
+            window w = window_of(g, row, ox);
+            vec share = splat((REAL)1 / (REAL)(w.rows * w.columns));
+            REAL *y = g->out + (row * s->ow + ox) * s->c;
+            long c = 0;
+            for (; c + 2 * LANES <= s->c; c += 2 * LANES) mean_of_window(2, &w, share, c, 0, y);
+            for (; c + LANES <= s->c; c += LANES) mean_of_window(1, &w, share, c, 0, y);
+            if (c < s->c) mean_of_window(1, &w, share, c, s->c - c, y);
+        }
+}
+
+// ---- windows: backward --------------------------------------------------------------------------------------------------
+
+// dx[v] += dy where the window's largest was at place `first` + v, v = 0 ... columns - 1 of one row of the window.
+INLINE void send_to_largest(const int bytes, const REAL *dy, const void *index, long at, long c, long part, long first,
+                            long columns, REAL *dx, long column_step) {
+    vec d = load_some(dy + c, part);
+    ivec place = load_index(index, at + c, bytes, part);
+    for (long v = 0; v < columns; v++) {
+        REAL *to = dx + v * column_step + c;
+        vec sent = (vec)((ivec)(place == isplat((INT)(first + v))) & (ivec)d);
+        store_some(to, load_some(to, part) + sent, part);
+    }
+}
+
+INLINE void share_out(const REAL *dy, vec share, long c, long part, long columns, REAL *dx, long column_step) {
+    vec d = load_some(dy + c, part) * share;
+    for (long v = 0; v < columns; v++) {
+        REAL *to = dx + v * column_step + c;
+        store_some(to, load_some(to, part) + d, part);
+    }
+}
+
+// Rows of dx; bytes 0: the mean's, else the largest's.
+INLINE void backward_rows(const pool_job *g, long item, const int bytes) {
+    const pool_shape *s = g->s;
+    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++) {
+        long image = row / s->h, iy = row % s->h, from = iy + s->top - s->ph + 1;
+        REAL *dx = g->out + row * s->w * s->c;
+        memset(dx, 0, (size_t)(s->w * s->c) * sizeof(REAL));
+        long last = min_l(s->oh - 1, (iy + s->top) / s->sh);
+        for (long oy = from > 0 ? div_up(from, s->sh) : 0; oy <= last; oy++) {
+            long u = iy + s->top - oy * s->sh, u0, u1, v0, v1;
+            inside(oy, s->sh, s->top, s->ph, s->h, &u0, &u1);
+            for (long ox = 0; ox < s->ow; ox++) {
+                inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
+                long at = ((image * s->oh + oy) * s->ow + ox) * s->c, c = 0, columns = v1 - v0, first = u * s->pw + v0;
+                const REAL *dy = g->in + at;
+                REAL *to = dx + (ox * s->sw - s->left + v0) * s->c;
+                if (bytes) {
+                    for (; c + LANES <= s->c; c += LANES) send_to_largest(bytes, dy, g->index, at, c, 0, first, columns, to, s->c);
+                    if (c < s->c) send_to_largest(bytes, dy, g->index, at, c, s->c - c, first, columns, to, s->c);
+                } else {
+                    vec share = splat((REAL)1 / (REAL)((u1 - u0) * columns));
+                    for (; c + LANES <= s->c; c += LANES) share_out(dy, share, c, 0, columns, to, s->c);
+                    if (c < s->c) share_out(dy, share, c, s->c - c, columns, to, s->c);
+                }
+            }
+        }
+    }
+}
+
+static void max_backward_item(void *job, long item, int worker) {
+    const pool_job *g = job;
+    (void)worker;
+    if (g->bytes == 1) backward_rows(g, item, 1);
+    else backward_rows(g, item, 4);
+}
+
+static void mean_backward_item(void *job, long item, int worker) {
+    (void)worker;
+    backward_rows(job, item, 0);
+}
+
+static void max_pool2d(const pool_shape *s, const void *x, void *y, void *index, int index_bytes) {
+    pool_job g = {.s = s, .in = x, .out = y, .index = index, .bytes = index_bytes};
+    run_rows(&g, max_item, s->n * s->oh, s->sh * s->w * s->c * (long)sizeof(REAL));
+}
+
+static void max_pool2d_backward(const pool_shape *s, const void *dy, const void *index, int index_bytes, void *dx) {
+    pool_job g = {.s = s, .in = dy, .out = dx, .index = (void *)index, .bytes = index_bytes};
+    run_rows(&g, max_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
+}
+
+static void avg_pool2d(const pool_shape *s, const void *x, void *y) {
+    pool_job g = {.s = s, .in = x, .out = y};
+    run_rows(&g, mean_item, s->n * s->oh, s->sh * s->w * s->c * (long)sizeof(REAL));
+}
+
+static void avg_pool2d_backward(const pool_shape *s, const void *dy, void *dx) {
+    pool_job g = {.s = s, .in = dy, .out = dx};
+    run_rows(&g, mean_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
+}
+
+// ---- the whole image is one window: an item is an image and a strip of channels, or backward some places of an image ----
+
+typedef struct {
+    long places, c, strips, rows, items; // rows of dx per item, items per image
+    const REAL *in;
+    REAL *out;
+    int32_t *index;
+} global_job;
+
+INLINE void mean_of_strip(const int nv, const REAL *x, long places, long c, long part, REAL *y) {
+    vec total[2] = {{0}, {0}};
+    for (long p0 = 0; p0 < places; p0 += PLACES) {
+        vec sum[2] = {{0}, {0}};
+        for (long p = p0, end = min_l(p0 + PLACES, places); p < end; p++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) sum[j] += load_some(x + p * c + j * LANES, part);
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) total[j] += sum[j];
+    }
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) store_some(y + j * LANES, total[j] / splat((REAL)places), part);
+}
+
+static void global_mean_item(void *job, long item, int worker) {
+    const global_job *g = job;
+    (void)worker;
+    long image = item / g->strips, c = item % g->strips * CHANNELS, end = min_l(c + CHANNELS, g->c);
+    const REAL *x = g->in + image * g->places * g->c;
+    REAL *y = g->out + image * g->c;
+    for (; c + 2 * LANES <= end; c += 2 * LANES) mean_of_strip(2, x + c, g->places, g->c, 0, y + c);
+    for (; c + LANES <= end; c += LANES) mean_of_strip(1, x + c, g->places, g->c, 0, y + c);
+    if (c < end) mean_of_strip(1, x + c, g->places, g->c, end - c, y + c);
+}
+
+static void global_max_item(void *job, long item, int worker) {
+    const global_job *g = job;
+    (void)worker;
+    long image = item / g->strips, c = item % g->strips * CHANNELS, end = min_l(c + CHANNELS, g->c), at = image * g->c;
+    window w = {g->in + image * g->places * g->c, 1, g->places, 0, g->c, 0, 0};
+    REAL *y = g->out + at;
+#define STRIP(bytes)                                                                                                   \
+    for (; c + 2 * LANES <= end; c += 2 * LANES) max_of_window(2, bytes, &w, c, 0, y, g->index, at);                   \
+    for (; c + LANES <= end; c += LANES) max_of_window(1, bytes, &w, c, 0, y, g->index, at);                           \
+    if (c < end) max_of_window(1, bytes, &w, c, end - c, y, g->index, at)
+    if (g->index) {
+        STRIP(4);
+    } else {
+        STRIP(0);
+    }
+#undef STRIP
+}
+
+INLINE void spread(const global_job *g, long item, const int largest) {
+    long image = item / g->items, p = item % g->items * g->rows, end = min_l(p + g->rows, g->places);
+    const REAL *dy = g->in + image * g->c;
+    vec share = splat((REAL)1 / (REAL)g->places);
+    for (; p < end; p++) {
+        REAL *dx = g->out + (image * g->places + p) * g->c;
+        for (long c = 0; c < g->c; c += LANES) {
+            long part = g->c - c < LANES ? g->c - c : 0;
+            vec d = load_some(dy + c, part);
+            if (largest) d = (vec)((ivec)(load_index(g->index, image * g->c + c, 4, part) == isplat((INT)p)) & (ivec)d);
+            else d *= share;
+            store_some(dx + c, d, part);
+        }
+    }
+}
+
+static void spread_mean_item(void *job, long item, int worker) {
+    (void)worker;
+    spread(job, item, 0);
+}
+
+static void spread_largest_item(void *job, long item, int worker) {
+    (void)worker;
+    spread(job, item, 1);
+}
+
+static void run_strips(pool_function function, long n, long places, long c, const void *x, void *y, void *index) {
+    global_job g = {.places = places, .c = c, .strips = div_up(c, CHANNELS), .in = x, .out = y, .index = index};
+    if (places) pool_for(n * g.strips, function, &g);
+}
+
+static void run_places(pool_function function, long n, long places, long c, const void *dy, const void *index, void *dx) {
+    global_job g = {.places = places, .c = c, .in = dy, .out = dx, .index = (void *)index};
+    g.rows = max_l(1, ITEM_BYTES / max_l(c * (long)sizeof(REAL), 1));
+    g.items = div_up(places, g.rows);
+    pool_for(n * g.items, function, &g);
+}
+
+static void global_avg_pool(long n, long places, long c, const void *x, void *y) {
+    run_strips(global_mean_item, n, places, c, x, y, NULL);
+}
+
+static void global_avg_pool_backward(long n, long places, long c, const void *dy, void *dx) {
+    run_places(spread_mean_item, n, places, c, dy, NULL, dx);
+}
+
+static void global_max_pool(long n, long places, long c, const void *x, void *y, void *index) {
+    run_strips(global_max_item, n, places, c, x, y, index);
+}
+
+static void global_max_pool_backward(long n, long places, long c, const void *dy, const void *index, void *dx) {
+    run_places(spread_largest_item, n, places, c, dy, index, dx);
+}
+
+const pool_kernels NAME(pool_kernels) = {
+    max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward,
+    global_avg_pool, global_avg_pool_backward, global_max_pool, global_max_pool_backward,
+};

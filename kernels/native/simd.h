@@ -68,13 +68,36 @@ INLINE REAL sum_lanes(vec v) {
     return s;
 }
 
-// The first n < LANES lanes, for the ends of rows; the rest of a loaded vector is zero.
+// The first n < LANES lanes, for the ends of rows; the rest of a loaded vector is zero. No byte beyond them is touched.
+#if VBYTES == 64 && REAL_BITS == 32 && defined(__AVX512F__)
+INLINE vec load_part(const REAL *p, long n) { return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+INLINE void store_part(REAL *p, vec v, long n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
+#elif VBYTES == 32 && defined(__AVX2__)
+#include <immintrin.h>
+INLINE ivec first_lanes(long n) {
+#if REAL_BITS == 32
+    return (ivec){0, 1, 2, 3, 4, 5, 6, 7} < isplat((INT)n);
+#else
+    return (ivec){0, 1, 2, 3} < isplat((INT)n);
+#endif
+}
+#if REAL_BITS == 32
+INLINE vec load_part(const REAL *p, long n) { return (vec)_mm256_maskload_ps(p, (__m256i)first_lanes(n)); }
+INLINE void store_part(REAL *p, vec v, long n) { _mm256_maskstore_ps(p, (__m256i)first_lanes(n), (__m256)v); }
+#else
+INLINE vec load_part(const REAL *p, long n) { return (vec)_mm256_maskload_pd(p, (__m256i)first_lanes(n)); }
+INLINE void store_part(REAL *p, vec v, long n) { _mm256_maskstore_pd(p, (__m256i)first_lanes(n), (__m256d)v); }
+#endif
+#else
 INLINE vec load_part(const REAL *p, long n) {
     vec v = {0};
-    __builtin_memcpy(&v, p, (size_t)n * sizeof(REAL));
+    for (long i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
-INLINE void store_part(REAL *p, vec v, long n) { __builtin_memcpy(p, &v, (size_t)n * sizeof(REAL)); }
+INLINE void store_part(REAL *p, vec v, long n) {
+    for (long i = 0; i < n; i++) p[i] = v[i];
+}
+#endif
 
 INLINE long min_l(long a, long b) { return a < b ? a : b; }
 INLINE long max_l(long a, long b) { return a > b ? a : b; }

@@ -1,6 +1,7 @@
 // A parallel-for over items claimed from one atomic counter, so that a slowed core simply claims fewer.
 //
-// The caller is worker 0. Idle workers spin for a short while, since a network calls one primitive right after the
+// The caller is worker 0. It closes the round when no item is left and waits only for the workers that entered it: one
+// that the system woke too late is not missed. Idle workers spin for a short while, since a network calls one primitive right after the
 // other, and then sleep on a condition variable: an idle process uses no CPU time. After fork the child starts anew
 // with no workers and makes its own at its first parallel-for.
 //
@@ -13,7 +14,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { MAX_THREADS = 64, SPIN_MICROSECONDS = 200, POLLS_PER_CLOCK = 64 };
+enum { MAX_THREADS = 64, SPIN_MICROSECONDS = 200, POLLS_PER_CLOCK = 64, CLOSED = 1 << 30 };
 
 static struct {
     int threads, started, home;
@@ -25,10 +26,11 @@ static struct {
     pthread_t thread[MAX_THREADS];
     _Alignas(64) atomic_long next;
     _Alignas(64) atomic_uint round;  // one step per parallel-for
-    _Alignas(64) atomic_int running; // workers still inside this round
+    _Alignas(64) atomic_int entered; // workers that take part in this round, and whether it is closed to others
+    _Alignas(64) atomic_int finished;
     _Alignas(64) atomic_int asleep;
     atomic_int generation; // workers of an older one leave
-} pool = {.threads = 1, .started = 1, .home = -1, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+} pool = {.threads = 1, .started = 1, .home = -1, .entered = CLOSED, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local int inside; // this thread is running an item
 
@@ -76,13 +78,21 @@ typedef struct {
 } worker_start;
 static worker_start starts[MAX_THREADS];
 
+static int enter(void) {
+    int now = atomic_load(&pool.entered);
+    while (!(now & CLOSED))
+        if (atomic_compare_exchange_weak(&pool.entered, &now, now + 1)) return 1;
+    return 0;
+}
+
 static void *worker_main(void *argument) {
     worker_start me = *(worker_start *)argument;
     for (unsigned seen = me.round;; seen++) {
         await_round(seen);
         if (atomic_load(&pool.generation) != me.generation) return 0;
+        if (!enter()) continue;
         work(me.worker);
-        atomic_fetch_sub_explicit(&pool.running, 1, memory_order_release);
+        atomic_fetch_add_explicit(&pool.finished, 1, memory_order_release);
     }
 }
 
@@ -136,7 +146,7 @@ static void after_fork_in_child(void) {
     pthread_mutex_init(&pool.sleep, 0);
     pthread_cond_init(&pool.wake, 0);
     atomic_store(&pool.asleep, 0);
-    atomic_store(&pool.running, 0);
+    atomic_store(&pool.entered, CLOSED);
 }
 
 int pool_size(void) { return pool.threads; }
@@ -161,10 +171,12 @@ void pool_for(long items, pool_function function, void *job) {
     pool.job = job;
     pool.items = items;
     atomic_store(&pool.next, 0);
-    atomic_store(&pool.running, pool.started - 1);
+    atomic_store(&pool.finished, 0);
+    atomic_store(&pool.entered, 0);
     next_round();
     work(0);
-    for (int polls = 1; atomic_load_explicit(&pool.running, memory_order_acquire); polls++)
+    int taking_part = atomic_fetch_or(&pool.entered, CLOSED);
+    for (int polls = 1; atomic_load_explicit(&pool.finished, memory_order_acquire) < taking_part; polls++)
         if (polls % POLLS_PER_CLOCK) pause_briefly();
         else sched_yield();
     pthread_mutex_unlock(&pool.busy);

@@ -1,0 +1,64 @@
+"""Binds conv.c; contracts in backends/interface.py."""
+
+cdef extern from "conv.h":
+    ctypedef struct conv_shape:
+        long n, h, w, c, oh, ow, k, kh, kw, sh, sw, top, left, dh, dw, groups
+
+    ctypedef struct conv_kernels:
+        int (*conv2d)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation) nogil
+        int (*conv2d_backward_input)(const conv_shape *s, void *dz, void *w, void *dx) nogil
+        int (*conv2d_backward_weight)(const conv_shape *s, void *x, void *dz, void *dw, void *db, int accumulate) nogil
+
+include "binding.pxi"
+
+
+cdef conv_shape shape_of(ndarray x, ndarray w, ndarray y, stride, padding, dilation, long groups):
+    cdef conv_shape s
+    s.n, s.h, s.w, s.c = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    s.oh, s.ow, s.k = y.shape[1], y.shape[2], y.shape[3]
+    s.kh, s.kw = w.shape[0], w.shape[1]
+    s.sh, s.sw = stride
+    s.top, s.left = padding[0], padding[2]
+    s.dh, s.dw = dilation
+    s.groups = groups
+    return s
+
+
+def conv2d(ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation, long groups, activation):
+    cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
+    cdef conv_shape s = shape_of(x, w, y, stride, padding, dilation, groups)
+    cdef int code = FUSED[activation], status
+    cdef void *px = pointer(x)
+    cdef void *pw = pointer(w)
+    cdef void *pb = pointer(b)
+    cdef void *py = pointer(y)
+    with nogil:
+        status = kernels.conv2d(&s, px, pw, pb, py, code)
+    check(status)
+
+
+def conv2d_backward_input(ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups):
+    cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(dz).conv
+    cdef conv_shape s = shape_of(dx, w, dz, stride, padding, dilation, groups)
+    cdef int status
+    cdef void *pdz = pointer(dz)
+    cdef void *pw = pointer(w)
+    cdef void *pdx = pointer(dx)
+    with nogil:
+        status = kernels.conv2d_backward_input(&s, pdz, pw, pdx)
+    check(status)
+
+
+def conv2d_backward_weight(
+    ndarray x, ndarray dz, ndarray dw, ndarray db, stride, padding, dilation, long groups, bint accumulate=False
+):
+    cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
+    cdef conv_shape s = shape_of(x, dw, dz, stride, padding, dilation, groups)
+    cdef int status
+    cdef void *px = pointer(x)
+    cdef void *pdz = pointer(dz)
+    cdef void *pdw = pointer(dw)
+    cdef void *pdb = pointer(db)
+    with nogil:
+        status = kernels.conv2d_backward_weight(&s, px, pdz, pdw, pdb, accumulate)
+    check(status)
