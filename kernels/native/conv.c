@@ -22,6 +22,8 @@
 //
 // A depthwise filter has no product in it: vectors of channels, four pixels at a time to share the loads of the taps.
 //
+// Where the image has few channels the gradient of the input takes columns after all, a row of dz at a time in L2.
+//
 // Each direction takes 2 N OH OW kh kw (C / groups) K flops and reads and writes each array about once.
 #include "conv.h"
 #include "arena.h"
@@ -58,7 +60,8 @@ typedef struct {
     long column; // row i goes to to[i] + column
     const REAL *bias; // what the sum starts from; NULL: from what the result holds
     int relu;
-    long a_step, ldb, b_run_step; // gradient of the filters only: strides of a run, of b, and what b skips after a run
+    // Gradient of the filters only: strides of a run and of b, what b skips after a run; the same for several images.
+    long a_step, ldb, b_run_step, images, image_step, b_image_step;
 } tile_job;
 
 enum tile_kind { OUTPUTS, FILTERS, ADJACENT_FILTERS };
@@ -75,22 +78,26 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
             else if (j == nv - 1 && part) acc[i][j] = load_part(t->to[i] + column + j * LANES, part);
             else acc[i][j] = load(t->to[i] + column + j * LANES);
     const REAL *const *from = t->from, *b = t->b;
-    long offset = t->offset, len = t->len;
-    for (long run = t->runs; run > 0; run--, from += t->places, offset += t->run_step) {
-        const REAL *a[ROWS1];
+    long start = t->offset, len = t->len, images = kind == OUTPUTS ? 1 : t->images;
+    for (; images > 0; images--) {
+        long offset = start;
+        for (long run = t->runs; run > 0; run--, from += t->places, offset += t->run_step) {
+            const REAL *a[ROWS1];
 #pragma GCC unroll 14
-        for (int i = 0; i < mr; i++) a[i] = kind == ADJACENT_FILTERS ? from[0] + offset + i : from[i] + offset;
+            for (int i = 0; i < mr; i++) a[i] = kind == ADJACENT_FILTERS ? from[0] + offset + i : from[i] + offset;
 #pragma GCC unroll 4
-        for (long k = 0, at = 0; k < len; k++, at += step, b += ldb) {
-            vec b0 = load(b), b1 = nv > 1 ? load(b + LANES) : b0;
+            for (long k = 0, at = 0; k < len; k++, at += step, b += ldb) {
+                vec b0 = load(b), b1 = nv > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 14
-            for (int i = 0; i < mr; i++) {
-                vec x = splat(a[i][at]);
-                acc[i][0] += x * b0;
-                if (nv > 1) acc[i][1] += x * b1;
+                for (int i = 0; i < mr; i++) {
+                    vec x = splat(a[i][at]);
+                    acc[i][0] += x * b0;
+                    if (nv > 1) acc[i][1] += x * b1;
+                }
             }
+            if (kind != OUTPUTS) b += t->b_run_step;
         }
-        if (kind != OUTPUTS) b += t->b_run_step;
+        if (kind != OUTPUTS) start += t->image_step, b += t->b_image_step;
     }
     if (t->relu) {
 #pragma GCC unroll 14
@@ -111,7 +118,8 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
     case n:                                                                                                            \
         tile_of(n, nv, kind, t);                                                                                       \
         break;
-#define SIX_ROWS(nv, kind) ROWS(1, nv, kind) ROWS(2, nv, kind) ROWS(3, nv, kind) ROWS(4, nv, kind) ROWS(5, nv, kind) ROWS(6, nv, kind)
+#define SIX_ROWS(nv, kind)                                                                                             \
+    ROWS(1, nv, kind) ROWS(2, nv, kind) ROWS(3, nv, kind) ROWS(4, nv, kind) ROWS(5, nv, kind) ROWS(6, nv, kind)
 #define TWELVE_ROWS(nv, kind)                                                                                          \
     SIX_ROWS(nv, kind)                                                                                                 \
     ROWS(7, nv, kind) ROWS(8, nv, kind) ROWS(9, nv, kind) ROWS(10, nv, kind) ROWS(11, nv, kind) ROWS(12, nv, kind)
@@ -616,7 +624,7 @@ typedef struct {
     long *offsets;              // of each entry in a padded image, if few
     long tiles, per_tap, rows;  // tiles of entries, tiles per tap, entries per tile
     long panels, set;           // set: floats of one split
-    long splits, split, ranges, range, block; // rows of dz per split, tiles per range, rows of dz per block
+    long splits, split, ranges, range, block; // rows of dz per split, tiles per range, rows of dz (or images of them) per block
     REAL *room;                 // per worker: ragged panel of dz
     long room_size;
 } filter_job;
@@ -625,9 +633,12 @@ static void filter_tile(const filter_job *g, long group, long tile, long r0, lon
                         REAL *partial) {
     const conv_shape *s = g->s;
     long image = r0 / s->oh, oy = r0 % s->oh, columns = columns_of(panel, g->k), width = width_of(columns);
+    long images = max_l(1, rows / s->oh);
     const REAL *from[ROWS1];
     REAL *to[ROWS1];
+    rows = min_l(rows, s->oh);
     tile_job t = {.runs = rows, .len = s->ow, .from = from, .b = dz, .nr = width, .to = to, .a_step = s->sw * s->c, .ldb = ldb};
+    t.images = images;
     long first, mr;
     if (g->few) {
         first = tile * g->rows;
@@ -635,6 +646,7 @@ static void filter_tile(const filter_job *g, long group, long tile, long r0, lon
         const REAL *at = g->in + (image * g->tall + oy * s->sh) * g->wide + group * g->c;
         for (long i = 0; i < mr; i++) from[i] = at + g->offsets[first + i];
         t.run_step = s->sh * g->wide;
+        t.image_step = g->tall * g->wide;
     } else {
         long tap = tile / g->per_tap, c0 = tile % g->per_tap * g->rows, y0, y1, x0, x1;
         mr = min_l(g->rows, g->c - c0);
@@ -650,6 +662,8 @@ static void filter_tile(const filter_job *g, long group, long tile, long r0, lon
         t.len = x1 - x0;
         t.b = dz + ((y0 - oy) * s->ow + x0) * ldb;
         t.b_run_step = (s->ow - t.len) * ldb;
+        t.image_step = s->h * s->w * s->c;
+        t.b_image_step = (s->oh - t.runs) * s->ow * ldb;
     }
     for (long i = 0; i < mr; i++) to[i] = partial + (first + i) * width;
     if (g->few) (width > LANES ? filters_2 : filters_1)(mr, &t);
@@ -671,7 +685,8 @@ static void filter_item(void *job, long item, int worker) {
         memset(partial + panel * g->entries * NR + e0 * width, 0, (size_t)((e1 - e0) * width) * sizeof(REAL));
     }
     for (long r0 = split * g->split, rows; r0 < end; r0 += rows) {
-        rows = min_l(min_l(g->block, end - r0), s->oh - r0 % s->oh); // within one image
+        rows = min_l(g->block, end - r0);
+        if (g->block < s->oh) rows = min_l(rows, s->oh - r0 % s->oh);
         for (long panel = 0; panel < g->panels; panel++) {
             long columns = columns_of(panel, g->k), width = width_of(columns), ldb = s->k;
             const REAL *dz = g->dz + r0 * s->ow * s->k + group * g->k + panel * NR;
@@ -732,10 +747,15 @@ static int filter_gradient(filter_job *g) {
     g->panels = div_up(g->k, NR);
     g->set = s->groups * g->panels * g->entries * NR;
     split_rows(s->n * s->oh, g->set, &g->splits, &g->split);
+    g->block = max_l(1, FILTER_PIXELS / max_l(s->ow, 1));
+    if (s->oh && g->block >= s->oh) { // whole images
+        g->block = min_l(g->block / s->oh, s->n) * s->oh;
+        g->split = round_up(g->split, s->oh);
+        g->splits = max_l(1, div_up(s->n * s->oh, max_l(g->split, 1)));
+    }
     g->ranges = min_l(g->tiles, div_up(SHARES, g->splits * s->groups));
     g->range = div_up(g->tiles, g->ranges);
     g->ranges = div_up(g->tiles, g->range);
-    g->block = max_l(1, FILTER_PIXELS / max_l(s->ow, 1));
     g->room_size = g->block * s->ow * NR;
     g->partial = scratch(SCRATCH_PARTIAL, (size_t)(g->splits * g->set + pool_size() * g->room_size) * sizeof(REAL));
     if (!g->partial) return -1;
@@ -852,11 +872,15 @@ static void depthwise_filter_item(void *job, long item, int worker) {
                 high = max_l(low, high);
                 long at = g->x.offset + v0 * s->dw;
                 REAL *to = sums + (u * s->kw + v0) * s->k;
-                correlate_taps(taps, cn, x + (low * s->sw + at) * ld, s->sw * ld, s->dw * ld, dz + low * s->k, s->k, high - low, to, s->k);
+                correlate_taps(taps, cn, x + (low * s->sw + at) * ld, s->sw * ld, s->dw * ld, dz + low * s->k, s->k,
+                               high - low, to, s->k);
                 for (long v = 0; v < taps; v++) {
                     long before = min_l(low, x1[v]) - x0[v], after = max_l(high, x0[v]);
-                    correlate_taps(1, cn, x + (x0[v] * s->sw + at + v * s->dw) * ld, s->sw * ld, 0, dz + x0[v] * s->k, s->k, before, to + v * s->k, s->k);
-                    correlate_taps(1, cn, x + (after * s->sw + at + v * s->dw) * ld, s->sw * ld, 0, dz + after * s->k, s->k, x1[v] - after, to + v * s->k, s->k);
+                    const REAL *tap = x + (at + v * s->dw) * ld;
+                    correlate_taps(1, cn, tap + x0[v] * s->sw * ld, s->sw * ld, 0, dz + x0[v] * s->k, s->k, before,
+                                   to + v * s->k, s->k);
+                    correlate_taps(1, cn, tap + after * s->sw * ld, s->sw * ld, 0, dz + after * s->k, s->k,
+                                   x1[v] - after, to + v * s->k, s->k);
                 }
             }
         }
@@ -887,7 +911,8 @@ static int depthwise_filter_gradient(const filter_job *f) {
 // ---- the kernels --------------------------------------------------------------------------------------------------------
 
 static int pointwise(const conv_shape *s) {
-    return s->kh == 1 && s->kw == 1 && s->sh == 1 && s->sw == 1 && !s->top && !s->left && s->oh == s->h && s->ow == s->w && s->groups == 1;
+    return s->kh == 1 && s->kw == 1 && s->sh == 1 && s->sw == 1 && !s->top && !s->left && s->oh == s->h &&
+           s->ow == s->w && s->groups == 1;
 }
 
 static int is_depthwise(const conv_shape *s) { return s->groups > 1 && s->groups == s->c; }

@@ -310,7 +310,9 @@ static void global_max_item(void *job, long item, int worker) {
 #undef STRIP
 }
 
-INLINE void spread(const global_job *g, long item, const int largest) {
+static void spread_mean_item(void *job, long item, int worker) {
+    const global_job *g = job;
+    (void)worker;
     long image = item / g->items, p = item % g->items * g->rows, end = min_l(p + g->rows, g->places);
     const REAL *dy = g->in + image * g->c;
     vec share = splat((REAL)1 / (REAL)g->places);
@@ -318,22 +320,21 @@ INLINE void spread(const global_job *g, long item, const int largest) {
         REAL *dx = g->out + (image * g->places + p) * g->c;
         for (long c = 0; c < g->c; c += LANES) {
             long part = g->c - c < LANES ? g->c - c : 0;
-            vec d = load_some(dy + c, part);
-            if (largest) d = (vec)((ivec)(load_index(g->index, image * g->c + c, 4, part) == isplat((INT)p)) & (ivec)d);
-            else d *= share;
-            store_some(dx + c, d, part);
+            store_some(dx + c, load_some(dy + c, part) * share, part);
         }
     }
 }
 
-static void spread_mean_item(void *job, long item, int worker) {
-    (void)worker;
-    spread(job, item, 0);
-}
-
 static void spread_largest_item(void *job, long item, int worker) {
+    const global_job *g = job;
     (void)worker;
-    spread(job, item, 1);
+    long image = item / g->items, p = item % g->items * g->rows, end = min_l(p + g->rows, g->places);
+    REAL *dx = g->out + image * g->places * g->c;
+    memset(dx + p * g->c, 0, (size_t)((end - p) * g->c) * sizeof(REAL));
+    for (long c = 0; c < g->c; c++) {
+        long place = g->index[image * g->c + c];
+        if (place >= p && place < end) dx[place * g->c + c] = g->in[image * g->c + c];
+    }
 }
 
 static void run_strips(pool_function function, long n, long places, long c, const void *x, void *y, void *index) {
