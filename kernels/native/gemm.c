@@ -19,69 +19,67 @@ enum {
     MC = 16 * MR,
     PACK_A_FROM = 12,   // panels of B that read a row of A before packing A pays
     PACK_B_FROM = 3 * MR, // rows of A before packing B pays
-    SERIAL_FLOPS = 200000 // below this a second thread costs more than it brings
+    DOT_ROWS = 4,        // rows up to which a transposed B is not packed
+    SERIAL_FLOPS = 400000 // below this a second thread costs more than it brings
 };
 
 // ---- the tile ----
 
-INLINE void store_tile(const int mr, vec acc[MR][2], REAL *c, long ldc, epilogue e) {
-    vec b0 = {0}, b1 = {0};
-    if (e.bias) {
-        b0 = load(e.bias);
-        b1 = load(e.bias + LANES);
-    }
-#pragma GCC unroll 14
-    for (int i = 0; i < mr; i++) {
-        vec x = acc[i][0] + b0, y = acc[i][1] + b1;
-        if (e.add) {
-            x += load(c + i * ldc);
-            y += load(c + i * ldc + LANES);
-        }
-        if (e.activation == RELU) {
-            x = vmax((vec){0}, x);
-            y = vmax((vec){0}, y);
-        }
-        store(c + i * ldc, x);
-        store(c + i * ldc + LANES, y);
-    }
+// One vector of a row of C; `part` lanes of it if that is not 0.
+INLINE void finish(vec sum, vec bias, REAL *c, long part, epilogue e) {
+    sum += bias;
+    if (e.add) sum += part ? load_part(c, part) : load(c);
+    if (e.activation == RELU) sum = vmax((vec){0}, sum);
+    if (part) store_part(c, sum, part);
+    else store(c, sum);
 }
 
-INLINE void tile_of(const int mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-                    epilogue e) {
+// mr rows by nv vectors, the last of which may be wanted in `part` only.
+INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
+                    long ldb, REAL *c, long ldc, epilogue e) {
     vec acc[MR][2];
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = (vec){0};
     const REAL *a3 = a + 3 * rs, *a6 = a + 6 * rs, *a9 = a + 9 * rs, *a12 = a + 12 * rs;
 #pragma GCC unroll 1
     for (; k > 0; k--) {
-        vec b0 = load(b), b1 = load(b + LANES);
+        vec b0 = load(b), b1 = nv > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 14
         for (int i = 0; i < mr; i++) {
             const REAL *row = i < 3 ? a + i * rs : i < 6 ? a3 + (i - 3) * rs : i < 9 ? a6 + (i - 6) * rs
                             : i < 12 ? a9 + (i - 9) * rs : a12 + (i - 12) * rs;
             vec x = splat(*row);
             acc[i][0] += x * b0;
-            acc[i][1] += x * b1;
+            if (nv > 1) acc[i][1] += x * b1;
         }
         a += cs, a3 += cs, a6 += cs, a9 += cs, a12 += cs, b += ldb;
     }
-    store_tile(mr, acc, c, ldc, e);
+    vec bias[2] = {{0}, {0}};
+    for (int j = 0; e.bias && j < nv; j++)
+        bias[j] = part && j == nv - 1 ? load_part(e.bias + j * LANES, part) : load(e.bias + j * LANES);
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++) {
+        finish(acc[i][0], bias[0], c + i * ldc, nv > 1 ? 0 : part, e);
+        if (nv > 1) finish(acc[i][1], bias[1], c + i * ldc + LANES, part, e);
+    }
 }
 
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
-INLINE void tile_strided(const int mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,
-                         long ldc, epilogue e) {
-    if (ldb != NR) tile_of(mr, k, a, rs, cs, b, ldb, c, ldc, e);
-    else if (rs == 1 && cs == MR) tile_of(mr, k, a, 1, MR, b, NR, c, ldc, e);
-    else if (cs == 1) tile_of(mr, k, a, rs, 1, b, NR, c, ldc, e);
-    else tile_of(mr, k, a, rs, cs, b, NR, c, ldc, e);
+INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
+                         long ldb, REAL *c, long ldc, epilogue e) {
+    if (ldb != NR) tile_of(mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
+    else if (rs == 1 && cs == MR) tile_of(mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+    else if (cs == 1) tile_of(mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
+    else tile_of(mr, nv, part, k, a, rs, cs, b, NR, c, ldc, e);
 }
 
-void gemm_tile(long mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-               epilogue e) {
+static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+                 epilogue e) {
+    long part = nr % LANES;
 #define ROWS(n)                                                                                                        \
     case n:                                                                                                            \
-        tile_strided(n, k, a, rs, cs, b, ldb, c, ldc, e);                                                              \
+        if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, e);                                     \
+        else tile_of(n, 1, part, k, a, rs, cs, b, ldb, c, ldc, e);                                                     \
         break
     switch (mr) {
         ROWS(1);
@@ -102,48 +100,39 @@ void gemm_tile(long mr, long k, const REAL *a, long rs, long cs, const REAL *b, 
 #endif
     }
 #undef ROWS
-    if (e.activation > RELU) apply_activation(mr, NR, c, ldc, e.activation);
+    if (e.activation > RELU) apply_activation(mr, nr, c, ldc, e.activation);
 }
 
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e) {
-    REAL edge[MR * NR], bias[NR];
-    if (nr < NR && e.bias) {
-        memset(bias, 0, sizeof bias);
-        memcpy(bias, e.bias, (size_t)nr * sizeof(REAL));
-        e.bias = bias;
-    }
     for (long tiles = div_up(rows, MR), mr; rows > 0; rows -= mr, tiles--, a += mr * rs, c += mr * ldc) {
         mr = div_up(rows, tiles);
-        if (nr == NR) {
-            gemm_tile(mr, k, a, rs, cs, b, ldb, c, ldc, e);
-            continue;
-        }
-        // A ragged last panel goes through a copy of full width.
-        if (e.add)
-            for (long r = 0; r < mr; r++) memcpy(edge + r * NR, c + r * ldc, (size_t)nr * sizeof(REAL));
-        gemm_tile(mr, k, a, rs, cs, b, ldb, edge, NR, e);
-        for (long r = 0; r < mr; r++) memcpy(c + r * ldc, edge + r * NR, (size_t)nr * sizeof(REAL));
+        tile(mr, nr, k, a, rs, cs, b, ldb, c, ldc, e);
     }
 }
 
 // ---- packing ----
 
+// Columns far apart are gathered STRIP elements at a time, so that the lines of a panel are written while they are in L1.
 void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
+    enum { STRIP = 32 };
     for (long j = 0; j < n; j += NR, out += k * NR) {
         long nr = min_l(NR, n - j);
         const REAL *source = b + j * cs;
-        if (cs == 1 && nr == NR)
+        if (cs == 1 && nr == NR) {
             for (long p = 0; p < k; p++) {
                 store(out + p * NR, load(source + p * rs));
                 store(out + p * NR + LANES, load(source + p * rs + LANES));
             }
-        else
-            for (long q = 0; q < NR; q++)
-                if (q < nr)
-                    for (long p = 0; p < k; p++) out[p * NR + q] = source[p * rs + q * cs];
-                else
-                    for (long p = 0; p < k; p++) out[p * NR + q] = 0;
+            continue;
+        }
+        for (long p0 = 0; p0 < k; p0 += STRIP) {
+            long p1 = min_l(p0 + STRIP, k);
+            for (long q = 0; q < nr; q++)
+                for (long p = p0; p < p1; p++) out[p * NR + q] = source[p * rs + q * cs];
+            for (long q = nr; q < NR; q++)
+                for (long p = p0; p < p1; p++) out[p * NR + q] = 0;
+        }
     }
 }
 
@@ -202,6 +191,48 @@ static void gemm_part(const gemm_job *g, long m, long n, const REAL *a, const RE
         }
 }
 
+// A few rows against the rows of a transposed B: inner products along both, B read once and not packed.
+INLINE void inner_products(const int mr, const gemm_job *g, long n, const REAL *b, REAL *c, const REAL *bias) {
+    const REAL *a = g->a;
+    for (long j = 0; j < n; j += 4) {
+        const int columns = (int)min_l(4, n - j);
+        const REAL *rows[4];
+        for (int q = 0; q < 4; q++) rows[q] = b + (j + (q < columns ? q : 0)) * g->bcs;
+        vec acc[DOT_ROWS][4] = {0};
+        for (long p = 0; p < g->k; p += LANES) {
+            long left = g->k - p;
+            vec x[DOT_ROWS];
+#pragma GCC unroll 4
+            for (int i = 0; i < mr; i++) x[i] = left >= LANES ? load(a + i * g->ars + p) : load_part(a + i * g->ars + p, left);
+#pragma GCC unroll 4
+            for (int q = 0; q < 4; q++) {
+                vec y = left >= LANES ? load(rows[q] + p) : load_part(rows[q] + p, left);
+#pragma GCC unroll 4
+                for (int i = 0; i < mr; i++) acc[i][q] += x[i] * y;
+            }
+        }
+        for (int i = 0; i < mr; i++)
+            for (int q = 0; q < columns; q++) {
+                REAL *to = c + i * g->ldc + j + q;
+                *to = sum_lanes(acc[i][q]) + (bias ? bias[j + q] : 0) + (g->e.add ? *to : 0);
+            }
+    }
+    apply_activation(mr, n, c, g->ldc, g->e.activation);
+}
+
+static void inner_item(void *job, long item, int worker) {
+    const gemm_job *g = job;
+    long from = item * g->share, n = min_l(g->share, g->n - from);
+    const REAL *b = g->b + from * g->bcs, *bias = g->e.bias ? g->e.bias + from : NULL;
+    (void)worker;
+    switch (g->m) {
+        case 1: inner_products(1, g, n, b, g->c + from, bias); break;
+        case 2: inner_products(2, g, n, b, g->c + from, bias); break;
+        case 3: inner_products(3, g, n, b, g->c + from, bias); break;
+        case 4: inner_products(4, g, n, b, g->c + from, bias); break;
+    }
+}
+
 static void gemm_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     REAL *packed = g->packed + (size_t)worker * PACKED_SIZE;
@@ -228,6 +259,11 @@ int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *
     long parts = 2.0 * m * n * k < SERIAL_FLOPS ? 1 : pool_size();
     g.by_rows = n < 2 * NR * parts && m > n;
     g.share = g.by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
+    if (m <= DOT_ROWS && acs == 1 && brs == 1 && k >= LANES) {
+        g.share = div_up(n, parts);
+        pool_for(div_up(n, g.share), inner_item, &g);
+        return 0;
+    }
     g.packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
     if (!g.packed) return -1;
     pool_for(div_up(g.by_rows ? m : n, g.share), gemm_item, &g);

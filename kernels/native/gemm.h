@@ -9,7 +9,6 @@
 #include "simd.h"
 
 #define gemm NAME(gemm)
-#define gemm_tile NAME(gemm_tile)
 #define gemm_rows NAME(gemm_rows)
 #define pack_columns NAME(pack_columns)
 #define apply_activation NAME(apply_activation)
@@ -30,11 +29,8 @@ typedef struct {
     int activation;
 } epilogue;
 
-// C tile of mr <= MR rows and NR columns from k steps. b holds NR columns per step, ldb apart (NR if packed);
-// bias, if any, NR long.
-void gemm_tile(long mr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc, epilogue e);
-
-// The same for any number of rows, cut into tiles as even as possible, and nr <= NR columns of C.
+// C of any number of rows, cut into tiles as even as possible, and nr <= NR columns, from k steps. b holds NR columns per
+// step, ldb apart (NR if packed; then columns past nr are zeros).
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e);
 
