@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from dlcore.backends import BackendUnavailableError, backend_status, get_backend
 
 os.environ["DLCORE_STRICT"] = "1"

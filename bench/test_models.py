@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from dlcore.backends import Backend, BackendUnavailableError, use_backend
 
 from dlcore import Model, Sequential, layers, random
 from dlcore.applications import MLP, LeNet5
+from dlcore.backends import Backend, BackendUnavailableError, use_backend
 
 
 class Case(NamedTuple):

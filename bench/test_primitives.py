@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+
 from dlcore.backends import Backend, get_backend
 
 F32 = np.float32

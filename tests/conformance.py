@@ -28,6 +28,7 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+
 from dlcore.backends.interface import (
     ACTIVATIONS,
     BINARY_OPS,

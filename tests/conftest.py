@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dlcore.backends import registry
 from dlcore.backends.interface import Backend
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dlcore as dl
 import numpy as np
 import pytest
+
+import dlcore as dl
 from dlcore import datasets, optimizers
 from dlcore.applications import LeNet5
 from dlcore.datasets import fashion_mnist

@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from dlcore.backends import registry
 
 from dlcore import backends
+from dlcore.backends import registry
 from dlcore.cli import main
 
 

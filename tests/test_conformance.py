@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from conformance import CASES, Case, Out, check
+
 from dlcore.backends.interface import PRIMITIVES, signature
 from dlcore.backends.numpy_backend import NumpyBackend
 

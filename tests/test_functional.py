@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dlcore.backends import use_backend
 
 from dlcore import functional as F
+from dlcore.backends import use_backend
 from dlcore.tensor import Tensor, Variable
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+
 from dlcore.backends.interface import ACTIVATIONS, PRIMITIVES, UNARY_OPS, signature
 from dlcore.backends.numpy_backend import NumpyBackend
 

@@ -10,10 +10,10 @@ import time
 from importlib.metadata import EntryPoint
 
 import pytest
-from dlcore.backends import registry
-from dlcore.backends.interface import PRIMITIVES, Backend, BackendUnavailableError
 
 from dlcore import backends
+from dlcore.backends import registry
+from dlcore.backends.interface import PRIMITIVES, Backend, BackendUnavailableError
 
 
 class Plain(Backend):

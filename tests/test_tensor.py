@@ -10,10 +10,10 @@ import weakref
 
 import numpy as np
 import pytest
-from dlcore.backends import use_backend
 
 from dlcore import functional as F
 from dlcore import random
+from dlcore.backends import use_backend
 from dlcore.tensor import Tensor, Variable, as_tensor, is_grad_enabled, no_grad, record
 
 
