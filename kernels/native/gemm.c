@@ -67,10 +67,9 @@ INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
 INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
                          long ldb, REAL *c, long ldc, epilogue e) {
-    if (ldb != NR) tile_of(mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
-    else if (rs == 1 && cs == MR) tile_of(mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
-    else if (cs == 1) tile_of(mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
-    else tile_of(mr, nv, part, k, a, rs, cs, b, NR, c, ldc, e);
+    if (ldb == NR && rs == 1 && cs == MR) tile_of(mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+    else if (ldb == NR && cs == 1) tile_of(mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
+    else tile_of(mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
 }
 
 static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
