@@ -31,7 +31,9 @@ if platform.machine().lower() in ("x86_64", "amd64"):
         "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mbmi2",
         "-mprefer-vector-width=512", "-mtune=skylake-avx512",
     ]  # fmt: skip
-SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if os.getenv("DLCORE_SANITIZE") else []
+SANITIZE = (
+    ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if os.getenv("DLCORE_SANITIZE") else []
+)
 
 
 class BuildNative(build_ext):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
+conv = pytest.importorskip("dlcore.kernels.native.conv")
 linear = pytest.importorskip("dlcore.kernels.native.linear")
 
 
@@ -120,6 +121,48 @@ def test_an_instruction_set_can_be_asked_for():
     refused = _run("import dlcore.backends as b; b.get_backend('cython')", DLCORE_ISA="mmx")
     assert refused.returncode != 0
     assert "DLCORE_ISA='mmx': expected one of" in refused.stderr
+
+
+_CONVOLUTIONS = """
+import sys
+sys.path.insert(0, {folder!r})
+from conformance import CASES, check
+from dlcore.backends import get_backend
+for case in CASES:
+    if case.primitive.startswith("conv2d"):
+        check(get_backend("cython"), case)
+"""
+
+
+@pytest.mark.parametrize("way", ["winograd", "direct"])
+def test_convolutions_conform_in_either_way(way):
+    done = _run(_CONVOLUTIONS.format(folder=os.path.dirname(__file__)), DLCORE_CONV=way)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_an_unknown_way_of_convolution_is_refused():
+    refused = _run("import dlcore.backends as b; b.get_backend('cython')", DLCORE_CONV="fft")
+    assert refused.returncode != 0
+    assert "DLCORE_CONV='fft': expected one of auto, direct, winograd" in refused.stderr
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("shape", [(2, 16, 15, 48, 40), (1, 14, 14, 260, 192)])  # cut by tiles, by channels
+def test_convolutions_give_the_same_bits_on_any_number_of_threads(shape, count, restore_threads):
+    n, h, w, c, k = shape
+    rng = np.random.default_rng(0)
+    x, filters, dz = (rng.standard_normal(s).astype(np.float32) for s in ((n, h, w, c), (3, 3, c, k), (n, h, w, k)))
+    geometry = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    results = []
+    for threads in (1, count):
+        core.set_num_threads(threads)
+        y, dx, dw = np.empty_like(dz), np.empty_like(x), np.empty_like(filters)
+        conv.conv2d(x, filters, None, y, *geometry, "relu")
+        conv.conv2d_backward_input(dz, filters, dx, *geometry)
+        conv.conv2d_backward_weight(x, dz, dw, None, *geometry)
+        results.append((y, dx, dw))
+    for one, many in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, many)
 
 
 @pytest.mark.parametrize("isa", [isa for isa in core.runnable_isas() if isa != core.isa])

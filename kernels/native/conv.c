@@ -24,12 +24,16 @@
 //
 // Where the image has few channels the gradient of the input takes columns after all, a row of dz at a time in L2.
 //
+// A 3x3 filter of stride 1 with many channels, in float32, goes through Winograd's transform instead where that is
+// faster: winograd.c, which says when.
+//
 // Each direction takes 2 N OH OW kh kw (C / groups) K flops and reads and writes each array about once.
 #include "conv.h"
 #include "arena.h"
 #include "columns.h"
 #include "gemm.h"
 #include "threads.h"
+#include "winograd.h"
 #include <string.h>
 
 #if defined(__AVX512F__)
@@ -917,9 +921,27 @@ static int pointwise(const conv_shape *s) {
 
 static int is_depthwise(const conv_shape *s) { return s->groups > 1 && s->groups == s->c; }
 
+#if REAL_BITS == 32
+static int wanted_way = CONV_AUTO;
+
+static void choose_way(int way) { wanted_way = way; }
+
+// Sigmoid and tanh squeeze sums of any size into -1 ... 1 but keep their errors: there the direct way is worth its time.
+static int takes_winograd(const conv_shape *s, int activation) {
+    int can = s->kh == 3 && s->kw == 3 && s->sh == 1 && s->sw == 1 && s->dh == 1 && s->dw == 1 && s->groups == 1 &&
+              s->n && s->h && s->w && s->c && s->oh && s->ow && s->k;
+    return can && (wanted_way == CONV_WINOGRAD || (wanted_way == CONV_AUTO && activation <= RELU && winograd_wins(s)));
+}
+#else // the direct way only
+static void choose_way(int way) { (void)way; }
+#endif
+
 static int conv2d(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation) {
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->k, s->c, x, s->c, 1, w, s->k, 1, y, s->k, (epilogue){b, 0, activation});
+#if REAL_BITS == 32
+    if (takes_winograd(s, activation)) return winograd_product(s, x, w, 0, b, activation, y);
+#endif
     product g = {
         .y = forward_axis(s->oh, s->kh, s->sh, s->top, s->dh),
         .x = forward_axis(s->ow, s->kw, s->sw, s->left, s->dw),
@@ -937,6 +959,11 @@ static int conv2d(const conv_shape *s, const void *x, const void *w, const void 
 static int conv2d_backward_input(const conv_shape *s, const void *dz, const void *w, void *dx) {
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->c, s->k, dz, s->k, 1, w, 1, s->k, dx, s->c, (epilogue){NULL, 0, LINEAR});
+#if REAL_BITS == 32
+    conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw, 2 - s->top, 2 - s->left,
+                         s->dh, s->dw, s->groups};
+    if (takes_winograd(&turned, LINEAR)) return winograd_product(&turned, dz, w, 1, NULL, LINEAR, dx);
+#endif
     long vectors = s->h * s->w * s->kh * s->kw / (s->sh * s->sw) * div_up(s->c, LANES); // per image and channel of dz
     long scattered = s->oh * s->ow * (div_up(s->kh * s->kw * s->c, NR) * 2 + s->kh);
     if (s->groups == 1 && s->n && s->h && s->w && s->c && s->c < LANES && s->k > 0 && s->ow > 0 && 3 * scattered < 2 * vectors)
@@ -964,6 +991,9 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     if (db && column_sums(pixels, s->k, dz, s->k, db, accumulate)) return -1;
     if (pointwise(s))
         return gemm(s->c, s->k, pixels, x, 1, s->c, dz, s->k, 1, dw, s->k, (epilogue){NULL, accumulate, LINEAR});
+#if REAL_BITS == 32
+    if (takes_winograd(s, LINEAR)) return winograd_filter_gradient(s, x, dz, dw, accumulate);
+#endif
     filter_job g = {
         .s = s, .in = x, .dz = dz, .dw = dw, .accumulate = accumulate,
         .y = forward_axis(s->oh, s->kh, s->sh, s->top, s->dh),
@@ -972,4 +1002,4 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     return is_depthwise(s) ? depthwise_filter_gradient(&g) : filter_gradient(&g);
 }
 
-const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight};
+const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, choose_way};

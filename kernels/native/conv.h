@@ -12,8 +12,11 @@ typedef struct {
     long groups;
 } conv_shape;
 
+enum conv_way { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD };
+
 typedef struct {
     int (*conv2d)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation);
     int (*conv2d_backward_input)(const conv_shape *s, const void *dz, const void *w, void *dx);
     int (*conv2d_backward_weight)(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate);
+    void (*choose_way)(int way); // for all calls from now on: Winograd where it is faster, nowhere, or wherever it can be
 } conv_kernels;

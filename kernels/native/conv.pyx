@@ -1,4 +1,8 @@
-"""Binds conv.c; contracts in backends/interface.py."""
+"""Binds conv.c; contracts in backends/interface.py.
+
+DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions of stride 1 are computed in float32.
+"""
+import os
 
 cdef extern from "conv.h":
     ctypedef struct conv_shape:
@@ -8,8 +12,21 @@ cdef extern from "conv.h":
         int (*conv2d)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation) nogil
         int (*conv2d_backward_input)(const conv_shape *s, void *dz, void *w, void *dx) nogil
         int (*conv2d_backward_weight)(const conv_shape *s, void *x, void *dz, void *dw, void *db, int accumulate) nogil
+        void (*choose_way)(int way)
 
 include "binding.pxi"
+
+
+def _choose_way():
+    ways = ("auto", "direct", "winograd")  # numbered as in conv.h
+    wanted = os.environ.get("DLCORE_CONV") or "auto"
+    if wanted not in ways:
+        raise ValueError(f"DLCORE_CONV={wanted!r}: expected one of {', '.join(ways)}")
+    (<const conv_kernels *>f32.conv).choose_way(ways.index(wanted))
+    (<const conv_kernels *>f64.conv).choose_way(ways.index(wanted))
+
+
+_choose_way()
 
 
 cdef conv_shape shape_of(ndarray x, ndarray w, ndarray y, stride, padding, dilation, long groups):
