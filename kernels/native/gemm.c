@@ -17,7 +17,7 @@ enum {
     KC = 384,
     NC = 1024,
     MC = 16 * MR,
-    PACK_A_FROM = 12,   // panels of B that read a row of A before packing A pays
+    PACK_A_FROM = 6,    // panels of B that read a row of A before packing A pays
     PACK_B_FROM = 3 * MR, // rows of A before packing B pays
     DOT_ROWS = 4,        // rows up to which a transposed B is not packed
     SERIAL_FLOPS = 400000 // below this a second thread costs more than it brings
@@ -112,37 +112,65 @@ void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, cons
 
 // ---- packing ----
 
-// Columns far apart are gathered STRIP elements at a time, so that the lines of a panel are written while they are in L1.
-void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
+// Four runs of four that lie `stride` apart, transposed: out[i * ld + j] = in[j * stride + i].
+#if defined(__SSE__) && REAL_BITS == 32
+#include <immintrin.h>
+enum { RUN = 4 };
+INLINE void transpose_runs(const REAL *in, long stride, REAL *out, long ld) {
+    __m128 a = _mm_loadu_ps(in), b = _mm_loadu_ps(in + stride), c = _mm_loadu_ps(in + 2 * stride);
+    __m128 d = _mm_loadu_ps(in + 3 * stride);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(out, a);
+    _mm_storeu_ps(out + ld, b);
+    _mm_storeu_ps(out + 2 * ld, c);
+    _mm_storeu_ps(out + 3 * ld, d);
+}
+#else
+enum { RUN = 1 };
+INLINE void transpose_runs(const REAL *in, long stride, REAL *out, long ld) {
+    (void)stride, (void)ld;
+    *out = *in;
+}
+#endif
+
+// out[p * ld + q] = in[p * rs + q * cs] for p < k, q < n. Where runs along p are contiguous they are transposed, STRIP at
+// a time, so that the lines of the panel are written while they are in L1.
+static void interleave(long k, long n, const REAL *in, long rs, long cs, REAL *out, long ld) {
     enum { STRIP = 32 };
+    for (long p0 = 0; p0 < k; p0 += STRIP) {
+        long p1 = min_l(p0 + STRIP, k), q = 0;
+        for (; rs == 1 && q + RUN <= n; q += RUN) {
+            long p = p0;
+            for (; p + RUN <= p1; p += RUN) transpose_runs(in + p + q * cs, cs, out + p * ld + q, ld);
+            for (; p < p1; p++)
+                for (long i = q; i < q + RUN; i++) out[p * ld + i] = in[p + i * cs];
+        }
+        for (; q < n; q++)
+            for (long p = p0; p < p1; p++) out[p * ld + q] = in[p * rs + q * cs];
+    }
+}
+
+void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
     for (long j = 0; j < n; j += NR, out += k * NR) {
         long nr = min_l(NR, n - j);
         const REAL *source = b + j * cs;
-        if (cs == 1 && nr == NR) {
-            for (long p = 0; p < k; p++) {
-                store(out + p * NR, load(source + p * rs));
-                store(out + p * NR + LANES, load(source + p * rs + LANES));
-            }
-            continue;
-        }
-        for (long p0 = 0; p0 < k; p0 += STRIP) {
-            long p1 = min_l(p0 + STRIP, k);
-            for (long q = 0; q < nr; q++)
-                for (long p = p0; p < p1; p++) out[p * NR + q] = source[p * rs + q * cs];
-            for (long q = nr; q < NR; q++)
-                for (long p = p0; p < p1; p++) out[p * NR + q] = 0;
+        if (cs == 1)
+            for (long p = 0; p < k; p++)
+                for (long q = 0; q < NR; q += LANES) {
+                    long left = nr - q;
+                    vec v = left >= LANES ? load(source + p * rs + q) : left > 0 ? load_part(source + p * rs + q, left) : (vec){0};
+                    store(out + p * NR + q, v);
+                }
+        else {
+            if (nr < NR) memset(out, 0, (size_t)(k * NR) * sizeof(REAL));
+            interleave(k, nr, source, rs, cs, out, NR);
         }
     }
 }
 
 // out[m / MR][k][MR]
 static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out) {
-    for (long i = 0; i < m; i += MR, out += k * MR) {
-        long mr = min_l(MR, m - i);
-        const REAL *source = a + i * rs;
-        for (long p = 0; p < k; p++)
-            for (long r = 0; r < mr; r++) out[p * MR + r] = source[r * rs + p * cs];
-    }
+    for (long i = 0; i < m; i += MR, out += k * MR) interleave(k, min_l(MR, m - i), a + i * rs, cs, rs, out, MR);
 }
 
 // ---- one thread's part ----
