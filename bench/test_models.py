@@ -94,7 +94,7 @@ def _on(engine: Backend, case: Case) -> Model:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_train_on_batch(benchmark, engine: Backend, name: str) -> None:
+def test_train_on_batch(benchmark, measure, engine: Backend, name: str) -> None:
     benchmark.group = f"train_on_batch: {name}, batch {CASES[name].batch}"
     benchmark.extra_info["engine"] = engine.name
     x, y = _data(CASES[name])
@@ -103,15 +103,15 @@ def test_train_on_batch(benchmark, engine: Backend, name: str) -> None:
     model = _on(engine, CASES[name])
     got = [float(model.train_on_batch(x, y)) for _ in range(2)]
     np.testing.assert_allclose(got, expected, rtol=1e-3)
-    benchmark(lambda: (model.train_on_batch(x, y), engine.synchronize()))
+    measure(lambda: (model.train_on_batch(x, y), engine.synchronize()))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_predict_on_batch(benchmark, engine: Backend, name: str) -> None:
+def test_predict_on_batch(benchmark, measure, engine: Backend, name: str) -> None:
     benchmark.group = f"predict_on_batch: {name}, batch {CASES[name].batch}"
     benchmark.extra_info["engine"] = engine.name
     x, _ = _data(CASES[name])
     expected = np.asarray(_model("numpy", CASES[name]).predict_on_batch(x))
     model = _on(engine, CASES[name])
     np.testing.assert_allclose(np.asarray(model.predict_on_batch(x)), expected, atol=1e-3)
-    benchmark(lambda: (model.predict_on_batch(x), engine.synchronize()))
+    measure(lambda: (model.predict_on_batch(x), engine.synchronize()))

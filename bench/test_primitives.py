@@ -280,7 +280,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.primitive}: {case.name}" for case in CASES])
-def test_primitive(benchmark, engine: Backend, case: Case) -> None:
+def test_primitive(benchmark, measure, engine: Backend, case: Case) -> None:
     if case.primitive in engine.fallbacks:
         pytest.skip(f"{engine.name} has no kernel of its own for {case.primitive}")
     benchmark.group = f"{case.primitive}: {case.name}"
@@ -300,7 +300,7 @@ def test_primitive(benchmark, engine: Backend, case: Case) -> None:
         run(*arguments)
         engine.synchronize()
 
-    benchmark(call)
+    measure(call)
 
 
 def _on(engine: Backend, arguments: tuple[Any, ...]) -> list[Any]:

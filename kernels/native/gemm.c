@@ -284,7 +284,7 @@ int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *
     if (!k) return empty_product(m, n, c, ldc, e), 0;
     gemm_job g = {m, n, k, ars, acs, brs, bcs, ldc, 0, 0, a, b, c, NULL, e};
     long parts = 2.0 * m * n * k < SERIAL_FLOPS ? 1 : pool_size();
-    g.by_rows = n < 2 * NR * parts && m > n;
+    g.by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
     g.share = g.by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
     if (m <= DOT_ROWS && acs == 1 && brs == 1 && k >= LANES) {
         g.share = div_up(n, parts);
