@@ -455,9 +455,14 @@ def _bench_cases() -> list[tuple[str, Callable[[str], Callable[[], Any]]]]:
 
 
 def _median_ms(call: Callable[[], Any], seconds: float = 1.0, most: int = 200) -> float:
-    """Median of up to `most` calls in about `seconds`, after three to warm up."""
+    """Median of up to `most` calls in about `seconds`, after a pause and three to warm up.
+
+    In the pause the BLAS's threads, which spin for a while after an engine's last call, fall asleep: awake they would
+    take half of the next engine's speed.
+    """
     from statistics import median
 
+    time.sleep(0.3)
     for _ in range(3):
         call()
     times: list[float] = []
