@@ -31,7 +31,11 @@ typedef int64_t INT;
 #define NAME__(name, isa, precision) NAME_(name, isa, precision)
 #define NAME(name) NAME__(name, ISA, PRECISION)
 
+#if defined(__SANITIZE_ADDRESS__) // the checks make every copy of a tile many times larger: minutes of compiling
+#define INLINE static inline
+#else
 #define INLINE static inline __attribute__((always_inline))
+#endif
 #define NOINLINE __attribute__((noinline))
 
 typedef REAL vec __attribute__((vector_size(VBYTES)));
