@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -121,6 +122,24 @@ class Backend:
 
     def synchronize(self) -> None:
         """Wait until all work handed to the engine is done."""
+
+    # ---- what recording and replaying a step needs (capture.py) --------------------------------------------------
+
+    def on_host(self, function: Callable[..., None], *arrays: Array) -> None:
+        """Run a check of values on the host, `function(*arrays)`; a recorded step repeats it in every replay."""
+        function(*arrays)
+
+    def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> None:
+        """`generator` gives out (seed, offset) for `count` random numbers. Only a recorder wants to know."""
+
+    def bind(self, name: str, arguments: dict[str, Any], constant: frozenset[str]) -> Callable[[], None]:
+        """A primitive with all its arguments, ready to be run any number of times.
+
+        Args:
+            name: the primitive. arguments: its arguments by name, in its order.
+            constant: names of arrays whose contents will not change, so that an engine may pack them once.
+        """
+        return partial(getattr(self, name), *arguments.values())
 
     # ---- linear: GEMM and what is made of it --------------------------------------------------------------------
 

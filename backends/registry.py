@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 
@@ -48,6 +50,22 @@ def current() -> Backend:
     if _default is not None:
         return _default
     return _resolve_default()
+
+
+def is_active(backend: Backend) -> bool:
+    """Whether this is the active engine, be it behind a recorder (capture.py)."""
+    active = current()
+    return active is backend or getattr(active, "engine", None) is backend
+
+
+@contextmanager
+def stand_in(backend: Backend) -> Iterator[None]:
+    """Make `backend` the active engine of this thread until the block ends, with no say in the process's default."""
+    token = _override.set(backend)
+    try:
+        yield
+    finally:
+        _override.reset(token)
 
 
 class use_backend:

@@ -48,7 +48,7 @@ def _target(y_true: Any, dtype: Any) -> Tensor:
             f"Argument `y_true` must hold numbers; received an array of dtype {y_true.dtype}. "
             "Encode string labels as integers or one-hot rows first."
         )
-    return as_tensor(y_true if y_true.dtype == dtype else y_true.astype(dtype))
+    return F.cast(as_tensor(y_true), dtype)
 
 
 def _same_rank(a: Tensor, b: Tensor, expand_rank_1: bool = True) -> tuple[Tensor, Tensor]:

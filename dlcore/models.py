@@ -16,6 +16,7 @@ import numpy as np
 from . import functional as F
 from . import layers
 from .backends import current, use_backend
+from .backends.registry import is_active
 from .backends.interface import Backend
 from .layers.base import Layer, unique_name
 from .layers.core import InputLayer
@@ -270,7 +271,7 @@ class Model(Trainer, Layer):
     def _at_home(self) -> AbstractContextManager:
         """A context in which the engine of its weights is the active one."""
         home = self._find_home()
-        return nullcontext() if home is None or current() is home else use_backend(home)
+        return nullcontext() if home is None or is_active(home) else use_backend(home)
 
     def get_weights(self) -> list[np.ndarray]:
         with self._at_home():
@@ -284,7 +285,7 @@ class Model(Trainer, Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         home = self._home or self._find_home()
-        if home is None or home is current():
+        if home is None or is_active(home):
             return super().__call__(*args, **kwargs)
         with use_backend(home):
             return super().__call__(*args, **kwargs)

@@ -26,7 +26,7 @@ from . import schedules
 from .backends import current, use_backend
 from .naming import to_snake_case, unknown_name
 from .schedules import LearningRateSchedule
-from .tensor import Tensor, Variable
+from .tensor import Tensor, Variable, weights_changed
 
 _ALIGNMENT = 64  # bytes
 _UNSUPPORTED = {
@@ -365,18 +365,30 @@ class Optimizer:
                 variable.grad = self._backend.asarray(np.asarray(array)) if isinstance(array, list) else array
         self.update_built(None if len(given) == len(self._variables) else set(given))
 
-    def update_built(self, only: set[int] | None = None) -> None:
-        """One update of the variables it was built for (or those whose ids are in `only`) from their `grad`."""
+    def gradients(self) -> list[Any]:
+        """The gradient arrays of the variables it was built for, within the flat buffers."""
+        return [view for buffer in self._buffers for view in buffer.grad_views]
+
+    def drop_gradients(self) -> None:
+        """Set every variable's `grad` to None."""
+        for variable in self._variables:
+            variable.grad = None
+
+    def update_built(self, only: set[int] | None = None, packed: bool = False) -> None:
+        """One update of the variables it was built for (or those whose ids are in `only`) from their `grad`, or, if
+        `packed`, from what is in the gradient buffers."""
         backend = self._backend
         if backend is not current():
             with use_backend(backend):
-                self._update_all(backend, only)
+                self._update_all(backend, only, packed)
         else:
-            self._update_all(backend, only)
+            self._update_all(backend, only, packed)
 
-    def _update_all(self, backend: Any, only: set[int] | None) -> None:
-        for buffer in self._buffers:
-            buffer.adopt(backend)
+    def _update_all(self, backend: Any, only: set[int] | None, packed: bool) -> None:
+        weights_changed()
+        if not packed:
+            for buffer in self._buffers:
+                buffer.adopt(backend)
         if self.gradient_accumulation_steps and not self._accumulate(backend):
             self._steps += 1
             return

@@ -72,7 +72,9 @@ class SeedGenerator:
         """(seed, offset) for a draw of count numbers, and advance past them (to a whole block of four)."""
         offset = self._offset
         self._offset = (offset + -(-count // _BLOCK)) & _MASK
-        return self._seed, offset
+        key = self._seed, offset
+        current().note_draw(self, key, count)
+        return key
 
     @property
     def state(self) -> tuple[int, int]:

@@ -30,6 +30,21 @@ _KINDS = "biuf"  # bool, signed, unsigned, float
 Backward = Callable[[Array], Sequence["Array | None"]]
 
 
+class _Weights:
+    """How often weights have changed in place: what was packed from them holds while it stays."""
+
+    version = 0
+
+
+def weights_version() -> int:
+    return _Weights.version
+
+
+def weights_changed() -> None:
+    """Say that values of some Variable have changed in place."""
+    _Weights.version += 1
+
+
 class _Mode(threading.local):
     """What holds for the running thread."""
 
@@ -130,8 +145,7 @@ class Tensor:
     # ---- values on the host -------------------------------------------------------------------------------------
 
     def _host(self) -> np.ndarray:
-        data = self.data
-        return data if isinstance(data, np.ndarray) else current().to_numpy(data)
+        return current().to_numpy(self.data)
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: the same memory on a CPU engine, a copy from a GPU."""
@@ -370,6 +384,7 @@ class Variable(Tensor):
         if source.shape != self.data.shape:
             raise ValueError(f"assign: {self.path} has shape {self.shape}, got a value of shape {source.shape}")
         current().copy(_at_least_1d(source), _at_least_1d(self.data))
+        weights_changed()
         return self
 
     def __repr__(self) -> str:

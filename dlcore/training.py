@@ -30,11 +30,15 @@ from .batches import (
     to_arrays,
     unpack_x_y_sample_weight,
 )
+from .backends import current
+from .backends.capture import Call
+from .backends.rewrite import overwrite_gradients
 from .callbacks import CallbackList, History
 from .layers import base as layer_base
 from .metrics import Mean, Metric
+from .replay import Step
 from .symbolic import flatten, map_structure
-from .tensor import Tensor, as_tensor, no_grad
+from .tensor import Tensor, as_tensor, no_grad, weights_changed, wrap
 
 __all__ = ["History", "Trainer", "unpack_x_y_sample_weight"]
 
@@ -294,8 +298,10 @@ class _Plan:
         self.regularized: list[Any] = []  # trainable variables with a penalty
         self.trainable: list[Any] = []
         self.own_metrics: list[Metric] = []  # that users assigned to attributes
-        self.traits: list[Any] = []  # what tells whether the model has changed since
-        self.settled = False  # every layer was built at that look, and nothing has changed since
+        self.traits: list[Any] | None = None  # of the model at that look, if every layer was built
+        self.settled = False  # nothing has changed since
+        self.train: Step
+        self.test: Step
 
 
 # ---- the mixin ---------------------------------------------------------------------------------------------------
@@ -348,7 +354,8 @@ class Trainer:
             metrics: list of names, functions or `Metric`s; for several outputs a list of lists or a dict.
                 "accuracy" chooses by the shapes of labels and predictions.
             weighted_metrics: metrics that take the sample weights into account.
-            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: taken for compatibility; without effect.
+            run_eagerly: never record and replay steps (see `dlcore.replay`).
+            steps_per_execution, jit_compile, auto_scale_loss: taken for compatibility; without effect.
 
         Raises:
             ValueError: an unknown name (with the nearest known ones).
@@ -370,6 +377,9 @@ class Trainer:
                 "weighted_metrics": weighted_metrics,
             },
         )
+        plan = self._plan
+        plan.train = Step(self._train_eagerly, f"Training of {self._said}", self._traits, self._overwrite_gradients)
+        plan.test = Step(self._test_eagerly, f"Evaluation of {self._said}", self._traits)
         self.run_eagerly = run_eagerly
         self.stop_training = False
         self.compiled = True
@@ -515,24 +525,69 @@ class Trainer:
         finally:
             scope.training = outer
 
-    def _train_batch(self, x: Any, y: Any, sample_weight: Any) -> Any:
+    def _train_batch(self, x: Any, y: Any, sample_weight: Any, replay: bool = False) -> Any:
+        """One update; gives the predictions. With `replay` the batch is of host arrays, and the next call overwrites
+        the predictions."""
+        plan = self._compiled("fit")
+        traits = self._traits()
+        plan.settled = traits == plan.traits
+        data = x, y, sample_weight
+        step = plan.train
+        replay = replay and plan.settled and not self.run_eagerly
+        loss, y_pred = step(current(), traits, data) if replay else step.eagerly(data)
+        plan.loss_tracker.update_state(loss, _rows(x))
+        if plan.trainable:
+            self.optimizer.update_built(packed=replay and step.replayed)
+            self.optimizer.drop_gradients()
+        else:
+            weights_changed()  # moving statistics, for one
+        return y_pred
+
+    def _test_batch(self, x: Any, y: Any, sample_weight: Any, replay: bool = False) -> Any:
+        plan = self._compiled("evaluate")
+        loss, y_pred = self._run(plan.test, (x, y, sample_weight), replay)
+        plan.loss_tracker.update_state(loss, _rows(x))
+        return y_pred
+
+    def _run(self, step: Step, data: tuple, replay: bool = True) -> Any:
+        """A step that changes no weights, by replay where it can."""
+        if not replay or self.run_eagerly or not self.built:  # type: ignore[attr-defined]
+            return step.eagerly(data)
+        return step(current(), self._traits(), data)
+
+    def _train_eagerly(self, x: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Any]:
+        """Loss and predictions of a batch, with the gradients of the loss in the variables."""
         plan = self._compiled("fit")
         y_pred = self._call(x, training=True)
         if not plan.settled:
             self._look()
         loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
-        plan.loss_tracker.update_state(loss, _rows(x))
         if plan.trainable:
+            if self.optimizer.built:
+                self.optimizer.zero_grad()
             loss.backward()
-            self.optimizer.step()
-        return y_pred
+        return loss, y_pred
 
-    def _test_batch(self, x: Any, y: Any, sample_weight: Any) -> Any:
-        plan = self._compiled("evaluate")
+    def _test_eagerly(self, x: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Any]:
         y_pred = self._call(x, training=False)
-        loss = self._loss_of(x, y, y_pred, sample_weight, training=False)
-        plan.loss_tracker.update_state(loss, _rows(x))
-        return y_pred
+        return self._loss_of(x, y, y_pred, sample_weight, training=False), y_pred
+
+    def _predict_eagerly(self, x: Any) -> Any:
+        return self._call(x, training=False)
+
+    def _prediction(self) -> Step:
+        """The step of `predict`."""
+        step = vars(self).get("_predict")
+        if step is None:
+            name = f"Prediction of {self._said}"  # type: ignore[attr-defined]
+            step = vars(self)["_predict"] = Step(self._predict_eagerly, name, self._traits, None, self._constants)
+        return step
+
+    def _constants(self) -> list[Any]:
+        return [variable.data for variable in self.weights]  # type: ignore[attr-defined]
+
+    def _overwrite_gradients(self, calls: list[Call], results: list[Any]) -> list[Call]:
+        return overwrite_gradients(calls, self.optimizer.gradients()) if self._plan.trainable else calls
 
     def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
         if type(self).compute_loss is Trainer.compute_loss:
@@ -549,14 +604,13 @@ class Trainer:
         plan.trainable = self.trainable_variables  # type: ignore[attr-defined]
         plan.regularized = [v for v in plan.trainable if v.regularizer is not None]
         plan.own_metrics = self._assigned_metrics()
-        plan.traits = self._traits(plan)
         plan.settled = all(layer.built for layer in plan.layers)
-        if self.optimizer is None:
-            return
-        if not plan.trainable:
-            warnings.warn("The model has no trainable weights.", stacklevel=4)
-        elif plan.settled:
-            self.optimizer.build(plan.trainable)
+        if self.optimizer is not None:
+            if not plan.trainable:
+                warnings.warn("The model has no trainable weights.", stacklevel=6)
+            elif plan.settled:
+                self.optimizer.build(plan.trainable)
+        plan.traits = self._traits() if plan.settled else None
 
     def zero_grad(self) -> None:
         """Set the gradients of all trainable weights to zero."""
@@ -573,7 +627,7 @@ class Trainer:
         if getattr(cls, f"{kind}_step") is not getattr(Trainer, f"{kind}_step"):
 
             def run_custom(data: tuple) -> Any:
-                if self._plan is not None and not self._plan.settled:
+                if self._plan is not None and self._plan.traits != self._traits():
                     self._look()
                 data = tuple([map_structure(lambda a: None if a is None else as_tensor(a), part) for part in data])
                 return {name: _number(value) for name, value in (step(data) or {}).items()}
@@ -588,9 +642,9 @@ class Trainer:
 
         def run(data: tuple) -> Any:
             x, y, sample_weight = unpack_x_y_sample_weight(data)
-            y_pred = batch(x, y, sample_weight)
+            y_pred = batch(x, y, sample_weight, replay=True)
             if plan.metrics is not None:
-                plan.metrics.update_state(y, y_pred, sample_weight)
+                plan.metrics.update_state(y, map_structure(_kept, y_pred), sample_weight)
             return logs
 
         return run
@@ -671,15 +725,11 @@ class Trainer:
             callbacks = self._callback_list(callbacks, verbose, batches, epochs, history=True)
             run = self._stepper("train")
             self.stop_training = False
-            plan.settled = False
-            if self.optimizer is not None and self.optimizer.built:
-                self.optimizer.zero_grad()
             epoch_logs: dict[str, Any] = {}
             callbacks.on_train_begin()
             for epoch in range(self._initial_epoch or initial_epoch, epochs):
                 self.reset_metrics()
                 callbacks.on_epoch_begin(epoch)
-                plan.settled = False  # a callback may have frozen or thawed layers
                 logs: Any = None
                 for step, data in enumerate(batches.epoch()):
                     callbacks.on_train_batch_begin(step)
@@ -765,6 +815,7 @@ class Trainer:
             batches = make_batches(x, batch_size=batch_size, steps=steps, dtype=self._dtype)
             callbacks = self._callback_list(callbacks, verbose, batches)
             custom = type(self).predict_step is not Trainer.predict_step
+            prediction = self._prediction()
             self.stop_predicting = False
             callbacks.on_predict_begin()
             parts: list[list[np.ndarray]] = []
@@ -772,9 +823,10 @@ class Trainer:
             for step, data in enumerate(batches.epoch()):
                 callbacks.on_predict_batch_begin(step)
                 if custom:
-                    data = tuple([map_structure(as_tensor, part) for part in data])
-                outputs = self.predict_step(data)
-                parts.append([_to_host(leaf) for leaf in flatten(outputs)])
+                    outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
+                else:
+                    outputs = self._run(prediction, data[:1])
+                parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
                 callbacks.on_predict_batch_end(step, {"outputs": outputs})
                 if self.stop_predicting:
                     break
@@ -795,15 +847,13 @@ class Trainer:
         return_dict: bool = False,
     ) -> Any:
         """One update from one batch. Gives loss and metrics of the batch as `evaluate` does."""
-        plan = self._compiled("train_on_batch")
+        self._compiled("train_on_batch")
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("Arguments `class_weight` and `sample_weight` cannot be given at the same time.")
             sample_weight = class_weights(y, class_weight)
         with self._at_home():  # type: ignore[attr-defined]
             data = self._one_batch(x, y, sample_weight)
-            if plan.settled and self._traits(plan) != plan.traits:
-                plan.settled = False
             return self._report(self._stepper("train")(data), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -818,8 +868,8 @@ class Trainer:
         with self._at_home(), no_grad():  # type: ignore[attr-defined]
             x = to_arrays(x, self._dtype, "x")
             if type(self).predict_step is not Trainer.predict_step:
-                x = map_structure(as_tensor, x)
-            return map_structure(_to_host, self.predict_step((x,)))
+                return map_structure(_to_host, self.predict_step((map_structure(as_tensor, x),)))
+            return map_structure(lambda leaf: np.array(_to_host(leaf)), self._run(self._prediction(), (x,)))
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple:
         x, y = to_arrays(x, self._dtype, "x"), to_arrays(y, self._dtype, "y")
@@ -832,13 +882,20 @@ class Trainer:
         figures = self._epoch_logs(logs)
         return figures if return_dict else self._flat(figures)
 
-    def _traits(self, plan: _Plan) -> list[Any]:
-        """Which layers and weights there are and which are trainable, in a form that is cheap to make and compare."""
-        traits: list[Any] = [vars(self).get("_graph")]
-        for layer in plan.layers:
-            traits.append(len(layer._state))
-            for part in layer._state:
-                traits.append(getattr(part, "requires_grad", None))
+    def _traits(self) -> list[Any]:
+        """What a recorded step depends on, cheap to make and compare: the layers' attributes, the arrays behind the
+        variables, and which of them are trainable."""
+        layers, variables, known = vars(self).get("_parts", ((), (), None))
+        changes = [layer._changes for layer in layers]
+        if changes != known:
+            layers = self._flatten_layers()  # type: ignore[attr-defined]
+            variables = self.weights  # type: ignore[attr-defined]
+            changes = [layer._changes for layer in layers]
+            vars(self)["_parts"] = layers, variables, changes
+        traits: list[Any] = [vars(self).get("_graph"), *changes]
+        for variable in variables:
+            traits.append(id(variable.data))
+            traits.append(variable.requires_grad)
         return traits
 
     # ---- what the loops share --------------------------------------------------------------------------------
@@ -893,6 +950,13 @@ def _due(epoch: int, frequency: Any) -> bool:
     if isinstance(frequency, list | tuple | set):
         return epoch + 1 in frequency
     raise ValueError(f"Argument `validation_freq` must be an integer or a list of epochs. Received: {frequency!r}")
+
+
+def _kept(y_pred: Tensor) -> Tensor:
+    """A copy, for metrics that keep what they are given: a replay leaves its results where the last one did."""
+    kept = wrap(y_pred.data.copy())
+    kept.mask = y_pred.mask
+    return kept
 
 
 def _rows(x: Any) -> int:

@@ -145,12 +145,16 @@ def integer_array(name: str, x: Any, argument: str) -> Array:
 
 def checked_ids(name: str, backend: Backend, ids: Array, argument: str, limit: int, what: str) -> Array:
     """Integers as int32, each in 0 … limit − 1. Raises ValueError naming one that is not."""
-    if ids.size:
+
+    def check(ids: Array) -> None:
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= limit:
             wrong = low if low < 0 else high
             allowed = f"0 … {limit - 1}" if limit else "nothing"
             raise ValueError(f"{name}: {argument} must lie in {allowed} ({what}), got {wrong}")
+
+    if ids.size:
+        backend.on_host(check, ids)
     return converted(backend, ids, INT32)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backends.interface import Array, Backend
 from ..backends.registry import current
-from ..tensor import Tensor, on_tape, parameter_gradients
+from ..tensor import Tensor, on_tape, parameter_gradients, weights_changed
 from .arguments import axis_of, before_activation, fused_activation, like_tensor, op, real_tensor
 from .shaping import transpose
 
@@ -83,6 +83,7 @@ def batchnorm(
         backend.batchnorm(
             flat, gd, bd, moving_mean.data, moving_var.data, y, mean, inv_std, float(momentum), float(eps), activation
         )
+        weights_changed()
     else:
         mean, inv_std = moving_mean.data, None
         variance = moving_var.data

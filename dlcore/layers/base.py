@@ -129,6 +129,7 @@ class Layer:
     _token: object
     _nodes: list[Node]
     _engine: Backend | None  # where its own weights are
+    _changes: int  # how often an attribute was set; recorded steps hold only while it stays
     _output_shape: Any
     _supports_masking: bool
     built: bool
@@ -147,6 +148,7 @@ class Layer:
             _nodes=[],
             _trainable=True,
             _engine=None,
+            _changes=0,
             _output_shape=None,
             _supports_masking=cls.compute_mask is not Layer.compute_mask,
             built=False,
@@ -297,6 +299,7 @@ class Layer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
+        state["_changes"] += 1
         if name in state and state[name] is not value:
             self._forget(name, state[name])
         if _may_hold_state(value) and not isinstance(getattr(type(self), name, None), property):
@@ -308,6 +311,7 @@ class Layer:
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        self.__dict__["_changes"] += 1
         self._forget(name, self.__dict__.get(name))
         object.__delattr__(self, name)
 
@@ -440,6 +444,7 @@ class Layer:
         variable = Variable(initial, trainable=trainable and self._trainable, name=name, dtype=dtype)
         variable.path = f"{self._name}/{variable.name}"
         variable.regularizer = regularizers.get(regularizer)
+        self.__dict__["_changes"] += 1
         self._state.append(variable)
         self._made.add(id(variable))
         if not trainable:

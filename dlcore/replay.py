@@ -1,0 +1,189 @@
+"""Steps that record themselves: the first batches of a shape run eagerly, those after by replay.
+
+`Step` wraps what a model does with one batch. A shape of batch that comes twice in a row is worth recording: its second
+and third batch run under a recorder (they are ordinary steps all the same), and if both recordings agree, every further
+one is copied to where the recorded calls read it and the calls are made again (see `backends/capture.py`). What was
+recorded holds as long as the model is what it was: same layers and attributes, same arrays behind its variables, same
+variables trainable. A step that cannot be replayed says why, once, and runs eagerly from then on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .backends.capture import Call, Program, Recorder, difference
+from .backends.interface import Backend
+from .backends.registry import stand_in
+from .symbolic import flatten, map_structure
+from .tensor import as_tensor, weights_version, wrap
+
+MOST = 4  # shapes of batches for which recordings are kept, per step
+PATIENCE = 2  # recordings during which a step may change the model's attributes before it is given up
+
+Rewrite = Callable[[list[Call], list[Any]], list[Call]]
+
+
+class _Recording:
+    """Recorded calls on batches of one shape, and the program made from them."""
+
+    def __init__(self, traits: list[Any], staged: list[np.ndarray], recorder: Recorder, results: Any) -> None:
+        self.traits = traits
+        self.staged = staged  # what the calls read a batch from
+        self.recorder = recorder
+        self.results = results
+        leaves = flatten(results)
+        self._views = [recorder.view_of(leaf.data) for leaf in leaves]
+        self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
+        self.program: Program | None = None
+        self.version = 0  # of the weights that the program may have packed
+
+    def bind(self, rewrite: Rewrite | None, constant: frozenset[int]) -> None:
+        """Make the program, and tensors in which it leaves the results."""
+        recorder, views = self.recorder, [*self._views, *self._masks]
+        calls = recorder.calls if rewrite is None else rewrite(recorder.calls, views)
+        program = self.program = Program(recorder.engine, calls, recorder.draws, views, constant)
+        tensors = [wrap(program.array(view)) for view in self._views]
+        for tensor, mask in zip(tensors, self._masks, strict=True):
+            tensor.mask = program.array(mask)
+        remaining = iter(tensors)
+        self.results = map_structure(lambda _: next(remaining), self.results)
+
+
+class Step:
+    """One kind of step of a model.
+
+    Args:
+        function: takes the parts of a batch (x, y, sample weights; any may be None or nested) as tensors of the
+            active engine, and gives a structure of tensors.
+        name: what a warning calls it.
+        traits: gives what a recording depends on, in a form that is cheap to make and compare.
+        rewrite: changes recorded calls before they are bound.
+        constants: for a step that changes no weights, gives their arrays, which a program may then pack or fold.
+
+    Attributes:
+        replayed: whether the last call was a replay.
+    """
+
+    replayed = False
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        traits: Callable[[], list[Any]],
+        rewrite: Rewrite | None = None,
+        constants: Callable[[], list[np.ndarray]] | None = None,
+    ) -> None:
+        self._function = function
+        self._name = name
+        self._traits = traits
+        self._rewrite = rewrite
+        self._constants = constants
+        self._recordings: dict[Any, _Recording] = {}
+        self._last: Any = None  # what the last batch looked like
+        self._first: _Recording | None = None  # a recording that waits for a second to compare it with
+        self._unsteady = 0
+        self._problem: str | None = None
+
+    def __call__(self, engine: Backend, traits: list[Any], data: tuple) -> Any:
+        """The step's results for a batch of host arrays; the next call overwrites them."""
+        self.replayed = False
+        if self._problem is not None:
+            return self.eagerly(data)
+        key = engine, *map(_look_of, data)
+        found = self._recordings.get(key)
+        if found is not None:
+            if found.traits != traits:
+                del self._recordings[key]
+            elif self._is_bound(found):
+                return self._replay(found, data)
+            else:
+                return self.eagerly(data)
+        if key != self._last:
+            self._last, self._first = key, None
+            return self.eagerly(data)
+        return self._record(engine, key, traits, data)
+
+    def eagerly(self, data: tuple) -> Any:
+        """The step without recording or replay."""
+        return self._function(*[part if part is None else map_structure(_as_tensor, part) for part in data])
+
+    def _replay(self, found: _Recording, data: tuple) -> Any:
+        for place, given in zip(found.staged, _leaves(data), strict=True):
+            np.copyto(place, given)
+        assert found.program is not None
+        found.program.run()
+        self.replayed = True
+        return found.results
+
+    def _is_bound(self, found: _Recording) -> bool:
+        """Whether the program of a recording is up to date, or made so: not at once when weights have changed, for they
+        may change at every step."""
+        if self._constants is None:
+            return True
+        version = weights_version()
+        if found.version != version:
+            found.version = version
+            found.program = None
+            return False
+        if found.program is None:
+            found.bind(self._rewrite, frozenset(map(id, self._constants())))
+        return True
+
+    def _record(self, engine: Backend, key: Any, traits: list[Any], data: tuple) -> Any:
+        leaves = _leaves(data)
+        first, self._first = self._first, None
+        if first is not None and first.traits != traits:
+            first = None
+        staged = [engine.empty(a.shape, a.dtype) for a in leaves] if first is None else first.staged
+        for place, given in zip(staged, leaves, strict=True):
+            np.copyto(place, given)
+        places = iter(staged)
+        tensors = [
+            None if part is None else map_structure(lambda a: None if a is None else wrap(next(places)), part)
+            for part in data
+        ]
+        recorder = Recorder(engine)
+        with stand_in(recorder):
+            results = self._function(*tensors)
+        recording = _Recording(traits, staged, recorder, results)
+        problem = recorder.problem or (difference(first.recorder, recorder) if first is not None else None)
+        if self._traits() != traits:
+            self._unsteady += 1
+            if self._unsteady > PATIENCE:
+                problem = "it sets attributes of its layers"
+        elif first is None:
+            self._first = recording
+        elif problem is None:
+            if len(self._recordings) == MOST:
+                del self._recordings[next(iter(self._recordings))]
+            if self._constants is None:
+                recording.bind(self._rewrite, frozenset())
+            self._recordings[key] = recording
+        if problem is not None:
+            self._problem = problem
+            self._recordings.clear()
+            warnings.warn(f"{self._name} runs eagerly, not by replay, because {problem}.", stacklevel=6)
+        return results
+
+
+def _look_of(part: Any) -> Any:
+    if type(part) is np.ndarray:
+        return part.shape, part.dtype
+    if part is None:
+        return None
+    return repr(map_structure(lambda a: None if a is None else (*a.shape, a.dtype.str), part))
+
+
+def _leaves(data: tuple) -> list[np.ndarray]:
+    if all(type(part) is np.ndarray or part is None for part in data):
+        return [part for part in data if part is not None]
+    return [leaf for leaf in flatten(data) if leaf is not None]
+
+
+def _as_tensor(leaf: Any) -> Any:
+    return None if leaf is None else as_tensor(leaf)
