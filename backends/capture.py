@@ -246,9 +246,7 @@ class Program:
         """The array that a View stands for in this program; anything else as it is."""
         if type(value) is not View:
             return value
-        return np.ndarray(
-            value.shape, value.dtype, self._workspace, value.buffer.place + value.offset, value.strides
-        )
+        return np.ndarray(value.shape, value.dtype, self._workspace, value.buffer.place + value.offset, value.strides)
 
     def run(self) -> None:
         """Do all of it."""

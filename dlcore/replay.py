@@ -89,21 +89,23 @@ class Step:
         self._unsteady = 0
         self._problem: str | None = None
 
-    def __call__(self, engine: Backend, traits: list[Any], data: tuple) -> Any:
-        """The step's results for a batch of host arrays; the next call overwrites them."""
+    def __call__(self, engine: Backend, traits: list[Any] | None, data: tuple) -> Any:
+        """The step's results for a batch of host arrays; the next call overwrites them.
+
+        Args:
+            traits: as they are now, or None if the model is not ready to be recorded.
+        """
         self.replayed = False
         if self._problem is not None:
             return self.eagerly(data)
         key = engine, *map(_look_of, data)
         found = self._recordings.get(key)
+        if found is not None and found.traits == traits:
+            self._last = key
+            return self._replay(found, data) if self._is_bound(found) else self.eagerly(data)
         if found is not None:
-            if found.traits != traits:
-                del self._recordings[key]
-            elif self._is_bound(found):
-                return self._replay(found, data)
-            else:
-                return self.eagerly(data)
-        if key != self._last:
+            del self._recordings[key]
+        if key != self._last or traits is None:
             self._last, self._first = key, None
             return self.eagerly(data)
         return self._record(engine, key, traits, data)

@@ -328,6 +328,7 @@ class Trainer:
     jit_compile = False
     _dtype: Any  # of the layer that a model is
     _plan: _Plan | None = None
+    _bookkeeping = frozenset({"history", "stop_training", "stop_evaluating", "stop_predicting", "_initial_epoch"})
     _initial_epoch: int | None = None
 
     # ---- compile ---------------------------------------------------------------------------------------------
@@ -533,8 +534,8 @@ class Trainer:
         plan.settled = traits == plan.traits
         data = x, y, sample_weight
         step = plan.train
-        replay = replay and plan.settled and not self.run_eagerly
-        loss, y_pred = step(current(), traits, data) if replay else step.eagerly(data)
+        replay = replay and not self.run_eagerly
+        loss, y_pred = step(current(), traits if plan.settled else None, data) if replay else step.eagerly(data)
         plan.loss_tracker.update_state(loss, _rows(x))
         if plan.trainable:
             self.optimizer.update_built(packed=replay and step.replayed)
@@ -551,9 +552,9 @@ class Trainer:
 
     def _run(self, step: Step, data: tuple, replay: bool = True) -> Any:
         """A step that changes no weights, by replay where it can."""
-        if not replay or self.run_eagerly or not self.built:  # type: ignore[attr-defined]
+        if not replay or self.run_eagerly:
             return step.eagerly(data)
-        return step(current(), self._traits(), data)
+        return step(current(), self._traits() if self.built else None, data)  # type: ignore[attr-defined]
 
     def _train_eagerly(self, x: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Any]:
         """Loss and predictions of a batch, with the gradients of the loss in the variables."""

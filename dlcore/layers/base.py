@@ -134,6 +134,7 @@ class Layer:
     _supports_masking: bool
     built: bool
     input_spec: Any
+    _bookkeeping: frozenset[str] = frozenset()  # attributes that no step depends on
     _real_inputs = False  # integer and bool inputs are cast to the layer's dtype too
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -299,7 +300,8 @@ class Layer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
-        state["_changes"] += 1
+        if name not in self._bookkeeping:
+            state["_changes"] += 1
         if name in state and state[name] is not value:
             self._forget(name, state[name])
         if _may_hold_state(value) and not isinstance(getattr(type(self), name, None), property):

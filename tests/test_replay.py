@@ -1,0 +1,317 @@
+"""Recorded steps give the bits of eager ones, and notice when they no longer hold."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import layers, optimizers, schedules
+from dlcore.backends.capture import Call, Program, Recorder, difference
+from dlcore.backends.registry import available_backends, get_backend, stand_in
+from dlcore.tensor import as_tensor
+
+RNG = np.random.default_rng(7)
+SAMPLES, BATCH = 29, 8  # the last batch is smaller
+
+
+def _images(*shape):
+    return RNG.standard_normal((SAMPLES, *shape)).astype(np.float32)
+
+
+def _mlp():
+    return dl.Sequential(
+        [
+            layers.Input((6,)),
+            layers.Dense(16, activation="relu", kernel_regularizer="l2"),
+            layers.Dropout(0.4),
+            layers.GaussianNoise(0.1),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def _convnet():
+    return dl.Sequential(
+        [
+            layers.Input((10, 10, 2)),
+            layers.Conv2D(8, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(8, 3, activation="tanh", activity_regularizer="l1"),
+            layers.SpatialDropout2D(0.2),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def _residual():
+    inputs = layers.Input((10, 10, 2))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    y = layers.BatchNormalization()(x)
+    y = layers.Conv2D(4, 3, padding="same")(layers.ReLU()(y))
+    y = layers.ReLU()(layers.Add()([layers.BatchNormalization()(y), x]))
+    return dl.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(y)))
+
+
+def _recurrent():
+    return dl.Sequential(
+        [
+            layers.Input((7,), dtype="int32"),
+            layers.Embedding(11, 5, mask_zero=True),
+            layers.Bidirectional(layers.LSTM(6, return_sequences=True)),
+            layers.GRU(4, dropout=0.2, recurrent_dropout=0.2),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+class _Subclassed(dl.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Dense(8, activation="tanh")
+        self.second = layers.Dense(3)
+
+    def call(self, inputs, training=False):
+        hidden = self.first(inputs)
+        return self.second(hidden * 2.0 if training else hidden)
+
+
+CASES = {
+    "mlp": (_mlp, _images(6), "sparse_categorical_crossentropy", lambda: optimizers.Adam(schedules.ExponentialDecay(0.01, 3, 0.9))),
+    "convnet": (
+        _convnet,
+        _images(10, 10, 2),
+        dl.losses.SparseCategoricalCrossentropy(from_logits=True),
+        lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
+    ),
+    "residual": (_residual, _images(10, 10, 2), "sparse_categorical_crossentropy", lambda: optimizers.AdamW(0.01)),
+    "recurrent": (
+        _recurrent,
+        RNG.integers(0, 11, (SAMPLES, 7)).astype(np.int32),
+        "sparse_categorical_crossentropy",
+        lambda: optimizers.RMSprop(0.01, gradient_accumulation_steps=2),
+    ),
+    "subclassed": (
+        _Subclassed,
+        _images(6),
+        dl.losses.SparseCategoricalCrossentropy(from_logits=True),
+        lambda: optimizers.Adam(0.01, global_clipnorm=1.0),
+    ),
+}  # fmt: skip
+LABELS = RNG.integers(0, 3, SAMPLES)
+WEIGHTS = RNG.random(SAMPLES).astype(np.float32)
+
+
+def _trained(case, eagerly, **fit):
+    make, x, loss, optimizer = CASES[case]
+    dl.random.set_seed(3)
+    model = make()
+    model.compile(optimizer(), loss, metrics=["accuracy"], run_eagerly=eagerly)
+    history = model.fit(
+        x, LABELS, batch_size=BATCH, epochs=4, verbose=0, validation_data=(x[:20], LABELS[:20]), **fit
+    ).history
+    return model, history
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_by_replay_gives_the_bits_of_eager_steps(active_backend, case, weighted):
+    fit = {"sample_weight": WEIGHTS} if weighted else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eager, expected = _trained(case, True, **fit)
+        model, history = _trained(case, False, **fit)
+    recorded = model._plan.train._recordings
+    assert [key[1][0][0] for key in recorded] == [BATCH]
+    assert not eager._plan.train._recordings
+    assert history == expected
+    for a, b in zip(model.get_weights(), eager.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for slot, value in eager.optimizer.get_state().items():
+        np.testing.assert_array_equal(model.optimizer.get_state()[slot], value)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_predict_by_replay_agrees_with_eager(active_backend, case):
+    model, _ = _trained(case, False)
+    x = CASES[case][1]
+    expected = model(x, training=False).numpy()
+    for _ in range(5):
+        np.testing.assert_allclose(model.predict_on_batch(x), expected, rtol=1e-5, atol=1e-6)
+    found = model.predict_on_batch(x)
+    model.predict_on_batch(x[::-1].copy())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # a result is the caller's own
+
+
+def _dense(**compile):
+    dl.random.set_seed(1)
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(5, activation="tanh"), layers.Dense(1)])
+    model.compile(**{"optimizer": "sgd", "loss": "mse"} | compile)
+    return model
+
+
+X, Y = RNG.random((6, 4)).astype(np.float32), RNG.random((6, 1)).astype(np.float32)
+
+
+def _replays(model):
+    for _ in range(4):
+        model.train_on_batch(X, Y)
+    return model._plan.train.replayed
+
+
+def test_predictions_follow_the_weights(active_backend):
+    model = _dense()
+    for _ in range(5):
+        model.predict_on_batch(X)
+    model.layers[1].kernel.assign(np.ones((5, 1), np.float32))
+    for _ in range(4):
+        np.testing.assert_allclose(model.predict_on_batch(X), model(X).numpy(), rtol=1e-6)
+    model.train_on_batch(X, Y)
+    for _ in range(4):
+        np.testing.assert_allclose(model.predict_on_batch(X), model(X).numpy(), rtol=1e-6)
+
+
+def test_freezing_a_layer_takes_effect_at_once(active_backend):
+    model = _dense()
+    assert _replays(model)
+    model.layers[0].trainable = False
+    frozen = model.layers[0].get_weights()
+    for _ in range(5):
+        before = model.layers[1].get_weights()[0]
+        model.train_on_batch(X, Y)
+        assert not np.array_equal(model.layers[1].get_weights()[0], before)
+    np.testing.assert_array_equal(model.layers[0].get_weights()[0], frozen[0])
+
+
+def test_a_changed_attribute_takes_effect_at_once(active_backend):
+    model = dl.Sequential([layers.Input((4,)), layers.Dropout(0.5, seed=1), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert _replays(model)
+    model.layers[0].rate = 0.0
+    loss = model.test_on_batch(X, Y)
+    assert model.train_on_batch(X, Y) == pytest.approx(loss, rel=1e-6)
+
+
+def test_labels_are_checked_in_every_replay(active_backend):
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    for _ in range(4):
+        model.train_on_batch(X, labels)
+    assert model._plan.train.replayed
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"must lie in 0 … 2 .*, got 3"):
+        model.train_on_batch(X, labels + 1)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_train_on_batch_does_not_add_to_older_gradients(active_backend):
+    model, twin = _dense(), _dense()
+    for steps in range(5):
+        loss = ((model(as_tensor(X)) - 3.0) ** 2).mean()
+        loss.backward()  # and no optimizer step
+        assert model.train_on_batch(X, Y) == twin.train_on_batch(X, Y), steps
+
+
+def test_a_step_that_reads_values_on_the_host_stays_eager(active_backend):
+    class Host(layers.Layer):
+        def call(self, inputs):
+            return inputs * float(np.abs(inputs.numpy()).max())
+
+    model = dl.Sequential([layers.Input((4,)), Host(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="runs eagerly, not by replay, because it reads values on the host"):
+        assert not _replays(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not _replays(model)
+
+
+def test_a_constant_that_differs_between_steps_is_noticed(active_backend):
+    class Noise(layers.Layer):
+        def call(self, inputs):
+            return inputs + RNG.random(4).astype(np.float32)
+
+    model = dl.Sequential([layers.Input((4,)), Noise(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="is computed on the host and differs from step to step"):
+        assert not _replays(model)
+
+
+def test_an_array_kept_from_an_earlier_step_is_noticed(active_backend):
+    class Previous(layers.Layer):
+        def build(self, input_shape):
+            self.kept = [None]
+
+        def call(self, inputs):
+            last, self.kept[0] = self.kept[0], inputs * 1.0
+            return inputs + last.detach() if last is not None and last.shape == inputs.shape else inputs
+
+    model = dl.Sequential([layers.Input((4,)), Previous(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="runs eagerly"):
+        assert not _replays(model)
+
+
+def test_metrics_may_keep_what_they_get(active_backend):
+    class Keeps(dl.metrics.Metric):
+        def reset_state(self):
+            self.seen = []
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.seen.append(y_pred.numpy())
+
+        def result(self):
+            return float(len({a.tobytes() for a in self.seen}))
+
+    model = _dense(metrics=[metric := Keeps()])
+    metric.reset_state()
+    model.fit(np.tile(X, (8, 1)), np.tile(Y, (8, 1)), batch_size=6, epochs=1, verbose=0, shuffle=False)
+    assert len(metric.seen) == 8 and metric.result() == 8.0
+
+
+def test_stepping_between_shapes_and_engines():
+    rows = {}
+    for name in available_backends():
+        with dl.use_backend(name):
+            model = _dense()
+            for n in (6, 6, 6, 3, 6, 6, 3, 3, 3, 3, 6, 1):
+                model.train_on_batch(X[:n], Y[:n])
+            rows[name] = np.concatenate([w.ravel() for w in model.get_weights()])
+    for name, found in rows.items():
+        np.testing.assert_allclose(found, rows["numpy"], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_arrays_that_live_at_different_times_share_memory():
+    engine = get_backend("numpy")
+    recorder = Recorder(engine)
+    source = np.arange(1024, dtype=np.float32)
+    with stand_in(recorder):
+        a = recorder.empty((1024,), np.float32)
+        recorder.copy(source, a)
+        for _ in range(20):
+            b = recorder.empty((1024,), np.float32)
+            recorder.binary(a, source, b, "add")
+            a = b
+    result = recorder.view_of(a)
+    program = Program(engine, recorder.calls, recorder.draws, [result])
+    assert program._workspace.nbytes == 2 * source.nbytes
+    program.run()
+    np.testing.assert_array_equal(program.array(result), 21 * source)
+
+
+def test_recordings_that_differ():
+    engine = get_backend("numpy")
+    recorders = []
+    for scale in (1.0, 2.0):
+        recorder = Recorder(engine)
+        recorder.calls.append(Call("fill", {"y": np.zeros(1), "value": scale}))
+        recorders.append(recorder)
+    assert "argument value of fill" in (difference(*recorders) or "")
+    assert difference(recorders[0], recorders[0]) is None
