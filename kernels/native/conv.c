@@ -31,6 +31,7 @@
 #include "conv.h"
 #include "arena.h"
 #include "columns.h"
+#include "conv_few.h"
 #include "gemm.h"
 #include "threads.h"
 #include "winograd.h"
@@ -942,6 +943,7 @@ static int conv2d(const conv_shape *s, const void *x, const void *w, const void 
 #if REAL_BITS == 32
     if (takes_winograd(s, activation)) return winograd_product(s, x, w, 0, b, activation, y);
 #endif
+    if (few_channels_wins(s, s->k, s->ow)) return few_channels_product(s, x, w, 0, b, activation, y);
     product g = {
         .y = forward_axis(s->oh, s->kh, s->sh, s->top, s->dh),
         .x = forward_axis(s->ow, s->kw, s->sw, s->left, s->dw),
@@ -959,9 +961,11 @@ static int conv2d(const conv_shape *s, const void *x, const void *w, const void 
 static int conv2d_backward_input(const conv_shape *s, const void *dz, const void *w, void *dx) {
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->c, s->k, dz, s->k, 1, w, 1, s->k, dx, s->c, (epilogue){NULL, 0, LINEAR});
+    conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
+                         (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups};
+    if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
+        return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #if REAL_BITS == 32
-    conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw, 2 - s->top, 2 - s->left,
-                         s->dh, s->dw, s->groups};
     if (takes_winograd(&turned, LINEAR)) return winograd_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #endif
     long vectors = s->h * s->w * s->kh * s->kw / (s->sh * s->sw) * div_up(s->c, LANES); // per image and channel of dz
@@ -988,6 +992,7 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
 
 static int conv2d_backward_weight(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate) {
     long pixels = s->n * s->oh * s->ow;
+    if (few_channels_wins(s, s->k, s->ow)) return few_channels_filters(s, x, dz, dw, db, accumulate);
     if (db && column_sums(pixels, s->k, dz, s->k, db, accumulate)) return -1;
     if (pointwise(s))
         return gemm(s->c, s->k, pixels, x, 1, s->c, dz, s->k, 1, dw, s->k, (epilogue){NULL, accumulate, LINEAR});

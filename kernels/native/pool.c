@@ -5,6 +5,8 @@
 // second register; padding is never touched, since only the part of the window inside the image is walked. All of it
 // is bound by memory: the forward reads x once and writes y and the index (a byte), the backward the reverse.
 //
+// Rows of few channels are stored as whole vectors all the same: what is too much is overwritten by the next pixel.
+//
 // The backward gathers: each row of dx belongs to one thread, which adds up what the windows over that row send there.
 // So overlapping windows need no atomics, and sums come in the same order whatever the number of threads.
 #include "pool.h"
@@ -27,6 +29,9 @@ INLINE void store_some(REAL *p, vec v, long part) {
     if (part) store_part(p, v, part);
     else store(p, v);
 }
+
+// Lanes to be used for n channels where `room` elements, not yet final, follow: all if they fit.
+INLINE long lanes_for(long n, long room) { return n >= LANES || room >= LANES ? 0 : n; }
 
 INLINE ivec load_index(const void *index, long at, const int bytes, long part) {
     if (bytes == 1) {
@@ -65,8 +70,8 @@ typedef struct {
     const REAL *in;
     REAL *out;
     void *index;
-    int bytes;
-    long rows, all; // rows of the output per item, and in all
+    int bytes, apart; // apart: no two windows overlap
+    long rows, all;   // rows of the output per item, and in all
 } pool_job;
 
 static void run_rows(pool_job *g, pool_function function, long all, long row_bytes) {
@@ -89,22 +94,37 @@ typedef struct {
     long rows, columns, row_step, column_step, first, window_row; // first: its place in the window
 } window;
 
-INLINE window window_of(const pool_job *g, long row, long ox) {
+// The windows of a row of the output have the same rows; `of_row` is the part of a window that they share.
+INLINE window of_row(const pool_job *g, long row) {
     const pool_shape *s = g->s;
-    long u0, u1, v0, v1, image = row / s->oh, oy = row % s->oh;
+    long u0, u1, image = row / s->oh, oy = row % s->oh;
     inside(oy, s->sh, s->top, s->ph, s->h, &u0, &u1);
-    inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
-    const REAL *x = g->in + ((image * s->h + oy * s->sh - s->top + u0) * s->w + ox * s->sw - s->left + v0) * s->c;
-    return (window){x, u1 - u0, v1 - v0, s->w * s->c, s->c, u0 * s->pw + v0, s->pw};
+    const REAL *x = g->in + (image * s->h + oy * s->sh - s->top + u0) * s->w * s->c;
+    return (window){x, u1 - u0, 0, s->w * s->c, s->c, u0 * s->pw, s->pw};
 }
 
-// bytes: of an index element; 0: no index.
-INLINE void max_of_window(const int nv, const int bytes, const window *w, long c, long part, REAL *y, void *index, long at) {
+INLINE window window_of(const pool_job *g, const window *row, long ox) {
+    const pool_shape *s = g->s;
+    long v0, v1;
+    inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
+    window w = *row;
+    w.x += (ox * s->sw - s->left + v0) * s->c;
+    w.columns = v1 - v0;
+    w.first += v0;
+    return w;
+}
+
+// The window's last pixel.
+INLINE const REAL *end_of(const window *w) { return w->x + (w->rows - 1) * w->row_step + (w->columns - 1) * w->column_step; }
+
+// bytes: of an index element; 0: no index. loaded, part: lanes of x, of y and the index.
+INLINE void max_of_window(const int nv, const int bytes, const window *w, long c, long loaded, long part, REAL *y, void *index,
+                          long at) {
     vec best[2];
     ivec place[2];
 #pragma GCC unroll 2
     for (int j = 0; j < nv; j++) {
-        best[j] = load_some(w->x + c + j * LANES, part);
+        best[j] = load_some(w->x + c + j * LANES, loaded);
         place[j] = isplat((INT)w->first);
     }
     for (long u = 0; u < w->rows; u++)
@@ -113,7 +133,7 @@ INLINE void max_of_window(const int nv, const int bytes, const window *w, long c
             ivec here = isplat((INT)(w->first + u * w->window_row + v));
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
-                vec new = load_some(x + j * LANES, part);
+                vec new = load_some(x + j * LANES, loaded);
                 ivec wins = beats(new, best[j]);
                 best[j] = blend(wins, new, best[j]);
                 if (bytes) place[j] = (wins & here) | (~wins & place[j]);
@@ -128,15 +148,20 @@ INLINE void max_of_window(const int nv, const int bytes, const window *w, long c
 
 INLINE void max_rows(const pool_job *g, long item, const int bytes) {
     const pool_shape *s = g->s;
-    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++)
+    const REAL *last = g->in + s->n * s->h * s->w * s->c;
+    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++) {
+        window shared = of_row(g, row);
         for (long ox = 0; ox < s->ow; ox++) {
-            window w = window_of(g, row, ox);
+            window w = window_of(g, &shared, ox);
             long at = (row * s->ow + ox) * s->c, c = 0;
             REAL *y = g->out + at;
-            for (; c + 2 * LANES <= s->c; c += 2 * LANES) max_of_window(2, bytes, &w, c, 0, y, g->index, at);
-            for (; c + LANES <= s->c; c += LANES) max_of_window(1, bytes, &w, c, 0, y, g->index, at);
-            if (c < s->c) max_of_window(1, bytes, &w, c, s->c - c, y, g->index, at);
+            for (; c + 2 * LANES <= s->c; c += 2 * LANES) max_of_window(2, bytes, &w, c, 0, 0, y, g->index, at);
+            for (; c + LANES <= s->c; c += LANES) max_of_window(1, bytes, &w, c, 0, 0, y, g->index, at);
+            if (c == s->c) continue;
+            long loaded = lanes_for(s->c - c, last - end_of(&w) - c), part = lanes_for(s->c - c, end * s->ow * s->c - at - c);
+            max_of_window(1, bytes, &w, c, loaded, part, y, g->index, at);
         }
+    }
 }
 
 static void max_item(void *job, long item, int worker) {
@@ -147,13 +172,13 @@ static void max_item(void *job, long item, int worker) {
     else max_rows(g, item, 4);
 }
 
-INLINE void mean_of_window(const int nv, const window *w, vec share, long c, long part, REAL *y) {
+INLINE void mean_of_window(const int nv, const window *w, vec share, long c, long loaded, long part, REAL *y) {
     vec sum[2] = {{0}, {0}};
     for (long u = 0; u < w->rows; u++)
         for (long v = 0; v < w->columns; v++) {
             const REAL *x = w->x + u * w->row_step + v * w->column_step + c;
 #pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) sum[j] += load_some(x + j * LANES, part);
+            for (int j = 0; j < nv; j++) sum[j] += load_some(x + j * LANES, loaded);
         }
 #pragma GCC unroll 2
     for (int j = 0; j < nv; j++) store_some(y + c + j * LANES, sum[j] * share, part);
@@ -163,63 +188,73 @@ static void mean_item(void *job, long item, int worker) {
     const pool_job *g = job;
     const pool_shape *s = g->s;
     (void)worker;
-    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++)
+    const REAL *last = g->in + s->n * s->h * s->w * s->c;
+    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++) {
+        window shared = of_row(g, row);
         for (long ox = 0; ox < s->ow; ox++) {
-            window w = window_of(g, row, ox);
+            window w = window_of(g, &shared, ox);
             vec share = splat((REAL)1 / (REAL)(w.rows * w.columns));
-            REAL *y = g->out + (row * s->ow + ox) * s->c;
-            long c = 0;
-            for (; c + 2 * LANES <= s->c; c += 2 * LANES) mean_of_window(2, &w, share, c, 0, y);
-            for (; c + LANES <= s->c; c += LANES) mean_of_window(1, &w, share, c, 0, y);
-            if (c < s->c) mean_of_window(1, &w, share, c, s->c - c, y);
+            long at = (row * s->ow + ox) * s->c, c = 0;
+            REAL *y = g->out + at;
+            for (; c + 2 * LANES <= s->c; c += 2 * LANES) mean_of_window(2, &w, share, c, 0, 0, y);
+            for (; c + LANES <= s->c; c += LANES) mean_of_window(1, &w, share, c, 0, 0, y);
+            if (c == s->c) continue;
+            long loaded = lanes_for(s->c - c, last - end_of(&w) - c), part = lanes_for(s->c - c, end * s->ow * s->c - at - c);
+            mean_of_window(1, &w, share, c, loaded, part, y);
         }
+    }
 }
 
 // ---- windows: backward --------------------------------------------------------------------------------------------------
 
+// apart: no two windows overlap, so that a gradient is written, not added.
 // dx[v] += dy where the window's largest was at place `first` + v, v = 0 ... columns - 1 of one row of the window.
-INLINE void send_to_largest(const int bytes, const REAL *dy, const void *index, long at, long c, long part, long first,
-                            long columns, REAL *dx, long column_step) {
+INLINE void send_to_largest(const int bytes, const int apart, const REAL *dy, const void *index, long at, long c, long n,
+                            long first, long columns, REAL *dx, long column_step, const REAL *end) {
+    long part = n < LANES ? n : 0;
     vec d = load_some(dy + c, part);
     ivec place = load_index(index, at + c, bytes, part);
     for (long v = 0; v < columns; v++) {
         REAL *to = dx + v * column_step + c;
         vec sent = (vec)((ivec)(place == isplat((INT)(first + v))) & (ivec)d);
-        store_some(to, load_some(to, part) + sent, part);
+        if (apart) store_some(to, sent, lanes_for(n, c ? 0 : end - to));
+        else store_some(to, load_some(to, part) + sent, part);
     }
 }
 
-INLINE void share_out(const REAL *dy, vec share, long c, long part, long columns, REAL *dx, long column_step) {
+INLINE void share_out(const int apart, const REAL *dy, vec share, long c, long n, long columns, REAL *dx, long column_step,
+                      const REAL *end) {
+    long part = n < LANES ? n : 0;
     vec d = load_some(dy + c, part) * share;
     for (long v = 0; v < columns; v++) {
         REAL *to = dx + v * column_step + c;
-        store_some(to, load_some(to, part) + d, part);
+        if (apart) store_some(to, d, lanes_for(n, c ? 0 : end - to));
+        else store_some(to, load_some(to, part) + d, part);
     }
 }
 
 // Rows of dx; bytes 0: the mean's, else the largest's.
-INLINE void backward_rows(const pool_job *g, long item, const int bytes) {
+INLINE void backward_rows(const pool_job *g, long item, const int bytes, const int apart) {
     const pool_shape *s = g->s;
     for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++) {
         long image = row / s->h, iy = row % s->h, from = iy + s->top - s->ph + 1;
-        REAL *dx = g->out + row * s->w * s->c;
-        memset(dx, 0, (size_t)(s->w * s->c) * sizeof(REAL));
-        long last = min_l(s->oh - 1, (iy + s->top) / s->sh);
-        for (long oy = from > 0 ? div_up(from, s->sh) : 0; oy <= last; oy++) {
+        REAL *dx = g->out + row * s->w * s->c, *dx_end = dx + s->w * s->c;
+        long last = min_l(s->oh - 1, (iy + s->top) / s->sh), oy = from > 0 ? div_up(from, s->sh) : 0;
+        REAL *covered = apart && oy <= last ? dx + s->ow * s->pw * s->c : dx; // by windows that lie side by side
+        memset(covered, 0, (size_t)(dx_end - covered) * sizeof(REAL));
+        for (; oy <= last; oy++) {
             long u = iy + s->top - oy * s->sh, u0, u1, v0, v1;
             inside(oy, s->sh, s->top, s->ph, s->h, &u0, &u1);
             for (long ox = 0; ox < s->ow; ox++) {
                 inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
-                long at = ((image * s->oh + oy) * s->ow + ox) * s->c, c = 0, columns = v1 - v0, first = u * s->pw + v0;
+                long at = ((image * s->oh + oy) * s->ow + ox) * s->c, columns = v1 - v0, first = u * s->pw + v0;
                 const REAL *dy = g->in + at;
                 REAL *to = dx + (ox * s->sw - s->left + v0) * s->c;
-                if (bytes) {
-                    for (; c + LANES <= s->c; c += LANES) send_to_largest(bytes, dy, g->index, at, c, 0, first, columns, to, s->c);
-                    if (c < s->c) send_to_largest(bytes, dy, g->index, at, c, s->c - c, first, columns, to, s->c);
-                } else {
-                    vec share = splat((REAL)1 / (REAL)((u1 - u0) * columns));
-                    for (; c + LANES <= s->c; c += LANES) share_out(dy, share, c, 0, columns, to, s->c);
-                    if (c < s->c) share_out(dy, share, c, s->c - c, columns, to, s->c);
+                vec share = splat((REAL)1 / (REAL)((u1 - u0) * columns));
+                for (long c = 0, n; c < s->c; c += LANES) {
+                    n = s->c - c;
+                    if (bytes) send_to_largest(bytes, apart, dy, g->index, at, c, n, first, columns, to, s->c, covered);
+                    else share_out(apart, dy, share, c, n, columns, to, s->c, covered);
                 }
             }
         }
@@ -229,13 +264,21 @@ INLINE void backward_rows(const pool_job *g, long item, const int bytes) {
 static void max_backward_item(void *job, long item, int worker) {
     const pool_job *g = job;
     (void)worker;
-    if (g->bytes == 1) backward_rows(g, item, 1);
-    else backward_rows(g, item, 4);
+    if (g->bytes == 1 && g->apart) backward_rows(g, item, 1, 1);
+    else if (g->bytes == 1) backward_rows(g, item, 1, 0);
+    else backward_rows(g, item, 4, 0);
 }
 
 static void mean_backward_item(void *job, long item, int worker) {
+    const pool_job *g = job;
     (void)worker;
-    backward_rows(job, item, 0);
+    if (g->apart) backward_rows(g, item, 0, 1);
+    else backward_rows(g, item, 0, 0);
+}
+
+// Whether windows lie side by side from the image's first pixel on, each inside it.
+static int lie_apart(const pool_shape *s) {
+    return s->sh == s->ph && s->sw == s->pw && !s->top && !s->left && s->oh * s->ph <= s->h && s->ow * s->pw <= s->w;
 }
 
 static void max_pool2d(const pool_shape *s, const void *x, void *y, void *index, int index_bytes) {
@@ -244,7 +287,7 @@ static void max_pool2d(const pool_shape *s, const void *x, void *y, void *index,
 }
 
 static void max_pool2d_backward(const pool_shape *s, const void *dy, const void *index, int index_bytes, void *dx) {
-    pool_job g = {.s = s, .in = dy, .out = dx, .index = (void *)index, .bytes = index_bytes};
+    pool_job g = {.s = s, .in = dy, .out = dx, .index = (void *)index, .bytes = index_bytes, .apart = lie_apart(s)};
     run_rows(&g, max_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
 }
 
@@ -254,7 +297,7 @@ static void avg_pool2d(const pool_shape *s, const void *x, void *y) {
 }
 
 static void avg_pool2d_backward(const pool_shape *s, const void *dy, void *dx) {
-    pool_job g = {.s = s, .in = dy, .out = dx};
+    pool_job g = {.s = s, .in = dy, .out = dx, .apart = lie_apart(s)};
     run_rows(&g, mean_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
 }
 
@@ -299,9 +342,9 @@ static void global_max_item(void *job, long item, int worker) {
     window w = {g->in + image * g->places * g->c, 1, g->places, 0, g->c, 0, 0};
     REAL *y = g->out + at;
 #define STRIP(bytes)                                                                                                   \
-    for (; c + 2 * LANES <= end; c += 2 * LANES) max_of_window(2, bytes, &w, c, 0, y, g->index, at);                   \
-    for (; c + LANES <= end; c += LANES) max_of_window(1, bytes, &w, c, 0, y, g->index, at);                           \
-    if (c < end) max_of_window(1, bytes, &w, c, end - c, y, g->index, at)
+    for (; c + 2 * LANES <= end; c += 2 * LANES) max_of_window(2, bytes, &w, c, 0, 0, y, g->index, at);                  \
+    for (; c + LANES <= end; c += LANES) max_of_window(1, bytes, &w, c, 0, 0, y, g->index, at);                          \
+    if (c < end) max_of_window(1, bytes, &w, c, end - c, end - c, y, g->index, at)
     if (g->index) {
         STRIP(4);
     } else {

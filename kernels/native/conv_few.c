@@ -1,0 +1,358 @@
+// Convolution with few channels on one side: the images and feature maps of small networks.
+//
+// A vector of six channels in sixteen lanes wastes most of it, and rows of six floats cannot be stored as vectors. So here
+// the pixels of a row fill the lanes. The image is split into planes, one per channel, its padding written out (a few KB,
+// which stay in L1); a tile keeps K channels of P vectors of pixels in registers, loads each vector of the image once per
+// tap, unaligned, and multiplies it by K scalars of the filter. The planes of the result are interleaved back in blocks of
+// four by four, and the activation runs over whole rows of channels at once.
+//
+// The gradient of the input is the same product with the filters turned. In the gradient of the filters the tile keeps T
+// neighbouring taps times K channels and runs over all pixels of some images; the sums over the lanes come last.
+//
+// LeNet-5's first convolution (5x5, 1 -> 6, 32 images of 32x32, one thread, AVX-512) took 0.95 ms by vectors of channels.
+// Each direction takes 2 N OH OW kh kw C K flops.
+#include "conv_few.h"
+#include "arena.h"
+#include "gemm.h"
+#include "threads.h"
+#include <string.h>
+
+enum {
+    FEW_CHANNELS = 8,
+    MAPS = 64,         // channels on the other side at most, whose planes stay in cache
+    ITEM_WORK = 40000, // multiplications of vectors worth a thread's while
+    PLANES = 64 << 10, // elements of an item's planes, about
+    IMAGES = 4,        // of an item in the gradient of the filters, if they are small
+#if defined(__AVX512F__)
+    TAPS = 4, // of a tile there
+#else
+    TAPS = 2,
+#endif
+};
+
+int few_channels_wins(const conv_shape *s, long channels, long width) {
+    if (s->groups != 1 || s->sh != 1 || s->sw != 1 || channels > FEW_CHANNELS || s->kh * s->kw == 1) return 0;
+    if (s->c > MAPS || s->k > MAPS || !s->n || !s->oh || !s->ow || !s->h || !s->w || !s->c || !s->k) return 0;
+    return width * round_up(channels, LANES) > channels * round_up(width, LANES);
+}
+
+// ---- planes -------------------------------------------------------------------------------------------------------------
+
+typedef REAL quad __attribute__((vector_size(4 * sizeof(REAL))));
+typedef INT iquad __attribute__((vector_size(4 * sizeof(REAL))));
+typedef REAL unaligned_quad __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+
+INLINE void transpose4(quad a[4]) {
+    const iquad low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, halves0 = {0, 1, 4, 5}, halves1 = {2, 3, 6, 7};
+    quad ab = __builtin_shuffle(a[0], a[1], low), cd = __builtin_shuffle(a[2], a[3], low);
+    quad ab2 = __builtin_shuffle(a[0], a[1], high), cd2 = __builtin_shuffle(a[2], a[3], high);
+    a[0] = __builtin_shuffle(ab, cd, halves0);
+    a[1] = __builtin_shuffle(ab, cd, halves1);
+    a[2] = __builtin_shuffle(ab2, cd2, halves0);
+    a[3] = __builtin_shuffle(ab2, cd2, halves1);
+}
+
+// n pixels of `channels` channels as planes `ld` apart.
+INLINE void split_row(const REAL *row, long n, long channels, REAL *planes, long ld) {
+    long i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const REAL *in = row + i * channels;
+        long c = 0;
+        for (; c + 4 <= channels; c += 4) {
+            quad block[4];
+            for (long p = 0; p < 4; p++) block[p] = *(const unaligned_quad *)(in + p * channels + c);
+            transpose4(block);
+            for (long j = 0; j < 4; j++) *(unaligned_quad *)(planes + (c + j) * ld + i) = block[j];
+        }
+        for (; c < channels; c++)
+            for (long p = 0; p < 4; p++) planes[c * ld + i + p] = in[p * channels + c];
+    }
+    for (; i < n; i++)
+        for (long c = 0; c < channels; c++) planes[c * ld + i] = row[i * channels + c];
+}
+
+// `rows` rows of [n][channels], from row `first` of an image of `tall` rows, as planes of rows of `wide`: n at `left`, zero
+// elsewhere and in rows outside the image.
+static void split_rows(const REAL *image, long first, long rows, long tall, long n, long channels, REAL *planes, long wide,
+                       long left) {
+    long plane = rows * wide;
+    for (long r = 0; r < rows; r++) {
+        long y = first + r;
+        const REAL *row = image + y * n * channels;
+        for (long c = 0; c < channels; c++) {
+            REAL *out = planes + c * plane + r * wide;
+            if (y < 0 || y >= tall) {
+                memset(out, 0, (size_t)wide * sizeof(REAL));
+                continue;
+            }
+            for (long i = 0; i < left; i++) out[i] = 0;
+            if (channels == 1) memcpy(out + left, row, (size_t)n * sizeof(REAL));
+            for (long i = left + n; i < wide; i++) out[i] = 0;
+        }
+        if (channels > 1 && y >= 0 && y < tall) split_row(row, n, channels, planes + r * wide + left, plane);
+    }
+}
+
+// out[n][channels] from planes `ld` apart; both have room for 4 more elements.
+static void join_row(long n, long channels, const REAL *planes, long ld, REAL *out) {
+    if (channels == 1) {
+        memcpy(out, planes, (size_t)n * sizeof(REAL));
+        return;
+    }
+    for (long i = 0; i < n; i += 4) {
+        quad block[2][4];
+        for (long b = 0; b < 2; b++) {
+            for (long c = 0; c < 4; c++)
+                block[b][c] = *(const unaligned_quad *)(planes + min_l(4 * b + c, channels - 1) * ld + i);
+            transpose4(block[b]);
+        }
+        for (long p = 0; p < 4; p++) { // each overwrites what the one before wrote too much
+            *(unaligned_quad *)(out + (i + p) * channels) = block[0][p];
+            if (channels > 4) *(unaligned_quad *)(out + (i + p) * channels + 4) = block[1][p];
+        }
+    }
+}
+
+// ---- forward, and the gradient of the input -----------------------------------------------------------------------------
+
+typedef struct {
+    const conv_shape *s;
+    const REAL *in, *filters, *bias; // filters [c][kh][kw][even], bias [even]
+    REAL *out, *room;
+    long even;                       // output channels, rounded up to an even number
+    long bands, band;                // of output rows per image, rows of a band
+    long vectors, wide, tall;        // per output row; of a plane of a band
+    size_t planes, results, room_size;
+    int activation;
+} few_job;
+
+// Vectors of pixels in a tile.
+INLINE int tile_vectors(const int even) {
+#if defined(__AVX512F__)
+    return even <= 6 ? 4 : 3;
+#else
+    return even <= 6 ? 2 : 1;
+#endif
+}
+
+// x: where tap (0, 0) of the first channel lies for each vector of pixels; u0 ... u1: rows of the filter that meet the
+// image in any of them.
+INLINE void few_tile(const int even, const int vectors, const few_job *g, const REAL *const *x, long u0, long u1, REAL *out,
+                     long ld) {
+    const conv_shape *s = g->s;
+    vec acc[FEW_CHANNELS][4];
+#pragma GCC unroll 8
+    for (int k = 0; k < even; k++)
+#pragma GCC unroll 4
+        for (int p = 0; p < vectors; p++) acc[k][p] = splat(g->bias[k]);
+    for (long c = 0; c < s->c; c++) {
+        const REAL *w = g->filters + (c * s->kh + u0) * s->kw * even;
+        for (long u = u0, row = (c * g->tall + u0 * s->dh) * g->wide; u < u1; u++, row += s->dh * g->wide)
+            for (long v = 0, at = row; v < s->kw; v++, at += s->dw, w += even) {
+                vec image[4];
+#pragma GCC unroll 4
+                for (int p = 0; p < vectors; p++) image[p] = load(x[p] + at);
+#pragma GCC unroll 8
+                for (int k = 0; k < even; k++) {
+                    vec weight = splat(w[k]);
+#pragma GCC unroll 4
+                    for (int p = 0; p < vectors; p++) acc[k][p] += weight * image[p];
+                }
+            }
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < even; k++)
+#pragma GCC unroll 4
+        for (int p = 0; p < vectors; p++)
+            store(out + k * ld + p * LANES, g->activation == RELU ? vmax((vec){0}, acc[k][p]) : acc[k][p]);
+}
+
+INLINE void few_tiles(const int even, const few_job *g, long y0, long rows, const REAL *planes, REAL *results) {
+    const int most = tile_vectors(even);
+    const conv_shape *s = g->s;
+    long all = rows * g->vectors, ld = all * LANES;
+    for (long q = 0; q < all;) {
+        const REAL *x[4] = {planes};
+        long count = all - q < most ? 1 : most;
+        long first = y0 + q / g->vectors - s->top, last = y0 + (q + count - 1) / g->vectors - s->top; // rows of tap 0
+        long u0 = last < 0 ? div_up(-last, s->dh) : 0, u1 = first < s->h ? div_up(s->h - first, s->dh) : 0;
+        u0 = min_l(u0, s->kh);
+        u1 = max_l(u0, min_l(u1, s->kh));
+        for (long p = 0; p < count; p++) x[p] = planes + (q + p) / g->vectors * g->wide + (q + p) % g->vectors * LANES;
+        if (count == most) few_tile(even, most, g, x, u0, u1, results + q * LANES, ld);
+        else few_tile(even, 1, g, x, u0, u1, results + q * LANES, ld);
+        q += count;
+    }
+}
+
+static void few_item(void *job, long item, int worker) {
+    const few_job *g = job;
+    const conv_shape *s = g->s;
+    long image = item / g->bands, y0 = item % g->bands * g->band, rows = min_l(g->band, s->oh - y0);
+    REAL *planes = (REAL *)g->room + worker * g->room_size, *results = planes + g->planes, *row = results + g->results;
+    split_rows(g->in + image * s->h * s->w * s->c, y0 - s->top, g->tall, s->h, s->w, s->c, planes, g->wide, s->left);
+    switch (g->even) {
+        case 2: few_tiles(2, g, y0, rows, planes, results); break;
+        case 4: few_tiles(4, g, y0, rows, planes, results); break;
+        case 6: few_tiles(6, g, y0, rows, planes, results); break;
+        case 8: few_tiles(8, g, y0, rows, planes, results); break;
+    }
+    REAL *out = g->out + (image * s->oh + y0) * s->ow * s->k;
+    for (long r = 0; r < rows; r++) {
+        join_row(s->ow, s->k, results + r * g->vectors * LANES, rows * g->vectors * LANES, row);
+        memcpy(out + r * s->ow * s->k, row, (size_t)(s->ow * s->k) * sizeof(REAL));
+    }
+    if (g->activation > RELU) apply_activation(1, rows * s->ow * s->k, out, 0, g->activation);
+}
+
+int few_channels_product(const conv_shape *s, const REAL *in, const REAL *w, int turned, const REAL *bias, int activation,
+                         REAL *out) {
+    few_job g = {.s = s, .in = in, .out = out, .activation = activation};
+    g.even = round_up(s->k, 2);
+    g.vectors = div_up(s->ow, LANES);
+    long work = s->oh * g.vectors * s->c * s->kh * s->kw * g.even; // of an image
+    long share = s->n >= 2 * pool_size() ? s->oh : max_l(1, s->oh * ITEM_WORK / max_l(work, 1));
+    g.wide = max_l(g.vectors * LANES + (s->kw - 1) * s->dw, s->left + s->w);
+    share = max_l(1, min_l(share, PLANES / (s->c * g.wide)));
+    g.bands = div_up(s->oh, share);
+    g.band = div_up(s->oh, g.bands);
+    g.bands = div_up(s->oh, g.band);
+    g.tall = g.band + (s->kh - 1) * s->dh;
+    g.planes = (size_t)round_up(s->c * g.tall * g.wide + LANES, LANES);
+    g.results = (size_t)(g.even * g.band * g.vectors * LANES + 4);
+    g.room_size = (size_t)round_up((long)g.planes + (long)g.results + s->ow * s->k + 4 * FEW_CHANNELS + LANES, LANES);
+    long taps = s->kh * s->kw, n_filters = round_up(s->c * taps * g.even + g.even, LANES);
+    REAL *filters = scratch(SCRATCH_WEIGHTS, (size_t)n_filters * sizeof(REAL));
+    g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
+    if (!filters || !g.room) return -1;
+    g.filters = filters;
+    for (long c = 0; c < s->c; c++)
+        for (long t = 0; t < taps; t++)
+            for (long k = 0; k < g.even; k++)
+                *filters++ = k >= s->k ? 0 : turned ? w[((taps - 1 - t) * s->k + k) * s->c + c] : w[(t * s->c + c) * s->k + k];
+    g.bias = filters;
+    for (long k = 0; k < g.even; k++) filters[k] = bias && k < s->k ? bias[k] : 0;
+    pool_for(s->n * g.bands, few_item, &g);
+    return 0;
+}
+
+// ---- the gradient of the filters ----------------------------------------------------------------------------------------
+
+typedef struct {
+    const conv_shape *s;
+    const REAL *x, *dz;
+    REAL *partial, *room;
+    long even, vectors, wide, tall, images, set; // images of an item; set: sums of an item, [c][kh][kw][even] and [even] of the bias
+    size_t image_size, room_size;        // of the planes of x and dz of one image
+} few_filter_job;
+
+INLINE void few_sums(const int taps, const int even, const few_filter_job *g, long images, const REAL *x, const REAL *dz,
+                     REAL *sums) {
+    const conv_shape *s = g->s;
+    vec acc[TAPS][FEW_CHANNELS];
+#pragma GCC unroll 4
+    for (int t = 0; t < taps; t++)
+#pragma GCC unroll 8
+        for (int k = 0; k < even; k++) acc[t][k] = (vec){0};
+    long plane = s->oh * g->vectors * LANES;
+    for (long i = 0; i < images; i++, x += g->image_size, dz += g->image_size)
+        for (long y = 0; y < s->oh; y++)
+            for (long q = 0; q < g->vectors; q++) {
+                const REAL *from = x + y * g->wide + q * LANES, *grad = dz + (y * g->vectors + q) * LANES;
+                vec d[FEW_CHANNELS];
+#pragma GCC unroll 8
+                for (int k = 0; k < even; k++) d[k] = load(grad + k * plane);
+#pragma GCC unroll 4
+                for (int t = 0; t < taps; t++) {
+                    vec image = load(from + t * s->dw);
+#pragma GCC unroll 8
+                    for (int k = 0; k < even; k++) acc[t][k] += image * d[k];
+                }
+            }
+    for (int t = 0; t < taps; t++)
+        for (int k = 0; k < even; k++) sums[t * even + k] = sum_lanes(acc[t][k]);
+}
+
+static void few_taps(long taps, const few_filter_job *g, long images, const REAL *x, const REAL *dz, REAL *sums) {
+#define CHANNELS(t, even)                                                                                              \
+    case even: few_sums(t, even, g, images, x, dz, sums); break
+#define TAP(t)                                                                                                         \
+    case t:                                                                                                            \
+        switch (g->even) {                                                                                             \
+            CHANNELS(t, 2);                                                                                            \
+            CHANNELS(t, 4);                                                                                            \
+            CHANNELS(t, 6);                                                                                            \
+            CHANNELS(t, 8);                                                                                            \
+        }                                                                                                              \
+        break
+    switch (taps) {
+        TAP(1);
+        TAP(2);
+#if defined(__AVX512F__)
+        TAP(3);
+        TAP(4);
+#endif
+    }
+#undef TAP
+#undef CHANNELS
+}
+
+static void few_filter_item(void *job, long item, int worker) {
+    const few_filter_job *g = job;
+    const conv_shape *s = g->s;
+    REAL *room = g->room + worker * g->room_size, *sums = g->partial + item * g->set;
+    long first = item * g->images, images = min_l(g->images, s->n - first), pixels = g->vectors * LANES;
+    REAL *dz = room + s->c * g->tall * g->wide;
+    for (long i = 0; i < images; i++) {
+        split_rows(g->x + (first + i) * s->h * s->w * s->c, -s->top, g->tall, s->h, s->w, s->c, room + i * g->image_size,
+                   g->wide, s->left);
+        REAL *planes = dz + i * g->image_size;
+        split_rows(g->dz + (first + i) * s->oh * s->ow * s->k, 0, s->oh, s->oh, s->ow, s->k, planes, pixels, 0);
+        memset(planes + s->k * s->oh * pixels, 0, (size_t)((g->even - s->k) * s->oh * pixels) * sizeof(REAL));
+    }
+    for (long c = 0; c < s->c; c++)
+        for (long u = 0; u < s->kh; u++)
+            for (long v = 0, groups = div_up(s->kw, TAPS), taps; v < s->kw; v += taps, groups--) {
+                taps = div_up(s->kw - v, groups);
+                const REAL *x = room + (c * g->tall + u * s->dh) * g->wide + v * s->dw;
+                few_taps(taps, g, images, x, dz, sums + ((c * s->kh + u) * s->kw + v) * g->even);
+            }
+    for (long k = 0; k < s->k; k++) {
+        vec sum = {0};
+        for (long i = 0; i < images; i++)
+            for (long p = 0; p < s->oh * pixels; p += LANES)
+                sum += load(dz + i * g->image_size + k * s->oh * pixels + p);
+        sums[g->set - g->even + k] = sum_lanes(sum);
+    }
+}
+
+int few_channels_filters(const conv_shape *s, const REAL *x, const REAL *dz, REAL *dw, REAL *db, int accumulate) {
+    few_filter_job g = {.s = s, .x = x, .dz = dz};
+    long taps = s->kh * s->kw;
+    g.even = round_up(s->k, 2);
+    g.vectors = div_up(s->ow, LANES);
+    g.tall = s->oh + (s->kh - 1) * s->dh;
+    g.wide = max_l(g.vectors * LANES + (s->kw - 1) * s->dw, s->left + s->w);
+    g.set = (s->c * taps + 1) * g.even;
+    g.image_size = (size_t)round_up(s->c * g.tall * g.wide + g.even * s->oh * g.vectors * LANES + LANES, LANES);
+    g.images = max_l(1, min_l(IMAGES, PLANES / (long)g.image_size));
+    g.room_size = g.images * g.image_size;
+    long items = div_up(s->n, g.images);
+    g.partial = scratch(SCRATCH_PARTIAL, (size_t)(items * g.set) * sizeof(REAL));
+    g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
+    if (!g.partial || !g.room) return -1;
+    pool_for(items, few_filter_item, &g);
+    for (long c = 0; c < s->c; c++)
+        for (long t = 0; t < taps; t++)
+            for (long k = 0; k < s->k; k++) {
+                REAL *to = dw + (t * s->c + c) * s->k + k, sum = accumulate ? *to : 0;
+                for (long i = 0; i < items; i++) sum += g.partial[i * g.set + (c * taps + t) * g.even + k];
+                *to = sum;
+            }
+    for (long k = 0; db && k < s->k; k++) {
+        REAL sum = accumulate ? db[k] : 0;
+        for (long i = 0; i < items; i++) sum += g.partial[i * g.set + s->c * taps * g.even + k];
+        db[k] = sum;
+    }
+    return 0;
+}
