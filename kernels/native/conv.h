@@ -1,6 +1,7 @@
 // Two-dimensional convolution and its gradients; contracts in backends/interface.py. Functions return 0, or -1 when
 // memory is out.
 #pragma once
+#include "prepared.h"
 
 typedef struct {
     long n, h, w, c;   // images [n][h][w][c]
@@ -18,5 +19,8 @@ typedef struct {
     int (*conv2d)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation);
     int (*conv2d_backward_input)(const conv_shape *s, const void *dz, const void *w, void *dx);
     int (*conv2d_backward_weight)(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate);
+    // y = activation(conv(x, w) + b + residual) again and again; NULL when memory is out.
+    prepared *(*prepare)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation,
+                         const void *residual);
     void (*choose_way)(int way); // for all calls from now on: Winograd where it is faster, nowhere, or wherever it can be
 } conv_kernels;

@@ -4,6 +4,11 @@ DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions o
 """
 import os
 
+cdef extern from "prepared.h":
+    ctypedef struct prepared:
+        int (*run)(const prepared *self) nogil
+        void (*release)(void *self)
+
 cdef extern from "conv.h":
     ctypedef struct conv_shape:
         long n, h, w, c, oh, ow, k, kh, kw, sh, sw, top, left, dh, dw, groups
@@ -12,6 +17,7 @@ cdef extern from "conv.h":
         int (*conv2d)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation) nogil
         int (*conv2d_backward_input)(const conv_shape *s, void *dz, void *w, void *dx) nogil
         int (*conv2d_backward_weight)(const conv_shape *s, void *x, void *dz, void *dw, void *db, int accumulate) nogil
+        prepared *(*prepare)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation, void *residual) nogil
         void (*choose_way)(int way)
 
 include "binding.pxi"
@@ -52,6 +58,37 @@ def conv2d(ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation
     with nogil:
         status = kernels.conv2d(&s, px, pw, pb, py, code)
     check(status)
+
+
+cdef class PreparedConv2D:
+    """conv2d on fixed arrays, everything decided and the filters packed: call it after the contents of x have changed.
+
+    y = activation(conv(x, w) + b + residual). w and b must not change any more.
+    """
+
+    cdef prepared *plan
+    cdef tuple arrays
+
+    def __cinit__(self, ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation, long groups, activation,
+                  ndarray residual=None):
+        cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
+        cdef conv_shape s = shape_of(x, w, y, stride, padding, dilation, groups)
+        self.arrays = (x, w, b, y, residual)
+        self.plan = kernels.prepare(&s, pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation], pointer(residual))
+        check(-(self.plan == NULL))
+
+    def __call__(self):
+        cdef int status
+        with nogil:
+            status = self.plan.run(self.plan)
+        check(status)
+
+    def __dealloc__(self):
+        if self.plan != NULL:
+            self.plan.release(self.plan)
+
+
+prepare_conv2d = PreparedConv2D
 
 
 def conv2d_backward_input(ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups):

@@ -25,18 +25,24 @@ enum {
 
 // ---- the tile ----
 
+// An epilogue with what is added as an address: C itself, an array like C, or NULL.
+typedef struct {
+    const REAL *bias, *add;
+    int activation;
+} ending;
+
 // One vector of a row of C; `part` lanes of it if that is not 0.
-INLINE void finish(vec sum, vec bias, REAL *c, long part, epilogue e) {
+INLINE void finish(vec sum, vec bias, const REAL *add, REAL *c, long part, int activation) {
     sum += bias;
-    if (e.add) sum += part ? load_part(c, part) : load(c);
-    if (e.activation == RELU) sum = vmax((vec){0}, sum);
+    if (add) sum += load_some(add, part);
+    if (activation == RELU) sum = vmax((vec){0}, sum);
     if (part) store_part(c, sum, part);
     else store(c, sum);
 }
 
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
 INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
-                    long ldb, REAL *c, long ldc, epilogue e) {
+                    long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = (vec){0};
@@ -59,21 +65,22 @@ INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a
         bias[j] = part && j == nv - 1 ? load_part(e.bias + j * LANES, part) : load(e.bias + j * LANES);
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
-        finish(acc[i][0], bias[0], c + i * ldc, nv > 1 ? 0 : part, e);
-        if (nv > 1) finish(acc[i][1], bias[1], c + i * ldc + LANES, part, e);
+        const REAL *add = e.add ? e.add + i * ldc : NULL;
+        finish(acc[i][0], bias[0], add, c + i * ldc, nv > 1 ? 0 : part, e.activation);
+        if (nv > 1) finish(acc[i][1], bias[1], add ? add + LANES : NULL, c + i * ldc + LANES, part, e.activation);
     }
 }
 
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
 INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
-                         long ldb, REAL *c, long ldc, epilogue e) {
+                         long ldb, REAL *c, long ldc, ending e) {
     if (ldb == NR && rs == 1 && cs == MR) tile_of(mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
     else if (ldb == NR && cs == 1) tile_of(mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
     else tile_of(mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
 }
 
 static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-                 epilogue e) {
+                 ending e) {
     long part = nr % LANES;
 #define ROWS(n)                                                                                                        \
     case n:                                                                                                            \
@@ -102,12 +109,18 @@ static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, cons
     if (e.activation > RELU) apply_activation(mr, nr, c, ldc, e.activation);
 }
 
-void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-               epilogue e) {
+static void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,
+                          long ldc, ending e) {
     for (long tiles = div_up(rows, MR), mr; rows > 0; rows -= mr, tiles--, a += mr * rs, c += mr * ldc) {
         mr = div_up(rows, tiles);
         tile(mr, nr, k, a, rs, cs, b, ldb, c, ldc, e);
+        if (e.add) e.add += mr * ldc;
     }
+}
+
+void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+               epilogue e) {
+    rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc, (ending){e.bias, e.add ? c : NULL, e.activation});
 }
 
 // ---- packing ----
@@ -173,27 +186,36 @@ static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out
     for (long i = 0; i < m; i += MR, out += k * MR) interleave(k, min_l(MR, m - i), a + i * rs, cs, rs, out, MR);
 }
 
+// Blocks of KC rows of B, each as pack_columns makes it.
+size_t packed_size(long k, long n) { return (size_t)k * round_up(n, NR); }
+
+void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
+    for (long p = 0; p < k; p += KC) pack_columns(min_l(KC, k - p), n, b + p * rs, rs, cs, out + p * round_up(n, NR));
+}
+
 // ---- one thread's part ----
 
 typedef struct {
     long m, n, k, ars, acs, brs, bcs, ldc, share;
     int by_rows;
-    const REAL *a, *b;
+    const REAL *a, *b, *weights; // b, or packed as a whole
     REAL *c, *packed;
-    epilogue e;
+    ending e;
 } gemm_job;
 
 enum { PACKED_SIZE = KC * NC + MC * KC };
 
-static void gemm_part(const gemm_job *g, long m, long n, const REAL *a, const REAL *b, REAL *c, const REAL *bias,
-                      REAL *packed_b) {
-    REAL *packed_a = packed_b + KC * NC;
+// Rows i ... i + m by columns j ... j + n of C.
+static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
+    REAL *packed_a = packed_b + KC * NC, *c = g->c + i * g->ldc + j;
+    const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
     for (long j0 = 0; j0 < n; j0 += NC)
         for (long p0 = 0; p0 < g->k; p0 += KC) {
             long nc = min_l(NC, n - j0), kc = min_l(KC, g->k - p0);
-            int last = p0 + kc == g->k, in_place = m < PACK_B_FROM && g->bcs == 1;
-            const REAL *bs = b + p0 * g->brs + j0 * g->bcs;
-            if (in_place) {
+            int last = p0 + kc == g->k, in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1;
+            const REAL *bs = b + p0 * g->brs + j0 * g->bcs, *panels = packed_b;
+            if (g->weights) panels = g->weights + p0 * round_up(g->n, NR) + (j + j0) * kc;
+            else if (in_place) {
                 long whole = nc / NR * NR; // reading a ragged panel in place would run over the end of its rows
                 if (whole < nc) pack_columns(kc, nc - whole, bs + whole, g->brs, 1, packed_b + whole * kc);
             } else
@@ -203,23 +225,25 @@ static void gemm_part(const gemm_job *g, long m, long n, const REAL *a, const RE
                 const REAL *as = a + i0 * g->ars + p0 * g->acs;
                 int pack_a = nc >= PACK_A_FROM * NR && mc >= MR;
                 if (pack_a) pack_rows(mc, kc, as, g->ars, g->acs, packed_a);
-                for (long j = 0; j < nc; j += NR) {
-                    long nr = min_l(NR, nc - j);
-                    const REAL *bt = in_place && nr == NR ? bs + j : packed_b + j * kc;
-                    long ldb = in_place && nr == NR ? g->brs : NR;
-                    REAL *ct = c + i0 * g->ldc + j0 + j;
-                    epilogue e = {last && bias ? bias + j0 + j : NULL, p0 > 0 || g->e.add, last ? g->e.activation : LINEAR};
-                    if (!pack_a) gemm_rows(mc, nr, kc, as, g->ars, g->acs, bt, ldb, ct, g->ldc, e);
+                for (long q = 0; q < nc; q += NR) {
+                    long nr = min_l(NR, nc - q), at = i0 * g->ldc + j0 + q;
+                    int whole = in_place && nr == NR;
+                    const REAL *bt = whole ? bs + q : panels + q * kc;
+                    ending e = {last && g->e.bias ? g->e.bias + j + j0 + q : NULL, p0 > 0 ? c + at : add ? add + at : NULL,
+                                last ? g->e.activation : LINEAR};
+                    if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
-                        for (long i = 0; i < mc; i += MR)
-                            gemm_rows(min_l(MR, mc - i), nr, kc, packed_a + i * kc, 1, MR, bt, ldb, ct + i * g->ldc, g->ldc, e);
+                        for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0)
+                            tile(min_l(MR, mc - r), nr, kc, packed_a + r * kc, 1, MR, bt, whole ? g->brs : NR,
+                                 c + at + r * g->ldc, g->ldc, e);
                 }
             }
         }
 }
 
 // A few rows against the rows of a transposed B: inner products along both, B read once and not packed.
-INLINE void inner_products(const int mr, const gemm_job *g, long n, const REAL *b, REAL *c, const REAL *bias) {
+INLINE void inner_products(const int mr, const gemm_job *g, long n, const REAL *b, REAL *c, const REAL *bias,
+                           const REAL *add) {
     const REAL *a = g->a;
     for (long j = 0; j < n; j += 4) {
         const int columns = (int)min_l(4, n - j);
@@ -241,7 +265,7 @@ INLINE void inner_products(const int mr, const gemm_job *g, long n, const REAL *
         for (int i = 0; i < mr; i++)
             for (int q = 0; q < columns; q++) {
                 REAL *to = c + i * g->ldc + j + q;
-                *to = sum_lanes(acc[i][q]) + (bias ? bias[j + q] : 0) + (g->e.add ? *to : 0);
+                *to = sum_lanes(acc[i][q]) + (bias ? bias[j + q] : 0) + (add ? add[i * g->ldc + j + q] : 0);
             }
     }
     apply_activation(mr, n, c, g->ldc, g->e.activation);
@@ -251,12 +275,13 @@ static void inner_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     long from = item * g->share, n = min_l(g->share, g->n - from);
     const REAL *b = g->b + from * g->bcs, *bias = g->e.bias ? g->e.bias + from : NULL;
+    const REAL *add = g->e.add ? g->e.add + from : NULL;
     (void)worker;
     switch (g->m) {
-        case 1: inner_products(1, g, n, b, g->c + from, bias); break;
-        case 2: inner_products(2, g, n, b, g->c + from, bias); break;
-        case 3: inner_products(3, g, n, b, g->c + from, bias); break;
-        case 4: inner_products(4, g, n, b, g->c + from, bias); break;
+        case 1: inner_products(1, g, n, b, g->c + from, bias, add); break;
+        case 2: inner_products(2, g, n, b, g->c + from, bias, add); break;
+        case 3: inner_products(3, g, n, b, g->c + from, bias, add); break;
+        case 4: inner_products(4, g, n, b, g->c + from, bias, add); break;
     }
 }
 
@@ -264,37 +289,47 @@ static void gemm_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     REAL *packed = g->packed + (size_t)worker * PACKED_SIZE;
     long from = item * g->share;
-    if (g->by_rows)
-        gemm_part(g, min_l(g->share, g->m - from), g->n, g->a + from * g->ars, g->b, g->c + from * g->ldc, g->e.bias, packed);
-    else
-        gemm_part(g, g->m, min_l(g->share, g->n - from), g->a, g->b + from * g->bcs, g->c + from,
-                  g->e.bias ? g->e.bias + from : NULL, packed);
+    if (g->by_rows) gemm_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
+    else gemm_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
 }
 
 // k = 0: the sum is empty, only the epilogue remains.
-static void empty_product(long m, long n, REAL *c, long ldc, epilogue e) {
-    for (long i = 0; i < m; i++)
-        for (long j = 0; j < n; j++) c[i * ldc + j] = (e.add ? c[i * ldc + j] : 0) + (e.bias ? e.bias[j] : 0);
-    apply_activation(m, n, c, ldc, e.activation);
+static void empty_product(const gemm_job *g) {
+    ending e = g->e;
+    for (long i = 0; i < g->m; i++)
+        for (long j = 0, at = i * g->ldc; j < g->n; j++, at++) g->c[at] = (e.add ? e.add[at] : 0) + (e.bias ? e.bias[j] : 0);
+    apply_activation(g->m, g->n, g->c, g->ldc, e.activation);
+}
+
+static int run(gemm_job *g) {
+    if (!g->m || !g->n) return 0;
+    if (!g->k) return empty_product(g), 0;
+    long m = g->m, n = g->n, parts = 2.0 * m * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
+    g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
+    g->share = g->by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
+    if (m <= DOT_ROWS && g->acs == 1 && g->brs == 1 && g->k >= LANES && !g->weights) {
+        g->share = div_up(n, parts);
+        pool_for(div_up(n, g->share), inner_item, g);
+        return 0;
+    }
+    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
+    if (!g->packed) return -1;
+    pool_for(div_up(g->by_rows ? m : n, g->share), gemm_item, g);
+    return 0;
 }
 
 int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c,
          long ldc, epilogue e) {
-    if (!m || !n) return 0;
-    if (!k) return empty_product(m, n, c, ldc, e), 0;
-    gemm_job g = {m, n, k, ars, acs, brs, bcs, ldc, 0, 0, a, b, c, NULL, e};
-    long parts = 2.0 * m * n * k < SERIAL_FLOPS ? 1 : pool_size();
-    g.by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
-    g.share = g.by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
-    if (m <= DOT_ROWS && acs == 1 && brs == 1 && k >= LANES) {
-        g.share = div_up(n, parts);
-        pool_for(div_up(n, g.share), inner_item, &g);
-        return 0;
-    }
-    g.packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
-    if (!g.packed) return -1;
-    pool_for(div_up(g.by_rows ? m : n, g.share), gemm_item, &g);
-    return 0;
+    gemm_job g = {.m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .ldc = ldc, .a = a, .b = b,
+                  .c = c, .e = {e.bias, e.add ? c : NULL, e.activation}};
+    return run(&g);
+}
+
+int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
+                const REAL *residual, int activation, REAL *c) {
+    gemm_job g = {.m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights,
+                  .c = c, .e = {bias, residual, activation}};
+    return run(&g);
 }
 
 void apply_activation(long rows, long n, REAL *y, long ld, int activation) {

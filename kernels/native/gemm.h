@@ -11,6 +11,9 @@
 #define gemm NAME(gemm)
 #define gemm_rows NAME(gemm_rows)
 #define pack_columns NAME(pack_columns)
+#define packed_size NAME(packed_size)
+#define pack_weights NAME(pack_weights)
+#define gemm_packed NAME(gemm_packed)
 #define apply_activation NAME(apply_activation)
 
 #if defined(__AVX512F__)
@@ -40,6 +43,13 @@ void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out);
 // C[m][n] with row stride ldc. B has strides (brs, bcs). Uses the pool. 0, or -1 when memory is out.
 int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c, long ldc,
          epilogue e);
+
+// The same for a B that is used often: packed once as a whole, into packed_size elements. A's rows are contiguous, C's
+// too, n apart; C = activation(A B + bias + residual), the latter like C or NULL.
+size_t packed_size(long k, long n);
+void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out);
+int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
+                const REAL *residual, int activation, REAL *c);
 
 // y = activation(y) for `rows` rows of n columns, ld apart.
 void apply_activation(long rows, long n, REAL *y, long ld, int activation);

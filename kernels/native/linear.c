@@ -1,6 +1,7 @@
 // Dense layers are GEMMs: y = x w + b with the activation in the epilogue, dx = dz wᵀ and dw = xᵀ dz on transposed
 // operands read in place. Flops 2 m n k each; db adds one pass over dz.
 #include "linear.h"
+#include "arena.h"
 #include "columns.h"
 #include "gemm.h"
 #include "threads.h"
@@ -17,6 +18,29 @@ static int linear_backward_weight(long m, long n, long k, const void *x, const v
                                   int accumulate) {
     if (db && column_sums(m, n, dz, n, db, accumulate)) return -1;
     return gemm(k, n, m, x, 1, k, dz, n, 1, dw, n, (epilogue){NULL, accumulate, LINEAR});
+}
+
+typedef struct {
+    prepared base;
+    long m, n, k;
+    const REAL *x, *weights, *b;
+    REAL *y;
+    int activation;
+} prepared_linear;
+
+static int run_prepared(const prepared *self) {
+    const prepared_linear *p = (const prepared_linear *)self;
+    return gemm_packed(p->m, p->n, p->k, p->x, p->k, p->weights, p->b, NULL, p->activation, p->y);
+}
+
+static prepared *prepare(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
+    size_t size = (sizeof(prepared_linear) + 63) / 64 * 64;
+    prepared_linear *p = arena_allocate(size + packed_size(k, n) * sizeof(REAL));
+    if (!p) return NULL;
+    REAL *weights = (REAL *)((char *)p + size);
+    *p = (prepared_linear){{run_prepared, arena_free}, m, n, k, x, weights, b, y, activation};
+    pack_weights(k, n, w, n, 1, weights);
+    return &p->base;
 }
 
 // Many small products run side by side (a gemm inside an item stays in its thread), a few big ones one after the other.
@@ -46,4 +70,4 @@ static int matmul(long batch, long m, long n, long k, const void *a, const void 
     return -g.failed;
 }
 
-const linear_kernels NAME(linear_kernels) = {linear, linear_backward_input, linear_backward_weight, matmul};
+const linear_kernels NAME(linear_kernels) = {linear, linear_backward_input, linear_backward_weight, prepare, matmul};

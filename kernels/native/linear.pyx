@@ -1,10 +1,16 @@
 """Binds linear.c; contracts in backends/interface.py."""
 
+cdef extern from "prepared.h":
+    ctypedef struct prepared:
+        int (*run)(const prepared *self) nogil
+        void (*release)(void *self)
+
 cdef extern from "linear.h":
     ctypedef struct linear_kernels:
         int (*linear)(long m, long n, long k, void *x, void *w, void *b, void *y, int activation) nogil
         int (*linear_backward_input)(long m, long n, long k, void *dz, void *w, void *dx) nogil
         int (*linear_backward_weight)(long m, long n, long k, void *x, void *dz, void *dw, void *db, int accumulate) nogil
+        prepared *(*prepare)(long m, long n, long k, void *x, void *w, void *b, void *y, int activation) nogil
         int (*matmul)(long batch, long m, long n, long k, void *a, void *b, void *y, int transpose_a, int transpose_b) nogil
 
 include "binding.pxi"
@@ -21,6 +27,37 @@ def linear(ndarray x, ndarray w, ndarray b, ndarray y, activation):
     with nogil:
         status = kernels.linear(m, n, k, px, pw, pb, py, code)
     check(status)
+
+
+cdef class PreparedLinear:
+    """linear on fixed arrays with the weights packed: call it after the contents of x have changed.
+
+    y = activation(x w + b). w and b must not change any more.
+    """
+
+    cdef prepared *plan
+    cdef tuple arrays
+
+    def __cinit__(self, ndarray x, ndarray w, ndarray b, ndarray y, activation):
+        cdef const linear_kernels *kernels = <const linear_kernels *>engine_of(x).linear
+        self.arrays = (x, w, b, y)
+        self.plan = kernels.prepare(
+            x.shape[0], w.shape[1], x.shape[1], pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation]
+        )
+        check(-(self.plan == NULL))
+
+    def __call__(self):
+        cdef int status
+        with nogil:
+            status = self.plan.run(self.plan)
+        check(status)
+
+    def __dealloc__(self):
+        if self.plan != NULL:
+            self.plan.release(self.plan)
+
+
+prepare_linear = PreparedLinear
 
 
 def linear_backward_input(ndarray dz, ndarray w, ndarray dx):

@@ -23,13 +23,6 @@ enum {
 typedef uint8_t byte_vec __attribute__((vector_size(LANES)));
 typedef int32_t word_vec __attribute__((vector_size(4 * LANES)));
 
-// part: 0 for a whole vector, else the lanes in use.
-INLINE vec load_some(const REAL *p, long part) { return part ? load_part(p, part) : load(p); }
-INLINE void store_some(REAL *p, vec v, long part) {
-    if (part) store_part(p, v, part);
-    else store(p, v);
-}
-
 // Lanes to be used for n channels where `room` elements, not yet final, follow: all if they fit.
 INLINE long lanes_for(long n, long room) { return n >= LANES || room >= LANES ? 0 : n; }
 

@@ -103,6 +103,13 @@ INLINE void store_part(REAL *p, vec v, long n) {
 }
 #endif
 
+// The first `part` lanes, or all if that is 0.
+INLINE vec load_some(const REAL *p, long part) { return part ? load_part(p, part) : load(p); }
+INLINE void store_some(REAL *p, vec v, long part) {
+    if (part) store_part(p, v, part);
+    else store(p, v);
+}
+
 INLINE long min_l(long a, long b) { return a < b ? a : b; }
 INLINE long max_l(long a, long b) { return a > b ? a : b; }
 INLINE long div_up(long a, long b) { return (a + b - 1) / b; }

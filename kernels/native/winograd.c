@@ -13,7 +13,7 @@
 //
 // All transforms take a vector of channels at a time, from and to NHWC; the 36 products between them are GEMMs on the
 // shared register tile, which reads the transformed tiles in place:
-//     U[f][panel][c][NR]    filters           V[f][tile][c]     inputs
+//     U[panel][f][c][NR]    filters           V[f][tile][c]     inputs
 //     M[f][tile][k]         products          Z[f][panel][tile][NR]  gradients of the outputs
 // Planes f lie an odd number of cache lines apart, or the 36 stores of a transform would meet in one cache set.
 //
@@ -110,12 +110,6 @@ INLINE void transform_filter_gradient(const vec u[INPUT], vec g[3]) {
 }
 
 // ---- two-dimensional: the columns from memory, then the rows to memory; `part` lanes, or 0 for all ------------------------
-
-INLINE vec load_some(const REAL *p, long part) { return part ? load_part(p, part) : load(p); }
-INLINE void store_some(REAL *p, vec v, long part) {
-    if (part) store_part(p, v, part);
-    else store(p, v);
-}
 
 INLINE void input_tile(const REAL *const pixel[PLANES], long c, long part, REAL *v, long plane) {
     vec half[INPUT][INPUT];
@@ -219,9 +213,9 @@ INLINE void filter_gradient_tile(const REAL *sums, long plane, int add, REAL *dw
 
 typedef struct {
     const conv_shape *s;
-    const REAL *in, *filters, *bias, *dz;
+    const REAL *in, *filters, *bias, *residual, *dz;
     REAL *out;
-    int flipped, activation, accumulate;
+    int flipped, activation, accumulate, transformed;
     // derived
     long down, across, tiles;            // tiles of an image, of the batch
     long c, panels, k;                   // channels padded to vectors; panels of output channels and their width
@@ -230,7 +224,7 @@ typedef struct {
     long pieces, piece;                  // of input channels, where an item takes a part of them
     const REAL *zeros;                   // what tiles read outside an image
     REAL *u, *v, *m, *z;
-    size_t worker_u, worker_m;           // what each worker has of its own
+    size_t worker_m;                     // what each worker has of its own
 } winograd_job;
 
 static long plane_of(long rows, long columns) { return round_up(rows * columns, LINE) + LINE; }
@@ -241,6 +235,7 @@ static winograd_job job_of(const conv_shape *s) {
     g.c = round_up(s->c, LANES);
     g.panels = div_up(s->k, NR);
     g.k = g.panels * NR;
+    g.plane_u = plane_of(s->c, NR);
     return g;
 }
 
@@ -282,11 +277,16 @@ static void transform_outputs(const winograd_job *g, long first, long count, lon
         long image, y0, x0;
         place_of(g, t, &image, &y0, &x0);
         long rows = min_l(OUTPUT, s->oh - y0), columns = min_l(OUTPUT, s->ow - x0);
-        REAL *out = g->out + ((image * s->oh + y0) * s->ow + x0) * s->k;
+        long place = ((image * s->oh + y0) * s->ow + x0) * s->k;
+        REAL *out = g->out + place;
         for (long k = k0; k < k1; k += LANES) {
             long part = k1 - k < LANES ? k1 - k : 0;
             vec y[OUTPUT][OUTPUT], bias = g->bias ? load_some(g->bias + k, part) : (vec){0};
             output_tile(m + k - k0, g->plane_m, y);
+            if (g->residual)
+                for (long i = 0; i < rows; i++)
+                    for (long j = 0; j < columns; j++)
+                        y[i][j] += load_some(g->residual + place + (i * s->ow + j) * s->k + k, part);
 #pragma GCC unroll 4
             for (int i = 0; i < OUTPUT; i++)
 #pragma GCC unroll 4
@@ -338,7 +338,13 @@ static void filters_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
     long panel = item / g->pieces, c0 = item % g->pieces * g->piece, c1 = min_l(c0 + g->piece, g->s->c);
-    transform_filters(g, panel, c0, c1, g->u + panel * g->s->c * NR, g->plane_u);
+    transform_filters(g, panel, c0, c1, g->u + panel * PLANES * g->plane_u, g->plane_u);
+}
+
+static void transform_all_filters(winograd_job *g) {
+    g->piece = 4 * STRIP;
+    g->pieces = div_up(g->s->c, g->piece);
+    pool_for(g->panels * g->pieces, filters_item, g);
 }
 
 static void tiles_item(void *job, long item, int worker) {
@@ -348,8 +354,8 @@ static void tiles_item(void *job, long item, int worker) {
     for (long t = 0; t < count; t++) transform_inputs(g, first + t, v + t * g->c);
     for (long f = 0; f < PLANES; f++)
         for (long panel = 0; panel < g->panels; panel++)
-            gemm_rows(count, width_of(g, panel), g->s->c, v + f * g->plane_v, g->c, 1, g->u + f * g->plane_u + panel * g->s->c * NR, NR,
-                      m + f * g->plane_m + panel * NR, g->k, (epilogue){NULL, 0, LINEAR});
+            gemm_rows(count, width_of(g, panel), g->s->c, v + f * g->plane_v, g->c, 1,
+                      g->u + (panel * PLANES + f) * g->plane_u, NR, m + f * g->plane_m + panel * NR, g->k, (epilogue){NULL, 0, LINEAR});
     transform_outputs(g, first, count, 0, g->k, m);
 }
 
@@ -358,16 +364,13 @@ static int by_tiles(winograd_job *g, long threads) {
     long blocks = round_up(div_up(g->tiles, most), threads);
     g->block = div_up(g->tiles, blocks);
     if (g->block > MR) g->block = round_up(g->block, MR);
-    g->plane_u = plane_of(g->s->c, g->k);
     g->plane_v = plane_of(g->block, g->c);
     g->plane_m = plane_of(g->block, g->k);
     g->worker_m = PLANES * (g->plane_v + g->plane_m);
-    g->u = scratch(SCRATCH_WEIGHTS, PLANES * g->plane_u * sizeof(REAL));
+    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, winograd_filters(g->s) * sizeof(REAL));
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->m) return -1;
-    g->piece = 4 * STRIP;
-    g->pieces = div_up(g->s->c, g->piece);
-    pool_for(g->panels * g->pieces, filters_item, g);
+    if (!g->transformed) transform_all_filters(g);
     pool_for(div_up(g->tiles, g->block), tiles_item, g);
     return 0;
 }
@@ -382,8 +385,8 @@ static void inputs_item(void *job, long item, int worker) {
 
 static void panel_item(void *job, long panel, int worker) {
     const winograd_job *g = job;
-    REAL *u = g->u + worker * g->worker_u, *m = g->m + worker * g->worker_m;
-    transform_filters(g, panel, 0, g->s->c, u, g->plane_u);
+    REAL *u = g->u + (g->transformed ? panel : worker) * PLANES * g->plane_u, *m = g->m + worker * g->worker_m;
+    if (!g->transformed) transform_filters(g, panel, 0, g->s->c, u, g->plane_u);
     for (long f = 0; f < PLANES; f++)
         gemm_rows(g->count, width_of(g, panel), g->s->c, g->v + f * g->plane_v, g->c, 1, u + f * g->plane_u, NR,
                   m + f * g->plane_m, NR, (epilogue){NULL, 0, LINEAR});
@@ -393,12 +396,10 @@ static void panel_item(void *job, long panel, int worker) {
 static int by_channels(winograd_job *g, long threads) {
     long most = min_l(BLOCK_V / (PLANES * (long)sizeof(REAL) * g->c), BLOCK_M / (PLANES * (long)sizeof(REAL) * NR));
     g->block = div_up(g->tiles, div_up(g->tiles, max_l(most, MR)));
-    g->plane_u = plane_of(g->s->c, NR);
     g->plane_v = plane_of(g->block, g->c);
     g->plane_m = plane_of(g->block, NR);
-    g->worker_u = PLANES * g->plane_u;
     g->worker_m = PLANES * g->plane_m;
-    g->u = scratch(SCRATCH_WEIGHTS, threads * g->worker_u * sizeof(REAL));
+    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, threads * PLANES * g->plane_u * sizeof(REAL));
     g->v = scratch(SCRATCH_PROJECTED, PLANES * g->plane_v * sizeof(REAL));
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->v || !g->m) return -1;
@@ -416,20 +417,34 @@ static const REAL *zero_pixel(long channels) {
     return zeros;
 }
 
-int winograd_product(const conv_shape *s, const REAL *in, const REAL *filters, int flipped, const REAL *bias,
-                     int activation, REAL *out) {
-    winograd_job g = job_of(s);
-    long threads = pool_size(), bytes = PLANES * (long)sizeof(REAL) * s->c * g.k;
-    g.in = in;
-    g.filters = filters;
-    g.flipped = flipped;
-    g.bias = bias;
-    g.activation = activation;
-    g.out = out;
+int winograd_product(const winograd_call *call) {
+    winograd_job g = job_of(call->s);
+    long threads = pool_size(), bytes = PLANES * (long)sizeof(REAL) * call->s->c * g.k;
+    g.in = call->in;
+    g.filters = call->filters;
+    g.flipped = call->flipped;
+    g.u = (REAL *)call->transformed;
+    g.transformed = g.u != NULL;
+    g.bias = call->bias;
+    g.residual = call->residual;
+    g.activation = call->activation;
+    g.out = call->out;
     g.zeros = zero_pixel(g.c);
     if (!g.zeros) return -1;
     int few = g.tiles < 2 * MR * threads && g.panels >= threads;
     return bytes > FILTER_CACHE || few ? by_channels(&g, threads) : by_tiles(&g, threads);
+}
+
+size_t winograd_filters(const conv_shape *s) {
+    winograd_job g = job_of(s);
+    return (size_t)g.panels * PLANES * g.plane_u;
+}
+
+void winograd_transform(const conv_shape *s, const REAL *filters, REAL *transformed) {
+    winograd_job g = job_of(s);
+    g.filters = filters;
+    g.u = transformed;
+    transform_all_filters(&g);
 }
 
 // ---- gradient of the filters ---------------------------------------------------------------------------------------------
@@ -509,10 +524,10 @@ int winograd_filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz,
 // that for what a shorter sum and M cost, and its transforms, which weigh less the more channels share them; the filters
 // take as much as 5 tiles. So images that fill their tiles badly (2x2, 5x5) and single small ones stay direct. The
 // constants are fitted to times on AVX2 and AVX-512; a gain of a fifth is asked for, as accuracy pays for it.
-int winograd_wins(const conv_shape *s) {
+int winograd_wins(const conv_shape *s, int prepared) {
     if (s->c < 16 || s->k < 16) return 0;
     double pixels = (double)s->n * s->oh * s->ow, tiles = (double)s->n * div_up(s->oh, OUTPUT) * div_up(s->ow, OUTPUT);
     double per_tile = 4.0 / 3 + 5.0 / s->c + 5.0 / s->k;
-    return 9 * pixels > 1.2 * PLANES * (tiles * per_tile + 5);
+    return 9 * pixels > 1.2 * PLANES * (tiles * per_tile + (prepared ? 0 : 5));
 }
 #endif

@@ -1,0 +1,125 @@
+// The register tile of direct convolution: a few rows whose runs lie anywhere in memory, times a panel of filters (or, for
+// the gradient of the filters, a panel of dz). Included by the sources that use it.
+#pragma once
+#include "gemm.h"
+
+#if defined(__AVX512F__)
+enum { ROWS1 = 14 }; // rows of a tile one vector wide
+#else
+enum { ROWS1 = 12 };
+#endif
+
+typedef struct {
+    long runs, len;
+    const REAL *const *from; // where row i starts: from[run * places + i] + offset + run * run_step
+    long places, offset, run_step;
+    const REAL *b; // one row of b per element of a run
+    long nr;       // columns of the result
+    REAL *out;     // row i goes to out + to[i]
+    const long *to;
+    const REAL *bias;     // what the sum starts from; NULL: from what the result holds
+    const REAL *residual; // like out, added to the bias; or NULL
+    int relu;
+    // Gradient of the filters only: strides of a run and of b, what b skips after a run; the same for several images.
+    long a_step, ldb, b_run_step, images, image_step, b_image_step;
+} tile_job;
+
+enum tile_kind { OUTPUTS, FILTERS, ADJACENT_FILTERS };
+
+INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const tile_job *t) {
+    vec acc[ROWS1][2];
+    const long step = kind == OUTPUTS ? 1 : t->a_step, ldb = kind == OUTPUTS ? nv * LANES : t->ldb;
+    const long part = t->nr < nv * LANES ? t->nr - (nv - 1) * LANES : 0;
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++)
+            if (t->bias) acc[i][j] = load(t->bias + j * LANES);
+            else acc[i][j] = load_some(t->out + t->to[i] + j * LANES, j == nv - 1 ? part : 0);
+    if (kind == OUTPUTS && t->residual) {
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++)
+                acc[i][j] += load_some(t->residual + t->to[i] + j * LANES, j == nv - 1 ? part : 0);
+    }
+    const REAL *const *from = t->from, *b = t->b;
+    long start = t->offset, len = t->len, images = kind == OUTPUTS ? 1 : t->images;
+    for (; images > 0; images--) {
+        long offset = start;
+        for (long run = t->runs; run > 0; run--, from += t->places, offset += t->run_step) {
+            const REAL *a[ROWS1];
+#pragma GCC unroll 14
+            for (int i = 0; i < mr; i++) a[i] = kind == ADJACENT_FILTERS ? from[0] + offset + i : from[i] + offset;
+#pragma GCC unroll 4
+            for (long k = 0, at = 0; k < len; k++, at += step, b += ldb) {
+                vec b0 = load(b), b1 = nv > 1 ? load(b + LANES) : b0;
+#pragma GCC unroll 14
+                for (int i = 0; i < mr; i++) {
+                    vec x = splat(a[i][at]);
+                    acc[i][0] += x * b0;
+                    if (nv > 1) acc[i][1] += x * b1;
+                }
+            }
+            if (kind != OUTPUTS) b += t->b_run_step;
+        }
+        if (kind != OUTPUTS) start += t->image_step, b += t->b_image_step;
+    }
+    if (t->relu) {
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) acc[i][j] = vmax((vec){0}, acc[i][j]);
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++)
+            store_some(t->out + t->to[i] + j * LANES, acc[i][j], j == nv - 1 ? part : 0);
+}
+
+// Not inlined, so that the addresses of the rows stay in registers.
+#define ROWS(n, nv, kind)                                                                                              \
+    case n:                                                                                                            \
+        tile_of(n, nv, kind, t);                                                                                       \
+        break;
+#define SIX_ROWS(nv, kind)                                                                                             \
+    ROWS(1, nv, kind) ROWS(2, nv, kind) ROWS(3, nv, kind) ROWS(4, nv, kind) ROWS(5, nv, kind) ROWS(6, nv, kind)
+#define TWELVE_ROWS(nv, kind)                                                                                          \
+    SIX_ROWS(nv, kind)                                                                                                 \
+    ROWS(7, nv, kind) ROWS(8, nv, kind) ROWS(9, nv, kind) ROWS(10, nv, kind) ROWS(11, nv, kind) ROWS(12, nv, kind)
+#define ALL_ROWS(nv, kind) TWELVE_ROWS(nv, kind) ROWS(13, nv, kind) ROWS(14, nv, kind)
+#if defined(__AVX512F__)
+#define ROWS_OF_1(kind) ALL_ROWS(1, kind)
+#define ROWS_OF_2(kind) ALL_ROWS(2, kind)
+#else
+#define ROWS_OF_1(kind) TWELVE_ROWS(1, kind)
+#define ROWS_OF_2(kind) SIX_ROWS(2, kind)
+#endif
+#define TILE(name, rows, kind)                                                                                         \
+    static NOINLINE void name(long mr, const tile_job *t) {                                                            \
+        switch (mr) { rows(kind) }                                                                                     \
+    }
+
+// Panels of columns: NR wide, the last one LANES if that is enough.
+INLINE long columns_of(long panel, long n) { return min_l(NR, n - panel * NR); }
+INLINE long width_of(long columns) { return columns > LANES ? NR : LANES; }
+INLINE long tile_rows(long n) { return n > LANES ? MR : ROWS1; }
+
+// out[k][width] from columns strides (rs, cs) apart, filled up with zeros.
+static inline void pack_panel(long k, long columns, long width, const REAL *b, long rs, long cs, REAL *out) {
+    enum { STRIP = 32 };
+    if (cs == 1) {
+        for (long p = 0; p < k; p++, b += rs, out += width) {
+            long q = 0;
+            for (; q + LANES <= columns; q += LANES) store(out + q, load(b + q));
+            if (q < width) store(out + q, load_part(b + q, columns - q));
+            if (q + LANES < width) store(out + q + LANES, (vec){0});
+        }
+        return;
+    }
+    for (long p0 = 0; p0 < k; p0 += STRIP)
+        for (long q = 0; q < width; q++)
+            for (long p = p0, end = min_l(p0 + STRIP, k); p < end; p++)
+                out[p * width + q] = q < columns ? b[p * rs + q * cs] : 0;
+}

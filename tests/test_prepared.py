@@ -1,0 +1,122 @@
+"""Prepared kernels of the native engine: the bits of the plain primitives, a fused residual, fresh inputs."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
+conv = pytest.importorskip("dlcore.kernels.native.conv")
+linear = pytest.importorskip("dlcore.kernels.native.linear")
+reference = pytest.importorskip("dlcore.kernels.reference.conv")
+
+# n, h, w, c, k, kernel, stride, padding, dilation, groups
+CONVOLUTIONS = {
+    "stem": (2, 23, 21, 3, 20, 7, 2, 3, 1, 1),
+    "digits": (3, 12, 12, 1, 6, 5, 1, 0, 1, 1),
+    "pointwise": (1, 7, 6, 70, 45, 1, 1, 0, 1, 1),
+    "shortcut": (1, 9, 8, 33, 40, 1, 2, 0, 1, 1),
+    "3x3": (2, 9, 13, 24, 50, 3, 1, 1, 1, 1),
+    "3x3, many channels": (1, 14, 14, 260, 200, 3, 1, 1, 1, 1),
+    "3x3, stride 2": (2, 11, 12, 40, 36, 3, 2, 1, 1, 1),
+    "dilated": (1, 12, 12, 20, 20, 3, 1, 2, 2, 1),
+    "grouped": (2, 8, 8, 24, 36, 3, 1, 1, 1, 3),
+    "depthwise": (2, 10, 11, 37, 37, 3, 1, 1, 1, 37),
+    "depthwise, stride 2": (1, 10, 11, 12, 24, 3, 2, 1, 1, 12),
+}
+
+
+def _convolution(label, dtype, seed=0):
+    n, h, w, c, k, kernel, stride, padding, dilation, groups = CONVOLUTIONS[label]
+    oh, ow = ((size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for size in (h, w))
+    rng = np.random.default_rng(seed)
+    shapes = (n, h, w, c), (kernel, kernel, c // groups, k), (k,), (n, oh, ow, k)
+    x, filters, bias, residual = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    return x, filters, bias, residual, ((stride, stride), (padding,) * 4, (dilation, dilation), groups)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize("label", CONVOLUTIONS)
+def test_a_prepared_convolution_gives_the_bits_of_the_plain_one_and_sees_new_inputs(label, activation, dtype):
+    x, filters, bias, like, geometry = _convolution(label, dtype)
+    for b in (bias, None):
+        plain, prepared = np.empty_like(like), np.empty_like(like)
+        run = conv.prepare_conv2d(x, filters, b, prepared, *geometry, activation)
+        for seed in range(2):
+            x[...] = _convolution(label, dtype, seed)[0]
+            conv.conv2d(x, filters, b, plain, *geometry, activation)
+            prepared.fill(np.nan)
+            run()
+            np.testing.assert_array_equal(prepared, plain)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid"])
+@pytest.mark.parametrize("label", CONVOLUTIONS)
+def test_a_residual_is_added_before_the_activation(label, activation):
+    x, filters, bias, residual, geometry = _convolution(label, np.float32)
+    expected = np.empty(residual.shape)
+    reference.conv2d(*(a.astype(np.float64) for a in (x, filters, bias)), expected, *geometry, "linear")
+    scale = np.abs(expected).max()
+    expected += residual
+    expected = {"linear": expected, "relu": np.maximum(expected, 0), "sigmoid": 1 / (1 + np.exp(-expected))}[activation]
+    y = np.empty_like(residual)
+    conv.prepare_conv2d(x, filters, bias, y, *geometry, activation, residual)()
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid"])
+@pytest.mark.parametrize(
+    "shape", [(1, 300, 10), (1, 1200, 530), (3, 784, 256), (8, 1000, 70), (50, 33, 100), (100, 500, 1100)]
+)
+def test_a_prepared_dense_layer_gives_the_bits_of_the_plain_one_and_sees_new_inputs(shape, activation, dtype):
+    rows, inputs, outputs = shape
+    rng = np.random.default_rng(0)
+    w, bias = rng.standard_normal((inputs, outputs)).astype(dtype), rng.standard_normal(outputs).astype(dtype)
+    x = np.empty((rows, inputs), dtype)
+    for b in (bias, None):
+        plain, prepared = np.empty((2, rows, outputs), dtype)
+        run = linear.prepare_linear(x, w, b, prepared, activation)
+        for _ in range(2):
+            x[...] = rng.standard_normal(x.shape)
+            linear.linear(x, w, b, plain, activation)
+            prepared.fill(np.nan)
+            run()
+            np.testing.assert_array_equal(prepared, plain)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_threads_may_change_after_preparation(count):
+    before = core.num_threads()
+    try:
+        for label in CONVOLUTIONS:
+            x, filters, bias, residual, geometry = _convolution(label, np.float32)
+            y, again = np.empty_like(residual), np.empty_like(residual)
+            core.set_num_threads(2)
+            run = conv.prepare_conv2d(x, filters, bias, y, *geometry, "relu", residual)
+            run()
+            again[...] = y
+            core.set_num_threads(count)
+            run()
+            np.testing.assert_array_equal(again, y)
+    finally:
+        core.set_num_threads(before)
+
+
+def _run_here(**environment):
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-k", "not other_builds", __file__]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("isa", [isa for isa in core.runnable_isas() if isa != core.isa])
+def test_other_builds_that_run_here_do_the_same(isa):
+    _run_here(DLCORE_ISA=isa)
+
+
+@pytest.mark.parametrize("way", ["winograd", "direct"])
+def test_other_builds_and_ways_of_convolution_do_the_same(way):
+    _run_here(DLCORE_CONV=way)
