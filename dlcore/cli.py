@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from .training import History
 
 DATA = ("digits", "mnist", "fashion_mnist")
-MODELS = ("lenet5", "mlp")
+MODELS = {  # name here -> name in dlcore.applications
+    "lenet5": "LeNet5",
+    "mlp": "MLP",
+    "alexnet": "AlexNet",
+    "vgg11": "VGG11",
+    "vgg13": "VGG13",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "resnet18": "ResNet18",
+    "resnet34": "ResNet34",
+    "resnet50": "ResNet50",
+    "resnet101": "ResNet101",
+}
 _SUFFIX = ".safetensors"
 
 
@@ -278,15 +290,15 @@ def _model_and_data(
 def _new_model(name: str, input_shape: tuple[int, ...], classes: int) -> Model:
     from . import applications
 
-    if name == "mlp":
-        return applications.MLP(input_shape, classes)
-    if len(input_shape) != 3:
-        raise ValueError(f"lenet5 takes images [height, width, channels], but the data's samples are {input_shape}")
-    return applications.LeNet5(input_shape, classes)
+    if name != "mlp" and len(input_shape) != 3:
+        raise ValueError(f"{name} takes images [height, width, channels], but the data's samples are {input_shape}")
+    small = {"small_images": True} if name.startswith(("alexnet", "resnet")) and min(input_shape[:2]) < 64 else {}
+    return getattr(applications, MODELS[name])(input_shape, classes, **small)
 
 
 def _image_size(model: str) -> tuple[int, int]:
-    return (32, 32) if model == "lenet5" else (8, 8)
+    """The size to which the digits, 8 × 8, are brought."""
+    return (8, 8) if model == "mlp" else (32, 32)
 
 
 def _saved_model(path: str) -> Model:

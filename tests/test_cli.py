@@ -144,7 +144,7 @@ def test_no_command(capsys):
         (["train", "--seed", "-1"], "--seed"),
         (["train", "--learning-rate", "fast"], "--learning-rate"),
         (["train", "--data", "digts"], "Did you mean 'digits'?"),
-        (["train", "--model", "lenet"], "Did you mean 'lenet5'?"),
+        (["train", "--model", "lenet"], "Did you mean 'lenet5' or "),
         (["train", "--model", "nothing.safetensors"], "there is no file nothing.safetensors"),
         (["train", "--optimizer", "adm"], "adam"),
         (["train", "--momentum", "0.9"], "--momentum goes with --optimizer sgd, got adam"),

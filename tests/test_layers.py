@@ -527,3 +527,50 @@ def test_other_errors():
         layers.GRU(4)(np.zeros((2, 3, 1), "float32"), initial_state=np.zeros((2, 5), "float32"))
     with pytest.raises(ValueError, match="Did you mean 'Dense'"):
         layers.deserialize({"class_name": "Dence", "config": {}})
+
+
+# ---- padding by numbers, beyond Keras ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("padding", "margins"),
+    [(1, ((1, 1), (1, 1))), ((2, 0), ((2, 2), (0, 0))), (((1, 0), (0, 2)), ((1, 0), (0, 2)))],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda padding: layers.Conv2D(3, 3, 2, padding),
+        lambda padding: layers.DepthwiseConv2D(3, 2, padding),
+        lambda padding: layers.SeparableConv2D(3, 3, 2, padding),
+    ],
+)
+def test_padding_by_numbers_is_a_layer_of_zeros_before(active_backend, make, padding, margins):
+    x = np.random.default_rng(0).standard_normal((2, 7, 8, 2)).astype(np.float32)
+    layer, plain = make(padding), make("valid")
+    y = layer(x)
+    padded = np.pad(x, ((0, 0), *margins, (0, 0)))
+    plain(padded)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(y.numpy(), plain(padded).numpy(), rtol=1e-5, atol=1e-6)
+    assert y.shape == layer.compute_output_shape(x.shape)
+    twin = layers.deserialize(layers.serialize(layer))
+    assert twin.padding == layer.padding
+
+
+def test_padding_of_pooling_does_not_count(active_backend):
+    x = -np.arange(1.0, 17.0, dtype=np.float32).reshape(1, 4, 4, 1)
+    assert layers.MaxPooling2D(3, 2, 1)(x).numpy()[0, :, :, 0].tolist() == [[-1, -2], [-5, -6]]
+    assert layers.AveragePooling2D(3, 2, 1)(x).numpy()[0, 0, 0, 0] == np.mean([-1, -2, -5, -6])
+    assert layers.MaxPooling2D(3, 2, 1).compute_output_shape((None, 4, 5, 1)) == (None, 2, 3, 1)
+
+
+@pytest.mark.parametrize("padding", ["full", -1, (1, 2, 3), 1.5, None])
+def test_padding_that_is_none(padding):
+    for make in (lambda: layers.Conv2D(1, 3, padding=padding), lambda: layers.MaxPooling2D(2, padding=padding)):
+        with pytest.raises(ValueError, match="padding of"):
+            make()
+
+
+def test_padding_of_a_transposed_convolution_has_names_only():
+    with pytest.raises(ValueError, match="padding of Conv2DTranspose"):
+        layers.Conv2DTranspose(1, 3, padding=1)

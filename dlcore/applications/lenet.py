@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..layers import AveragePooling2D, Conv2D, Dense, Flatten, Input
 from ..models import Sequential
+from .common import check_images
 
 
 def LeNet5(
@@ -11,6 +12,9 @@ def LeNet5(
     classes: int = 10,
     classifier_activation: str | None = "softmax",
     name: str = "lenet5",
+    *,
+    include_top: bool = True,
+    weights: None = None,
 ) -> Sequential:
     """LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998), with plain average pooling and every feature map of the second
     convolution seeing all of the first: 61,706 parameters at 32 × 32 × 1 and 10 classes.
@@ -21,23 +25,24 @@ def LeNet5(
         classes: number of classes.
         classifier_activation: activation of the last layer; None for logits.
         name: the model's name.
+        include_top: whether the dense layers at the end are there; without them the features `[N, h, w, 16]` come out.
+        weights: None; trained weights are read with `load_weights`.
 
     Raises:
-        ValueError: the images are too small.
+        ValueError: the images are too small, or weights is not None.
     """
-    if len(input_shape) != 3 or min(input_shape[:2]) < 12:
-        raise ValueError(f"input_shape must be (height, width, channels), at least 12 × 12, got {tuple(input_shape)}")
-    return Sequential(
-        [
-            Input(tuple(input_shape)),
-            Conv2D(6, 5, padding="valid" if min(input_shape[:2]) >= 32 else "same", activation="tanh"),
-            AveragePooling2D(2),
-            Conv2D(16, 5, activation="tanh"),
-            AveragePooling2D(2),
-            Flatten(),
-            Dense(120, activation="tanh"),
-            Dense(84, activation="tanh"),
-            Dense(classes, activation=classifier_activation),
-        ],
-        name=name,
-    )
+    shape = check_images(input_shape, 12, weights)
+    features = [
+        Input(shape),
+        Conv2D(6, 5, padding="valid" if min(n or 32 for n in shape[:2]) >= 32 else "same", activation="tanh"),
+        AveragePooling2D(2),
+        Conv2D(16, 5, activation="tanh"),
+        AveragePooling2D(2),
+    ]
+    head = [
+        Flatten(),
+        Dense(120, activation="tanh"),
+        Dense(84, activation="tanh"),
+        Dense(classes, activation=classifier_activation),
+    ]
+    return Sequential(features + head if include_top else features, name=name)

@@ -22,18 +22,46 @@ def channels_last(data_format: str | None, layer: str) -> str:
     return "channels_last"
 
 
-def window_length(
-    n: int | None, size: int, stride: int, padding: str, layer: Layer, dilation: int = 1, what: str = "kernel"
-) -> int | None:
-    """How many windows fit along one axis; a ValueError if none does."""
-    if n is None:
-        return None
-    if padding == "same":
-        return -(-n // stride)
-    reach = dilation * (size - 1) + 1
-    if n < reach:
-        raise ValueError(f"{layer._said}: the {what} covers {reach} places, the image has only {n} (padding='valid')")
-    return (n - reach) // stride + 1
+def padding_argument(padding: Any, argument: str) -> Any:
+    """ "valid", "same", or (top, bottom, left, right) from one number, (vertical, horizontal), or a pair of pairs."""
+    if isinstance(padding, str):
+        return one_of(padding, argument, ("valid", "same"))
+    sides = padding if isinstance(padding, (list, tuple)) and len(padding) == 2 else (padding, padding)
+    vertical, horizontal = (pair(side, argument, least=0) for side in sides)
+    return (*vertical, *horizontal)
+
+
+def padding_config(padding: Any) -> Any:
+    """What `padding_argument` gave as an argument for it, in JSON values."""
+    return padding if isinstance(padding, str) else [list(padding[:2]), list(padding[2:])]
+
+
+def windows_along(
+    lengths: Shape,
+    sizes: tuple[int, int],
+    strides: tuple[int, int],
+    padding: Any,
+    layer: Layer,
+    dilation: tuple[int, int] = (1, 1),
+    what: str = "kernel",
+) -> tuple[int | None, ...]:
+    """How many windows fit along height and width; a ValueError if none does."""
+    counts: list[int | None] = []
+    for axis, (n, size, stride, rate) in enumerate(zip(lengths, sizes, strides, dilation, strict=True)):
+        reach = rate * (size - 1) + 1
+        if n is None:
+            counts.append(None)
+        elif padding == "same":
+            counts.append(-(-n // stride))
+        else:
+            margin = 0 if isinstance(padding, str) else padding[2 * axis] + padding[2 * axis + 1]
+            if n + margin < reach:
+                raise ValueError(
+                    f"{layer._said}: the {what} covers {reach} places, the image has only {n} "
+                    f"(padding={padding_config(padding)!r})"
+                )
+            counts.append((n + margin - reach) // stride + 1)
+    return tuple(counts)
 
 
 class _BaseConv(Layer):
@@ -43,7 +71,7 @@ class _BaseConv(Layer):
         self,
         kernel_size: Any,
         strides: Any,
-        padding: str,
+        padding: Any,
         data_format: str | None,
         dilation_rate: Any,
         activation: Any,
@@ -58,7 +86,7 @@ class _BaseConv(Layer):
         kind = type(self).__name__
         self.kernel_size = pair(kernel_size, f"kernel_size of {kind}")
         self.strides = pair(strides, f"strides of {kind}")
-        self.padding = one_of(padding, f"padding of {kind}", ("valid", "same"))
+        self.padding = padding_argument(padding, f"padding of {kind}")
         self.data_format = channels_last(data_format, kind)
         self.dilation_rate = pair(dilation_rate, f"dilation_rate of {kind}")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
@@ -88,19 +116,14 @@ class _BaseConv(Layer):
             )
 
     def _spatial(self, input_shape: Shape) -> tuple[int | None, ...]:
-        return tuple(
-            window_length(n, size, stride, self.padding, self, dilation)
-            for n, size, stride, dilation in zip(
-                input_shape[1:3], self.kernel_size, self.strides, self.dilation_rate, strict=True
-            )
-        )
+        return windows_along(input_shape[1:3], self.kernel_size, self.strides, self.padding, self, self.dilation_rate)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "kernel_size": list(self.kernel_size),
             "strides": list(self.strides),
-            "padding": self.padding,
+            "padding": padding_config(self.padding),
             "data_format": self.data_format,
             "dilation_rate": list(self.dilation_rate),
             "activation": activations.serialize(self.activation),
@@ -113,7 +136,9 @@ class _BaseConv(Layer):
 class Conv2D(_BaseConv):
     """Convolution (cross-correlation) with `filters` filters, bias and activation.
 
-    x `[N, H, W, C]`, kernel `[kh, kw, C / groups, filters]`, y `[N, H', W', filters]`.
+    x `[N, H, W, C]`, kernel `[kh, kw, C / groups, filters]`, y `[N, H', W', filters]`. padding is "valid", "same"
+    (⌈H / stride⌉ rows, an odd row of zeros goes to the end) or, beyond Keras, so many rows and columns of zeros: a
+    number, (vertical, horizontal) or ((top, bottom), (left, right)).
     """
 
     def __init__(
@@ -121,7 +146,7 @@ class Conv2D(_BaseConv):
         filters: int,
         kernel_size: Any,
         strides: Any = (1, 1),
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         dilation_rate: Any = (1, 1),
         groups: int = 1,
@@ -191,7 +216,7 @@ class DepthwiseConv2D(_BaseConv):
         self,
         kernel_size: Any,
         strides: Any = (1, 1),
-        padding: str = "valid",
+        padding: Any = "valid",
         depth_multiplier: int = 1,
         data_format: str | None = None,
         dilation_rate: Any = (1, 1),
@@ -255,7 +280,7 @@ class SeparableConv2D(_BaseConv):
         filters: int,
         kernel_size: Any,
         strides: Any = (1, 1),
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         dilation_rate: Any = (1, 1),
         depth_multiplier: int = 1,
@@ -354,6 +379,7 @@ class Conv2DTranspose(_BaseConv):
             kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
             bias_regularizer, activity_regularizer, bias_constraint, **kwargs,
         )  # fmt: skip
+        self.padding = one_of(padding, "padding of Conv2DTranspose", ("valid", "same"))
         self.filters = positive_int(filters, "filters of Conv2DTranspose")
         self.output_padding = (
             None if output_padding is None else pair(output_padding, "output_padding of Conv2DTranspose", least=0)

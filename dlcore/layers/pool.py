@@ -1,4 +1,8 @@
-"""Pooling of images `[N, H, W, C]`."""
+"""Pooling of images `[N, H, W, C]`.
+
+padding is "valid", "same" or, beyond Keras, so many rows and columns: a number, (vertical, horizontal) or
+((top, bottom), (left, right)). It never counts: it is no maximum, and a mean is that of the pixels inside.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Any
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor
-from .base import InputSpec, Layer, one_of, pair
-from .conv import channels_last, window_length
+from .base import InputSpec, Layer, pair
+from .conv import channels_last, padding_argument, padding_config, windows_along
 
 
 class _Pooling(Layer):
@@ -18,7 +22,7 @@ class _Pooling(Layer):
         self,
         pool_size: Any,
         strides: Any = None,
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -26,16 +30,13 @@ class _Pooling(Layer):
         kind = type(self).__name__
         self.pool_size = pair(pool_size, f"pool_size of {kind}")
         self.strides = self.pool_size if strides is None else pair(strides, f"strides of {kind}")
-        self.padding = one_of(padding, f"padding of {kind}", ("valid", "same"))
+        self.padding = padding_argument(padding, f"padding of {kind}")
         self.data_format = channels_last(data_format, kind)
         self.input_spec = InputSpec(ndim=4)
         self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        lengths = (
-            window_length(n, size, stride, self.padding, self, what="window")
-            for n, size, stride in zip(input_shape[1:3], self.pool_size, self.strides, strict=True)
-        )
+        lengths = windows_along(input_shape[1:3], self.pool_size, self.strides, self.padding, self, what="window")
         return (input_shape[0], *lengths, input_shape[3])
 
     def get_config(self) -> dict[str, Any]:
@@ -43,7 +44,7 @@ class _Pooling(Layer):
             **super().get_config(),
             "pool_size": list(self.pool_size),
             "strides": list(self.strides),
-            "padding": self.padding,
+            "padding": padding_config(self.padding),
             "data_format": self.data_format,
         }
 
@@ -59,7 +60,7 @@ class MaxPooling2D(_Pooling):
 
 
 class AveragePooling2D(_Pooling):
-    """The mean of each window; padding does not count."""
+    """The mean of each window."""
 
     def call(self, inputs: Tensor) -> Tensor:
         return F.avg_pool2d(inputs, self.pool_size, self.strides, self.padding)
