@@ -13,7 +13,7 @@ constant that differs between two recordings of different batches, so a step is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -57,7 +57,7 @@ class View:
 
     __slots__ = ("buffer", "dtype", "offset", "shape", "strides")
 
-    def __init__(self, buffer: Buffer, offset: int, array: Array) -> None:
+    def __init__(self, buffer: Buffer, offset: int, array: Any) -> None:  # array: whose shape, strides and dtype it has
         self.buffer = buffer
         self.offset = offset
         self.shape = array.shape
@@ -227,19 +227,19 @@ class Program:
         calls: list[Call],
         draws: list[Draw],
         results: Iterable[Any] = (),
-        constant: frozenset[int] = frozenset(),
+        constant: Collection[int] = (),
     ) -> None:
         self._draws = draws
         self._workspace = engine.empty((_plan_memory(calls, results),), np.uint8)
         self._steps = [self._bind(engine, call, constant) for call in calls]
 
-    def _bind(self, engine: Backend, call: Call, constant: frozenset[int]) -> Callable[[], None]:
+    def _bind(self, engine: Backend, call: Call, constant: Collection[int]) -> Callable[[], None]:
         arguments = {key: self.array(value) for key, value in call.arguments.items()}
         if call.function is not None:
             return partial(call.function, *arguments.values())
         if call.name in _RANDOM and type(arguments["seed"]) is Draw:
             return _random_step(getattr(engine, call.name), arguments)
-        fixed = frozenset(key for key, value in arguments.items() if id(value) in constant)
+        fixed = frozenset(key for key, value in arguments.items() if id(value) in constant or value is None)
         return engine.bind(call.name, arguments, fixed)
 
     def array(self, value: Any) -> Any:

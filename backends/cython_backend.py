@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from .interface import Array, Backend
 
@@ -11,11 +12,16 @@ from .interface import Array, Backend
 class CythonBackend(Backend):
     name = "cython"
     kernels = "dlcore.kernels.native"
+    fuses: ClassVar = {"conv2d": ("residual",)}
 
     def __init__(self) -> None:
         super().__init__()
         core: Any = import_module("dlcore.kernels.native.core")
         self._core = core
+        self._prepare = {
+            "conv2d": import_module("dlcore.kernels.native.conv").prepare_conv2d,
+            "linear": import_module("dlcore.kernels.native.linear").prepare_linear,
+        }
         # Straight to the arena: one call less for every array made.
         vars(self).update(empty=core.empty, zeros=core.zeros)
 
@@ -38,6 +44,11 @@ class CythonBackend(Backend):
 
     def set_num_threads(self, count: int) -> None:
         self._core.set_num_threads(count)
+
+    def bind(self, name: str, arguments: dict[str, Any], constant: frozenset[str]) -> Callable[[], None]:
+        if name in self._prepare and {"w", "b"} <= constant:
+            return self._prepare[name](*arguments.values())
+        return super().bind(name, arguments, constant)
 
     def asarray(self, host: Any) -> Array:
         array = super().asarray(host)

@@ -75,6 +75,7 @@ class Backend:
     name: ClassVar[str]
     kernels: ClassVar[str]  # import path of the kernel package
     reference: ClassVar[str] = "dlcore.kernels.reference"
+    fuses: ClassVar[dict[str, tuple[str, ...]]] = {}  # primitive -> further arguments that `bind` takes for it
 
     def __init__(self) -> None:
         self.native: frozenset[str]
@@ -138,6 +139,8 @@ class Backend:
         Args:
             name: the primitive. arguments: its arguments by name, in its order.
             constant: names of arrays whose contents will not change, so that an engine may pack them once.
+
+        "residual" of conv2d, where `fuses` has it, is an array like y: y = activation(conv(x, w) + b + residual).
         """
         return partial(getattr(self, name), *arguments.values())
 

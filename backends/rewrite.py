@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .capture import Call
-from .interface import Array
+from .capture import Buffer, Call, View
+from .interface import FUSED_ACTIVATIONS, Array, Backend
 
 
 def overwrite_gradients(calls: list[Call], gradients: Sequence[Array]) -> list[Call]:
@@ -44,3 +44,104 @@ def overwrite_gradients(calls: list[Call], gradients: Sequence[Array]) -> list[C
 
 def fill(array: Array, value: float = 0.0) -> Call:
     return Call("fill", {"y": array, "value": value})
+
+
+def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int], engine: Backend) -> list[Call]:
+    """Fewer passes over memory for a step that only reads its weights.
+
+    Batch normalisation goes into the weights before it (Jacob et al. 2018, section 3.2), an activation into the
+    epilogue, and, where the engine has that, so does the addition of a residual.
+
+    Args:
+        calls: a recorded step; left as it is. results: Views of what is read afterwards.
+        constant: ids of the arrays that do not change; those of folded weights are added.
+    """
+    fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
+    kept = {value.buffer for value in results if type(value) is View}
+    changed = True
+    while changed:
+        uses = _uses(fused)
+        changed = any(
+            _fuse(fused, uses, i, kept, constant, engine)
+            for i, call in enumerate(fused)
+            if call.name in ("conv2d", "linear") and call.arguments["activation"] == "linear"
+        )
+    return fused
+
+
+def _uses(calls: list[Call]) -> dict[Buffer, list[int]]:
+    uses: dict[Buffer, list[int]] = {}
+    for i, call in enumerate(calls):
+        for buffer in {value.buffer: None for value in call.arguments.values() if type(value) is View}:
+            uses.setdefault(buffer, []).append(i)
+    return uses
+
+
+def _fuse(
+    calls: list[Call],
+    uses: dict[Buffer, list[int]],
+    i: int,
+    kept: set[Buffer],
+    constant: set[int],
+    engine: Backend,
+) -> bool:
+    """Let product i take over the only call that uses its result; whether it could."""
+    product = calls[i].arguments
+    y = product["y"]
+    if type(y) is not View or y.buffer in kept or len(uses[y.buffer]) != 2:
+        return False
+    j = uses[y.buffer][1]
+    after = calls[j].arguments
+    target = after.get("y")
+    if type(target) is not View or uses[target.buffer][0] != j or _size(target) != _size(y):
+        return False
+    residual = None
+    if calls[j].name == "batchnorm_inference":
+        if "residual" in product or not _fold_batchnorm(product, after, constant):
+            return False
+        activation = after["activation"]
+    elif calls[j].name == "activation" and after["kind"] in FUSED_ACTIVATIONS:
+        activation = after["kind"]
+    elif calls[j].name == "binary" and after["op"] == "add" and "residual" in engine.fuses.get(calls[i].name, ()):
+        residual = after["b"] if _is(after["a"], y) else after["a"]
+        if "residual" in product or not _same_layout(residual, y) or _is(residual, y):
+            return False
+        activation = "linear"
+    else:
+        return False
+    inputs = {value.buffer for key, value in product.items() if type(value) is View and key != "y"}
+    if any(type(c.arguments.get("y")) is View and c.arguments["y"].buffer in inputs for c in calls[i + 1 : j]):
+        return False  # what it reads is overwritten in between
+    product["y"] = View(target.buffer, target.offset, y)
+    product["activation"] = activation
+    if residual is not None:
+        product["residual"] = residual
+    calls[j] = calls[i]
+    del calls[i]
+    return True
+
+
+def _size(view: View) -> int:
+    return int(np.prod(view.shape))
+
+
+def _is(value: Any, view: View) -> bool:
+    return type(value) is View and value.buffer is view.buffer
+
+
+def _same_layout(value: Any, view: View) -> bool:
+    return value.shape == view.shape and value.strides == view.strides and value.dtype == view.dtype
+
+
+def _fold_batchnorm(product: dict[str, Any], norm: dict[str, Any], constant: set[int]) -> bool:
+    """Put y = gamma (x − mean) / √(var + eps) + beta into the weights and the bias of the product that gives x."""
+    values = [product["w"], product["b"], *(norm[k] for k in ("gamma", "beta", "running_mean", "running_var"))]
+    if not all(value is None or id(value) in constant for value in values):
+        return False
+    w, b, gamma, beta, mean, variance = (None if v is None else np.asarray(v, np.float64) for v in values)
+    scale = (1.0 if gamma is None else gamma) / np.sqrt(variance + norm["eps"])  # type: ignore[operator]
+    shift = (0.0 if b is None else b) - mean  # type: ignore[operator]
+    product["w"] = np.ascontiguousarray(w * scale, product["w"].dtype)  # type: ignore[operator]
+    product["b"] = np.ascontiguousarray(shift * scale + (0.0 if beta is None else beta), product["w"].dtype)
+    constant.update((id(product["w"]), id(product["b"])))
+    return True

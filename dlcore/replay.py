@@ -24,7 +24,7 @@ from .tensor import as_tensor, weights_version, wrap
 MOST = 4  # shapes of batches for which recordings are kept, per step
 PATIENCE = 2  # recordings during which a step may change the model's attributes before it is given up
 
-Rewrite = Callable[[list[Call], list[Any]], list[Call]]
+Rewrite = Callable[[list[Call], list[Any], set[int], Backend], list[Call]]
 
 
 class _Recording:
@@ -39,13 +39,15 @@ class _Recording:
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
         self.program: Program | None = None
-        self.version = 0  # of the weights that the program may have packed
+        self.version = weights_version()  # of those that the program may have packed
 
-    def bind(self, rewrite: Rewrite | None, constant: frozenset[int]) -> None:
+    def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
         """Make the program, and tensors in which it leaves the results."""
         recorder, views = self.recorder, [*self._views, *self._masks]
-        calls = recorder.calls if rewrite is None else rewrite(recorder.calls, views)
-        program = self.program = Program(recorder.engine, calls, recorder.draws, views, constant)
+        calls, engine = recorder.calls, recorder.engine
+        if rewrite is not None:
+            calls = rewrite(calls, views, constant, engine)
+        program = self.program = Program(engine, calls, recorder.draws, views, constant)
         tensors = [wrap(program.array(view)) for view in self._views]
         for tensor, mask in zip(tensors, self._masks, strict=True):
             tensor.mask = program.array(mask)
@@ -61,7 +63,7 @@ class Step:
             active engine, and gives a structure of tensors.
         name: what a warning calls it.
         traits: gives what a recording depends on, in a form that is cheap to make and compare.
-        rewrite: changes recorded calls before they are bound.
+        rewrite: gives the calls to be bound from the recorded calls, the results, the ids of constants, and the engine.
         constants: for a step that changes no weights, gives their arrays, which a program may then pack or fold.
 
     Attributes:
@@ -133,7 +135,7 @@ class Step:
             found.program = None
             return False
         if found.program is None:
-            found.bind(self._rewrite, frozenset(map(id, self._constants())))
+            found.bind(self._rewrite, set(map(id, self._constants())))
         return True
 
     def _record(self, engine: Backend, key: Any, traits: list[Any], data: tuple) -> Any:
@@ -164,7 +166,7 @@ class Step:
             if len(self._recordings) == MOST:
                 del self._recordings[next(iter(self._recordings))]
             if self._constants is None:
-                recording.bind(self._rewrite, frozenset())
+                recording.bind(self._rewrite, set())
             self._recordings[key] = recording
         if problem is not None:
             self._problem = problem

@@ -32,7 +32,7 @@ from .batches import (
 )
 from .backends import current
 from .backends.capture import Call
-from .backends.rewrite import overwrite_gradients
+from .backends.rewrite import fuse_inference, overwrite_gradients
 from .callbacks import CallbackList, History
 from .layers import base as layer_base
 from .metrics import Mean, Metric
@@ -581,14 +581,16 @@ class Trainer:
         step = vars(self).get("_predict")
         if step is None:
             name = f"Prediction of {self._said}"  # type: ignore[attr-defined]
-            step = vars(self)["_predict"] = Step(self._predict_eagerly, name, self._traits, None, self._constants)
+            step = vars(self)["_predict"] = Step(
+                self._predict_eagerly, name, self._traits, fuse_inference, self._constants
+            )
         return step
 
     def _constants(self) -> list[Any]:
         return [variable.data for variable in self.weights]  # type: ignore[attr-defined]
 
-    def _overwrite_gradients(self, calls: list[Call], results: list[Any]) -> list[Call]:
-        return overwrite_gradients(calls, self.optimizer.gradients()) if self._plan.trainable else calls
+    def _overwrite_gradients(self, calls: list[Call], *_: Any) -> list[Call]:
+        return overwrite_gradients(calls, self.optimizer.gradients()) if self._compiled("fit").trainable else calls
 
     def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
         if type(self).compute_loss is Trainer.compute_loss:
