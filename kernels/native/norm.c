@@ -17,7 +17,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { PARTS = 16, PART_ELEMENTS = 16384, BLOCK_ELEMENTS = 4096, FOLD_BELOW = 256 };
+// GROUP: vectors of columns summed side by side, so that rows are read in order and no sum waits for the last one.
+enum { PARTS = 16, PART_ELEMENTS = 16384, BLOCK_ELEMENTS = 4096, FOLD_BELOW = 256, GROUP = 4 };
 
 // x[R][C] as `rows` folded rows of w columns plus `rest` rows of C.
 typedef struct {
@@ -55,6 +56,31 @@ typedef struct {
     REAL *mean, *m2; // [parts][w]: mean and sum of squared deviations of each part's rows
 } stats_job;
 
+// Adds `count` rows, after `before` others, to the mean and the squared deviations of nv vectors of columns.
+INLINE void block_stats(const int nv, const REAL *x, long count, long w, long left, long before, REAL *mean, REAL *m2) {
+    vec centre[GROUP], square[GROUP];
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) centre[v] = square[v] = (vec){0};
+    for (long i = 0; i < count; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) centre[v] += load_columns(x + i * w + v * LANES, nv > 1 ? LANES : left);
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) centre[v] /= splat((REAL)count);
+    for (long i = 0; i < count; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            vec d = load_columns(x + i * w + v * LANES, nv > 1 ? LANES : left) - centre[v];
+            square[v] += d * d;
+        }
+    REAL share = (REAL)count / (REAL)(before + count);
+    for (int v = 0; v < nv; v++) {
+        long at = v * LANES, lanes = nv > 1 ? LANES : left;
+        vec old = load_columns(mean + at, lanes), delta = centre[v] - old;
+        store_columns(mean + at, old + delta * splat(share), lanes);
+        store_columns(m2 + at, load_columns(m2 + at, lanes) + square[v] + delta * delta * splat((REAL)before * share), lanes);
+    }
+}
+
 static void stats_item(void *job, long part, int worker) {
     const stats_job *g = job;
     const shape s = g->s;
@@ -64,22 +90,11 @@ static void stats_item(void *job, long part, int worker) {
     memset(mean, 0, (size_t)s.w * sizeof(REAL));
     memset(m2, 0, (size_t)s.w * sizeof(REAL));
     for (long r = first; r < end; r += s.block) {
-        long count = min_l(s.block, end - r), before = r - first;
-        REAL share_of_block = (REAL)count / (REAL)(before + count);
+        long count = min_l(s.block, end - r), before = r - first, j = 0;
         const REAL *block = g->x + r * s.w;
-        for (long j = 0; j < s.w; j += LANES) {
-            long left = s.w - j;
-            vec sum = {0}, square = {0};
-            for (long i = 0; i < count; i++) sum += load_columns(block + i * s.w + j, left);
-            vec centre = sum / splat((REAL)count);
-            for (long i = 0; i < count; i++) {
-                vec d = load_columns(block + i * s.w + j, left) - centre;
-                square += d * d;
-            }
-            vec old = load_columns(mean + j, left), delta = centre - old;
-            store_columns(mean + j, old + delta * splat(share_of_block), left);
-            store_columns(m2 + j, load_columns(m2 + j, left) + square + delta * delta * splat((REAL)before * share_of_block), left);
-        }
+        for (; j + GROUP * LANES <= s.w; j += GROUP * LANES)
+            block_stats(GROUP, block + j, count, s.w, s.w - j, before, mean + j, m2 + j);
+        for (; j < s.w; j += LANES) block_stats(1, block + j, count, s.w, s.w - j, before, mean + j, m2 + j);
     }
 }
 
@@ -196,6 +211,29 @@ typedef struct {
     REAL *dx, *sum, *dot;                  // [parts][w]: sums of dz and of dz (x - mean)
 } backward_job;
 
+// Adds `count` rows from r on to the sums of nv vectors of columns from j on.
+INLINE void block_sums(const int nv, const backward_job *g, long r, long count, long j, REAL *sum, REAL *dot) {
+    vec block_sum[GROUP], block_dot[GROUP], mean[GROUP];
+    long w = g->s.w, left = nv > 1 ? LANES : w - j;
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) {
+        block_sum[v] = block_dot[v] = (vec){0};
+        mean[v] = load_columns(g->mean + j + v * LANES, left);
+    }
+    for (long at = r * w + j, end = at + count * w; at < end; at += w)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            vec dz = load_columns(g->dz + at + v * LANES, left);
+            block_sum[v] += dz;
+            block_dot[v] += dz * (load_columns(g->x + at + v * LANES, left) - mean[v]);
+        }
+    for (int v = 0; v < nv; v++) {
+        REAL *s = sum + j + v * LANES, *d = dot + j + v * LANES;
+        store_columns(s, load_columns(s, left) + block_sum[v], left);
+        store_columns(d, load_columns(d, left) + block_dot[v], left);
+    }
+}
+
 static void backward_sums_item(void *job, long part, int worker) {
     const backward_job *g = job;
     const shape s = g->s;
@@ -205,18 +243,9 @@ static void backward_sums_item(void *job, long part, int worker) {
     memset(sum, 0, (size_t)s.w * sizeof(REAL));
     memset(dot, 0, (size_t)s.w * sizeof(REAL));
     for (long r = first; r < end; r += s.block) {
-        long count = min_l(s.block, end - r);
-        for (long j = 0; j < s.w; j += LANES) {
-            long left = s.w - j;
-            vec block_sum = {0}, block_dot = {0}, mean = load_columns(g->mean + j, left);
-            for (long i = r; i < r + count; i++) {
-                vec dz = load_columns(g->dz + i * s.w + j, left);
-                block_sum += dz;
-                block_dot += dz * (load_columns(g->x + i * s.w + j, left) - mean);
-            }
-            store_columns(sum + j, load_columns(sum + j, left) + block_sum, left);
-            store_columns(dot + j, load_columns(dot + j, left) + block_dot, left);
-        }
+        long count = min_l(s.block, end - r), j = 0;
+        for (; j + GROUP * LANES <= s.w; j += GROUP * LANES) block_sums(GROUP, g, r, count, j, sum, dot);
+        for (; j < s.w; j += LANES) block_sums(1, g, r, count, j, sum, dot);
     }
 }
 
