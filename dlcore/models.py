@@ -410,6 +410,12 @@ class Model(Trainer, Layer):
 
         (print_fn or print)(summary_text(self, line_length, expand_nested, show_trainable, layer_range))
 
+    def explain(self, x: Any, y: Any) -> Any:
+        """One training step written out with its numbers: see `dlcore.explanation.explain`."""
+        from .explanation import explain
+
+        return explain(self, x, y)
+
     # ---- configuration ------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:

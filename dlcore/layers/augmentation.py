@@ -286,7 +286,7 @@ class RandomZoom(_RandomAffine):
     """In training enlarges or shrinks each image about its middle by a share of its own.
 
     Args:
-        height_factor: (low, high) above −1: 0.2 shows 20 % more of the height, everything smaller; −0.2 shows 20 % less;
+        height_factor: (low, high) from −1: 0.2 shows 20 % more of the height, everything smaller, −0.2 shows 20 % less;
             or one number f for (−f, f).
         width_factor: the same of the width; None for the number drawn for the height, which keeps proportions.
         fill_mode, interpolation, seed, fill_value: as in `RandomRotation`.
