@@ -258,7 +258,7 @@ def _backward(
 def _update(notes: Explanation, optimizer: Any, steps: list, weights: dict[int, np.ndarray], gradients: list) -> None:
     fresh = optimizers.get(optimizers.serialize(optimizer))
     rate, kind = float(fresh.learning_rate), type(fresh).__name__
-    plain_sgd = kind == "SGD" and not fresh.momentum
+    plain_sgd = isinstance(fresh, optimizers.SGD) and not fresh.momentum
     notes._begin(f"Update: {kind}, η = {rate:g}" + ("" if plain_sgd else ", its first step"))
     for i, ((dense, _, _), parts) in enumerate(zip(steps, gradients, strict=True), 1):
         for letter, variable, gradient in zip("Wb", (dense.kernel, dense.bias), parts, strict=True):

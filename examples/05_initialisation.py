@@ -14,7 +14,8 @@ from dlcore import datasets, layers
 def network(initializer: str, activation: str, depth: int = 6) -> dl.Sequential:
     dl.set_random_seed(0)
     hidden = [layers.Dense(64, activation=activation, kernel_initializer=initializer) for _ in range(depth)]
-    return dl.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), *hidden, layers.Dense(10, activation="softmax")])
+    last = layers.Dense(10, activation="softmax", kernel_initializer=initializer)
+    return dl.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), *hidden, last])
 
 
 print("Standard deviation of the outputs, first and last hidden layer, before any training:")

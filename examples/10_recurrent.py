@@ -1,7 +1,7 @@
 """Chapter 10: recurrent networks.
 
-Data: handwritten digits read row by row (in the package); sequences of 4 to 12 random bits (seed 0) whose last bit is to
-be remembered past the padding. DLCORE_SHORT=1: fewer samples, one epoch.
+Data: handwritten digits read row by row (in the package); sequences of 4 to 12 random bits (seed 0) whose last bit is
+to be remembered past the padding. DLCORE_SHORT=1: fewer samples, one epoch.
 """
 
 import os

@@ -30,20 +30,19 @@ class Perceptron(Sequential):
     """
 
     def __init__(self, input_shape: tuple[int, ...] = (2,), units: int = 1, name: str = "perceptron") -> None:
-        super().__init__(
-            [Input(tuple(input_shape)), Flatten(), Dense(units, activation=F.step, kernel_initializer="zeros")],
-            name=name,
-        )
+        dense = Dense(units, activation=F.step, kernel_initializer="zeros")
+        super().__init__([Input(tuple(input_shape)), Flatten(), dense], name=name)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        dense = self.layers[-1]
+        flatten, dense = self.layers
+        assert isinstance(dense, Dense)
         with no_grad():
             guess = self(x, training=True)
             mistake = guess - F.reshape(F.cast(y, guess.dtype), guess.shape)
             if sample_weight is not None:
                 mistake = mistake * F.reshape(F.cast(sample_weight, guess.dtype), (-1, 1))
-            gradients = [F.matmul(self.layers[0](x), mistake, transpose_a=True), F.sum(mistake, axis=0)]
+            gradients = [F.matmul(flatten(x), mistake, transpose_a=True), F.sum(mistake, axis=0)]
             self.optimizer.apply(gradients, [dense.kernel, dense.bias])
             loss = self.compute_loss(x, y, guess, sample_weight)
         self._compiled("fit").loss_tracker.update_state(loss, x.shape[0])
