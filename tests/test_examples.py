@@ -22,7 +22,7 @@ WORDS = {  # what must be among what it prints
     "09_batch_normalisation": r"learning rate 1\.0 ",
     "10_recurrent": r"with a mask +accuracy",
     "11_search": r"looked at once: 0\.\d+",
-    "12_transfer_learning": r"frozen features, new head +0\.\d+  \(2 weights trained\)",
+    "12_transfer_learning": r"frozen features, new head +0\.\d+ ±[\s\S]*from nothing +0\.\d+ ±",
 }
 
 
