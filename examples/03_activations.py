@@ -32,9 +32,10 @@ model.compile(dl.optimizers.Adam(0.1), "mse")
 model.fit(x, np.abs(x), epochs=30, verbose=0)
 print(f"  slope below zero {model.get_weights()[0].item():.3f} (begins at 0)")
 
-print("\nTen layers deep: sigmoid saturates and its gradients vanish, ReLU keeps them, a large negative bias kills it")
+print("\nTen layers: a sigmoid's gradients vanish, or it saturates; ReLU keeps them, until a bias kills it")
 noise = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
 cases = {
+    "sigmoid, Glorot": {"activation": "sigmoid"},
     "sigmoid, wide weights": {"activation": "sigmoid", "kernel_initializer": dl.initializers.RandomNormal(stddev=2.0)},
     "relu, He": {"activation": "relu", "kernel_initializer": "he_normal"},
     "relu, bias −2": {
