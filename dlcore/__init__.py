@@ -22,11 +22,14 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        plots,
+        preprocessing,
         random,
         regularizers,
         training,
     )
     from .backends import BackendUnavailableError, available_backends, use_backend
+    from .diagnosis import diagnose
     from .layers import Input
     from .models import Model, Sequential, load_model
     from .random import set_seed as set_random_seed
@@ -47,6 +50,8 @@ _MODULES = (
     "metrics",
     "models",
     "optimizers",
+    "plots",
+    "preprocessing",
     "random",
     "regularizers",
     "training",
@@ -63,6 +68,7 @@ _NAMES = {  # public name -> (module, its name there)
     "available_backends": ("backends", "available_backends"),
     "BackendUnavailableError": ("backends", "BackendUnavailableError"),
     "set_random_seed": ("random", "set_seed"),
+    "diagnose": ("diagnosis", "diagnose"),
 }
 
 __all__ = ["__version__", "backend", "set_num_threads", *_NAMES, *_MODULES]

@@ -7,6 +7,7 @@ batch are only brought to the host when a hook that takes them is due.
 from __future__ import annotations
 
 import csv
+import html
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -246,6 +247,24 @@ class History(Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
         self.model.history = self
+
+    def plot(self) -> Any:
+        """Its curves as a matplotlib Figure; needs the extra `plots`."""
+        from .plots import history
+
+        return history(self)
+
+    def _repr_html_(self) -> str:
+        heads = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", *self.history))
+        rows = "".join(
+            f"<tr><td>{epoch + 1}</td>"
+            + "".join(
+                f"<td>{values[i]:.4g}</td>" if i < len(values) else "<td></td>" for values in self.history.values()
+            )
+            + "</tr>"
+            for i, epoch in enumerate(self.epoch)
+        )
+        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 class ProgbarLogger(Callback):

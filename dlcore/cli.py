@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .models import Model
-    from .training import History
 
 DATA = ("digits", "mnist", "fashion_mnist")
 MODELS = {  # name here -> name in dlcore.applications
@@ -127,7 +126,9 @@ def _train(options: argparse.Namespace) -> None:
     _writable(options.save, "--save", (_SUFFIX,))
     _writable(options.plot, "--plot", (".png", ".svg", ".pdf"))
     if options.plot is not None:
-        _pyplot()
+        from . import plots
+
+        plots.new_figure()  # a missing matplotlib is told before the work is done, not after
     _choose(options)
     from . import callbacks, random
 
@@ -150,7 +151,7 @@ def _train(options: argparse.Namespace) -> None:
         model.save(options.save)
         print(f"saved {options.save}")
     if options.plot is not None:
-        _draw(history, options.plot)
+        history.plot().savefig(options.plot, dpi=150)
         print(f"drew {options.plot}")
 
 
@@ -389,33 +390,6 @@ def _report(model: Model, x: np.ndarray, y: np.ndarray, batch_size: int, more: s
         f"{current().name}: test accuracy {100 * results['accuracy']:.2f} %, loss {results['loss']:.4f} "
         f"on {len(x)} held-out samples" + (f"; {more}" if more else "")
     )
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("--plot needs matplotlib: pip install 'dlcore[plots]'") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _draw(history: History, path: Path) -> None:
-    pyplot = _pyplot()
-    log = history.history
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for axis, key in zip(axes, ("loss", "accuracy"), strict=True):
-        for curve, words in ((key, "training"), (f"val_{key}", "held out")):
-            if curve in log:
-                axis.plot(range(1, len(log[curve]) + 1), log[curve], marker="o", markersize=3, label=words)
-        axis.set(xlabel="epoch", title=key)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-        axis.legend()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

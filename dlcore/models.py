@@ -396,6 +396,7 @@ class Model(Trainer, Layer):
         expand_nested: bool = False,
         show_trainable: bool = False,
         layer_range: Any = None,
+        show_costs: bool = False,
     ) -> None:
         """Print a table of its layers, their output shapes and numbers of parameters.
 
@@ -406,10 +407,26 @@ class Model(Trainer, Layer):
             expand_nested: show the layers of models within it too.
             show_trainable: add a column that says which layers are trained.
             layer_range: names of the first and the last layer to show.
+            show_costs: add, beyond Keras, how each shape follows from the one before, and for one sample the memory of
+                the outputs and the floating-point operations of the forward pass.
         """
         from .summary import summary_text
 
-        (print_fn or print)(summary_text(self, line_length, expand_nested, show_trainable, layer_range))
+        (print_fn or print)(summary_text(self, line_length, expand_nested, show_trainable, layer_range, show_costs))
+
+    def _repr_html_(self) -> str:
+        """The summary, as notebooks show it."""
+        import html
+
+        from .summary import summary_text
+
+        return f"<pre>{html.escape(summary_text(self, None, False, False))}</pre>"
+
+    def explain(self, x: Any, y: Any) -> Any:
+        """One training step written out with its numbers: see `dlcore.explanation.explain`."""
+        from .explanation import explain
+
+        return explain(self, x, y)
 
     # ---- configuration ------------------------------------------------------------------------------------------
 

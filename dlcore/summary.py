@@ -1,7 +1,8 @@
-"""The table that `Model.summary` prints."""
+"""The table that `Model.summary` prints, and what a layer costs."""
 
 from __future__ import annotations
 
+import math
 import shutil
 from typing import Any
 
@@ -12,7 +13,12 @@ from .symbolic import flatten, is_shape
 
 
 def summary_text(
-    model: Any, line_length: int | None, expand_nested: bool, show_trainable: bool, layer_range: Any = None
+    model: Any,
+    line_length: int | None,
+    expand_nested: bool,
+    show_trainable: bool,
+    layer_range: Any = None,
+    show_costs: bool = False,
 ) -> str:
     """Layers with output shapes and numbers of parameters, and for a graph with branches what each is connected to."""
     graph = model._graph
@@ -24,22 +30,30 @@ def summary_text(
     header = ["Layer (type)", "Output Shape", "Param #"]
     header += ["Connected to"] if branched else []
     header += ["Trainable"] if show_trainable else []
+    header += ["How", "Memory", "FLOPs"] if show_costs else []
     rows: list[list[str]] = []
+    totals = [0, 0]
 
-    def add(layer: Layer, nested: int) -> None:
+    def add(layer: Layer, nested: int, within: Any) -> None:
         prefix = "   " * nested + "└ " if nested else ""
         row = [f"{prefix}{layer.name} ({type(layer).__name__})", _output_shape(layer), _parameters(layer)]
         if branched:
             row.append("" if nested else _connections(layer, graph))
         if show_trainable:
             row.append(("Y" if layer.trainable else "N") if layer.weights else "-")
+        if show_costs:
+            calls = _calls(layer, within)
+            size, flops = costs(layer, calls)
+            row += [_shape_formula(layer, calls), _bytes(size), f"{flops:,}"]
+            if not nested:
+                totals[:] = totals[0] + size, totals[1] + flops
         rows.append(row)
         if expand_nested and hasattr(layer, "summary"):
             for inner in _layers(layer):
-                add(inner, nested + 1)
+                add(inner, nested + 1, getattr(layer, "_graph", None))
 
     for layer in _between(_layers(model), layer_range):
-        add(layer, 0)
+        add(layer, 0, graph)
     lines = [f'Model: "{model.name}"', *_table(header, rows, line_length)]
 
     weights = model.weights
@@ -55,6 +69,8 @@ def summary_text(
             count = sum(int(np.prod(v.shape, dtype=np.int64)) for v in variables)
             size = sum(int(np.prod(v.shape, dtype=np.int64)) * v.dtype.itemsize for v in variables)
             lines.append(f" {title} params: {count:,} ({_bytes(size)})")
+    if show_costs:
+        lines.append(f" For one sample: outputs {_bytes(totals[0])}, forward pass {totals[1]:,} FLOPs")
     return "\n".join(lines)
 
 
@@ -109,6 +125,84 @@ def _connections(layer: Layer, graph: Any) -> str:
     return ", ".join(sources) or "-"
 
 
+def _calls(layer: Layer, graph: Any) -> list[tuple[Any, Any]]:
+    """(input shape, output shape) of each call of a layer in a graph; of inputs in a list, the first."""
+    nodes = [] if graph is None else [node for node in graph.nodes if node.layer is layer and node.inputs]
+    return [(node.inputs[0].shape, flatten(node.outputs)[0].shape) for node in nodes]
+
+
+def _shape_formula(layer: Layer, calls: list[tuple[Any, Any]]) -> str:
+    """How the output's height and width, or its length, follow from the input's; "" where they are the same."""
+    if not calls:
+        return ""
+    before, after = calls[0]
+    window = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
+    if window is not None and hasattr(layer, "padding") and not type(layer).__name__.endswith("Transpose"):
+        parts = []
+        for axis in range(2):
+            n, f, s = before[1 + axis], window[axis], layer.strides[axis]  # type: ignore[attr-defined]
+            f = getattr(layer, "dilation_rate", (1, 1))[axis] * (f - 1) + 1
+            if n is None:
+                continue
+            if layer.padding == "same":
+                parts.append(f"⌈{n}/{s}⌉ = {after[1 + axis]}")
+            else:
+                p = 0 if layer.padding == "valid" else sum(layer.padding[2 * axis : 2 * axis + 2])
+                parts.append(f"⌊({n} + {p} − {f})/{s}⌋ + 1 = {after[1 + axis]}")
+        return ", ".join(dict.fromkeys(parts))
+    if type(layer).__name__ == "Flatten" and None not in before[1:]:
+        return " · ".join(map(str, before[1:])) + f" = {after[1]}"
+    return ""
+
+
+def costs(layer: Layer, calls: list[tuple[Any, Any]]) -> tuple[int, int]:
+    """Bytes of its outputs and floating-point operations of its forward pass, for one sample, all its calls together.
+
+    A multiplication and an addition count as two. Convolutions, dense and recurrent layers are counted exactly, without
+    the functions of activations; normalisation (at inference) as two operations per element, pooling as one per element
+    of a window, other layers that compute as one per element of the output. Lengths that vary count as 1.
+    """
+    size = flops = 0
+    for before, after in calls:
+        elements = _elements(after[1:])
+        size += elements * np.dtype(layer.dtype).itemsize
+        flops += _flops(layer, before, elements)
+    return size, flops
+
+
+def _elements(shape: Any) -> int:
+    return math.prod(1 if n is None else n for n in shape)
+
+
+def _flops(layer: Any, before: Any, elements: int) -> int:
+    kind = type(layer).__name__
+    if kind in ("InputLayer", "Flatten", "Reshape", "Permute", "Dropout", "Identity", "RepeatVector", "ZeroPadding2D"):
+        return 0
+    if hasattr(layer, "_graph"):
+        return sum(costs(inner, _calls(inner, layer._graph))[1] for inner in _layers(layer))
+    if hasattr(layer, "cell"):
+        steps = 1 if before[1] is None else before[1]
+        return steps * sum(2 * w.size for w in layer.weights if w.name.endswith("kernel"))
+    if kind == "Bidirectional":
+        return _flops(layer.forward_layer, before, elements) + _flops(layer.backward_layer, before, elements)
+    if kind == "SeparableConv2D":
+        depthwise = elements // layer.filters * 2 * layer.depthwise_kernel.size
+        return depthwise + elements * (2 * layer.pointwise_kernel.shape[2] + (layer.bias is not None))
+    if kind == "Dense":
+        return elements * (2 * layer.kernel.shape[0] + (layer.bias is not None))
+    if kind == "Conv2D":
+        return elements * (2 * math.prod(layer.kernel.shape[:3]) + (layer.bias is not None))
+    if kind == "DepthwiseConv2D":
+        return elements * (2 * math.prod(layer.kernel.shape[:2]) + (layer.bias is not None))
+    if kind == "Conv2DTranspose":
+        return _elements(before[1:]) * 2 * math.prod(layer.kernel.shape[:3]) + elements * (layer.bias is not None)
+    if kind.endswith("Normalization"):
+        return 2 * elements
+    if hasattr(layer, "pool_size"):
+        return elements * math.prod(layer.pool_size)
+    return max(elements, _elements(before[1:])) if kind.startswith("Global") else elements
+
+
 def _table(header: list[str], rows: list[list[str]], line_length: int | None) -> list[str]:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     frame = 3 * len(widths) + 1
@@ -121,7 +215,7 @@ def _table(header: list[str], rows: list[list[str]], line_length: int | None) ->
         widths[widest] -= 1
     if line_length and sum(widths) < room:
         widths[0] += room - sum(widths)
-    right = header.index("Param #")
+    right = {header.index(title) for title in ("Param #", "Memory", "FLOPs") if title in header}
 
     def line(left: str, middle: str, end: str, dash: str) -> str:
         return left + middle.join(dash * (width + 2) for width in widths) + end
@@ -135,7 +229,7 @@ def _table(header: list[str], rows: list[list[str]], line_length: int | None) ->
         return [
             "│"
             + "│".join(
-                f" {(cell[i] if i < len(cell) else ''):{'>' if column == right else '<'}{widths[column]}} "
+                f" {(cell[i] if i < len(cell) else ''):{'>' if column in right else '<'}{widths[column]}} "
                 for column, cell in enumerate(wrapped)
             )
             + "│"

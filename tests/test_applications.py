@@ -147,7 +147,7 @@ def test_refused(name, arguments, words):
 
 def test_command_line_knows_all_of_them(capsys, monkeypatch):
     monkeypatch.setattr(dl.backends.registry, "_default", dl.backends.registry._default)
-    assert sorted(MODELS.values()) == sorted(applications.__all__)
+    assert sorted([*MODELS.values(), "Perceptron"]) == sorted(applications.__all__)
     for name in MODELS:
         assert main(["summary", "--backend", "numpy", "--model", name]) == 0
         out = capsys.readouterr().out

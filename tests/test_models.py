@@ -313,7 +313,11 @@ def test_names_of_the_package():
         (lambda: dl.Model(dl.Input((3,)), 5), ValueError, "must be symbolic tensors.* got int"),
         (lambda: dl.Model(dl.Input((3,)), layers.Dense(2)(dl.Input((3,)))), ValueError, "not among its inputs"),
         (lambda: dl.Model()(_x(1, 2)), NotImplementedError, r"must define call\(\)"),
-        (lambda: lenet().get_layer("dens"), ValueError, "Did you mean"),
+        (
+            lambda: dl.Sequential([layers.Input((3,)), layers.Dense(2, name="dense")]).get_layer("dens"),
+            ValueError,
+            "Did you mean 'dense'",
+        ),
         (lambda: np.asarray(dl.Input((3,))), TypeError, "has no values"),
         (lambda: bool(dl.Input((3,)) > 1), TypeError, "no condition"),
         (lambda: lenet().summary(layer_range=("a", "b")), ValueError, "layer_range"),
@@ -333,3 +337,69 @@ def test_graph_input_errors():
         model(_x(2, 4))
     with pytest.raises(ValueError, match="input 'b' of layer"):
         model([_x(2, 4), _x(2, 5)])
+
+
+# ---- what layers cost ------------------------------------------------------------------------------------------------
+
+
+def _columns(model: dl.Model, **kwargs) -> dict[str, list[str]]:
+    """The cells of each layer's row in a wide summary with costs."""
+    text: list[str] = []
+    model.summary(line_length=300, print_fn=text.append, show_costs=True, **kwargs)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text[0].splitlines() if line.startswith("│")]
+    return {"total": [text[0].splitlines()[-1].strip()], **{row[0].split(" (")[0]: row for row in rows}}
+
+
+def test_summary_shows_formulas_memory_and_operations():
+    model = dl.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(32, 3, name="valid"),
+            layers.Conv2D(16, 5, 2, "same", use_bias=False, name="same"),
+            layers.Conv2D(8, 3, 2, 1, name="padded"),
+            layers.MaxPooling2D(2, name="pool"),
+            layers.Flatten(name="flat"),
+            layers.Dense(10, name="dense"),
+        ]
+    )
+    rows = _columns(model)
+    assert rows["valid"][3:] == ["⌊(28 + 0 − 3)/1⌋ + 1 = 26", "84.50 KB", f"{26 * 26 * 32 * (2 * 9 + 1):,}"]
+    assert rows["same"][3:] == ["⌈26/2⌉ = 13", "10.56 KB", f"{13 * 13 * 16 * 2 * 25 * 32:,}"]
+    assert rows["padded"][3:] == ["⌊(13 + 2 − 3)/2⌋ + 1 = 7", "1.53 KB", f"{7 * 7 * 8 * (2 * 9 * 16 + 1):,}"]
+    assert rows["pool"][3:] == ["⌊(7 + 0 − 2)/2⌋ + 1 = 3", "288.00 B", f"{3 * 3 * 8 * 4:,}"]
+    assert rows["flat"][3:] == ["3 · 3 · 8 = 72", "288.00 B", "0"]
+    assert rows["dense"][3:] == ["", "40.00 B", "1,450"]
+    flops = sum(int(row[5].replace(",", "")) for name, row in rows.items() if name != "total")
+    assert f"forward pass {flops:,} FLOPs" in rows["total"][0]
+
+
+def test_operations_of_known_networks():
+    """Multiplications and additions that the literature gives: VGG-16 15.5 G, ResNet-18 1.8 G multiply-adds at 224²."""
+    for build, expected in ((dl.applications.VGG16, 15.47e9), (dl.applications.ResNet18, 1.814e9)):
+        model = build((224, 224, 3), 1000)
+        flops = int(_columns(model)["total"][0].split("forward pass ")[1].split(" ")[0].replace(",", ""))
+        assert flops / 2 == pytest.approx(expected, rel=0.01)
+
+
+def test_costs_of_recurrent_nested_and_shared_layers():
+    lstm, dense = layers.LSTM(6, name="lstm"), layers.Dense(4, name="shared")
+    inner = dl.Sequential([layers.Input((4,)), layers.Dense(3, name="within")], name="inner")
+    inputs = layers.Input((5, 7))
+    x = dense(lstm(inputs))
+    outputs = layers.Add(name="sum")([inner(x), layers.Dense(3, name="side")(x)])
+    rows = _columns(dl.Model(inputs, outputs), expand_nested=True)
+    assert rows["lstm"][-1] == f"{5 * 2 * (7 * 24 + 6 * 24):,}"
+    assert rows["inner"][-1] == rows["side"][-1] == f"{3 * 9}"
+    assert rows["sum"][-2:] == ["12.00 B", "3"]
+    a, b = layers.Input((6,)), layers.Input((6,))
+    shared = layers.Dense(4, name="both")
+    rows = _columns(dl.Model([a, b], [shared(a), shared(b)]))
+    assert rows["both"][-2:] == ["32.00 B", f"{2 * 4 * 13}"]
+    separable = dl.Sequential([layers.Input((6, 6, 2)), layers.SeparableConv2D(5, 3, name="separable")])
+    assert _columns(separable)["separable"][-1] == f"{4 * 4 * 2 * 2 * 9 + 4 * 4 * 5 * (2 * 2 + 1)}"
+
+
+def test_summary_in_a_notebook():
+    model = dl.Sequential([layers.Input((3,)), layers.Dense(2, name="a<b")])
+    assert "a&lt;b (Dense)" in model._repr_html_()
+    assert model._repr_html_().startswith("<pre>Model:")

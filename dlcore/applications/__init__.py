@@ -3,9 +3,11 @@
 from .alexnet import AlexNet
 from .lenet import LeNet5
 from .mlp import MLP
+from .perceptron import Perceptron
 from .resnet import ResNet18, ResNet34, ResNet50, ResNet101
 from .vgg import VGG11, VGG13, VGG16, VGG19
 
 __all__ = [
-    "MLP", "VGG11", "VGG13", "VGG16", "VGG19", "AlexNet", "LeNet5", "ResNet18", "ResNet34", "ResNet50", "ResNet101",
+    "MLP", "VGG11", "VGG13", "VGG16", "VGG19", "AlexNet", "LeNet5", "Perceptron", "ResNet18", "ResNet34", "ResNet50",
+    "ResNet101",
 ]  # fmt: skip

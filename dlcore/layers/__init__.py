@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Resizing
 from .base import InputSpec, Layer
 from .conv import (
     Conv2D,
@@ -65,7 +66,8 @@ __all__ = [
     "GRUCell", "GaussianNoise", "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D",
     "GlobalMaxPooling2D", "Identity", "Input", "InputLayer", "InputSpec", "LSTMCell", "Lambda", "Layer",
     "LayerNormalization", "LeakyReLU", "Masking", "MaxPool2D", "MaxPooling2D", "Maximum", "Minimum", "Multiply",
-    "Normalization", "Operation", "PReLU", "Permute", "ReLU", "RepeatVector", "Rescaling", "Reshape",
+    "Normalization", "Operation", "PReLU", "Permute", "RandomFlip",
+    "RandomRotation", "RandomTranslation", "RandomZoom", "ReLU", "RepeatVector", "Rescaling", "Reshape", "Resizing",
     "SeparableConv2D", "SeparableConvolution2D", "SimpleRNN", "SimpleRNNCell", "Softmax", "SpatialDropout2D",
     "StackedRNNCells", "Subtract", "TimeDistributed", "UpSampling2D", "Wrapper", "ZeroPadding2D", "add", "average",
     "concatenate", "deserialize", "maximum", "minimum", "multiply", "serialize", "subtract",
