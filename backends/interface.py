@@ -426,13 +426,14 @@ class Backend:
         mask: Array | None,
         h: Array,
         c: Array,
-        gates: Array,
+        gates: Array | None,
     ) -> None:
         """LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
         z = x[t] w + h[t−1] u + b, split as i, f, g, o (Keras's order i · f · c · o); i, f, o ← sigmoid, g ← tanh;
         c[t] = f c[t−1] + i g; h[t] = o tanh(c[t]).
-        G = 4, b `[4H]`; outputs h, c `[N, T, H]` and gates `[N, T, 4H]` (after their activations) for the backward.
+        G = 4, b `[4H]`; outputs h, c `[N, T, H]` and gates `[N, T, 4H]` (after their activations)
+        for the backward, None if there is to be none.
         """
 
     @primitive("recurrent")
@@ -469,7 +470,7 @@ class Backend:
         b: Array | None,
         mask: Array | None,
         h: Array,
-        gates: Array,
+        gates: Array | None,
         reset_after: bool,
     ) -> None:
         """GRU (Cho et al. 2014), Keras's gate order z · r · h.
@@ -477,7 +478,7 @@ class Backend:
         reset_after: b `[2, 3H]` (input row, recurrent row); z, r = sigmoid(x w + b₀ + h u + b₁);
         g = tanh(x w_h + b₀h + r (h u_h + b₁h)). Otherwise b `[3H]` and g = tanh(x w_h + (r h) u_h + b_h).
         h[t] = z h[t−1] + (1 − z) g. G = 3; outputs h `[N, T, H]` and gates `[N, T, 4H]`: z, r, g and
-        q = h u_h + b₁h (reset_after) or q = r h[t−1] (not).
+        q = h u_h + b₁h (reset_after) or q = r h[t−1] (not), or None if there is to be no backward.
         """
 
     @primitive("recurrent")

@@ -698,6 +698,12 @@ def _recurrent_cases() -> None:
                 kinds_of = "".join(f",{v if isinstance(v, str) else f'{k}={v}'}" for k, v in attributes.items())
                 defined = {"gates": _unmasked} if masked and cell != "simple_rnn" else {}
                 _add(cell, label + kinds_of, forward, defined=defined)
+                if cell != "simple_rnn":
+
+                    def inference(rng: Rng, common=common) -> Arguments:
+                        return {**_recurrent_forward(rng, *common), "gates": None}
+
+                    _add(cell, f"{label}{kinds_of},inference", inference)
                 _add(
                     f"{cell}_backward", f"{label}{kinds_of},accumulate={accumulate},all={all_wanted}", backward,
                     floor=1e-3,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backends.interface import Array, Backend
 from ..backends.registry import current
-from ..tensor import Tensor, as_tensor, on_tape, parameter_gradients, record_pair
+from ..tensor import Tensor, as_tensor, is_recording, on_tape, parameter_gradients, record_pair
 from .arguments import BOOL, UINT8, converted, fused_activation, like_tensor, op, real_tensor
 from .shaping import contiguous
 
@@ -149,10 +149,10 @@ def _lstm(name: str, cell: bool, x: Any, w: Any, u: Any, b: Any, h0: Any, c0: An
     c0, c_start = a.state(name, c0, "c0")
     backend, xd, steps_mask = a.backend, a.xd, a.mask
     h, c = a.empty(*a.sequence), a.empty(*a.sequence)
-    gates = a.empty(*a.sequence[:2], 4 * a.units)
+    inputs = (a.x, a.w, a.u, a.b, h0, c0)
+    gates = a.empty(*a.sequence[:2], 4 * a.units) if is_recording(*inputs) else None
     backend.lstm(xd, h_start, c_start, a.wd, a.ud, a.bd, steps_mask, h, c, gates)
     want_x, want_h0, want_c0, x_shape = _wanted(a.x), _wanted(h0), _wanted(c0), a.x.data.shape
-    inputs = (a.x, a.w, a.u, a.b, h0, c0)
 
     def backward(dh: Array | None, dc: Array | None) -> tuple:
         dh = backend.zeros(h.shape, h.dtype) if dh is None else dh.reshape(h.shape)
@@ -193,10 +193,10 @@ def _gru(name: str, cell: bool, x: Any, w: Any, u: Any, b: Any, h0: Any, mask: A
     h0, start = a.state(name, h0, "h0")
     backend, xd, steps_mask = a.backend, a.xd, a.mask
     h = a.empty(*a.sequence)
-    gates = a.empty(*a.sequence[:2], 4 * a.units)
+    inputs = (a.x, a.w, a.u, a.b, h0)
+    gates = a.empty(*a.sequence[:2], 4 * a.units) if is_recording(*inputs) else None
     backend.gru(xd, start, a.wd, a.ud, a.bd, steps_mask, h, gates, reset_after)
     want_x, want_h0, x_shape = _wanted(a.x), _wanted(h0), a.x.data.shape
-    inputs = (a.x, a.w, a.u, a.b, h0)
 
     def backward(dy: Array) -> tuple:
         dx = backend.empty(xd.shape, xd.dtype) if want_x else None

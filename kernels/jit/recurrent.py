@@ -421,8 +421,9 @@ def lstm(
     mask: Array | None,
     h: Array,
     c: Array,
-    gates: Array,
+    gates: Array | None,
 ) -> None:
+    gates = np.empty((*h.shape[:2], u.shape[1]), h.dtype) if gates is None else gates
     gemm(_rows(x), w, _rows(gates))
     _lstm(gates, h0, c0, u, np.zeros(u.shape[1], u.dtype) if b is None else b, _mask(mask), h, c)
 
@@ -466,10 +467,11 @@ def gru(
     b: Array | None,
     mask: Array | None,
     h: Array,
-    gates: Array,
+    gates: Array | None,
     reset_after: bool,
 ) -> None:
     size = h0.shape[1]
+    gates = np.empty((*h.shape[:2], 4 * size), h.dtype) if gates is None else gates
     projected = np.empty((*h.shape[:2], 3 * size), h.dtype)
     gemm(_rows(x), w, _rows(projected))
     if reset_after:

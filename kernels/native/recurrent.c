@@ -2,30 +2,53 @@
 //
 // The plain version makes, at every step, one product with the input kernel and one with the recurrent kernel, then the
 // gates, each over the whole batch. Here
-//   1. the input projections of all steps are one GEMM, written straight to where the gates will stand;
-//   2. the recurrent kernel is packed once, in panels of NR units per gate;
-//   3. the batch is split across the threads for the whole sequence, so no barrier stands between steps; at a step a
-//      thread adds the recurrent product of a panel of units on top of the projection and finishes those units' cells
-//      while their gates are in L1;
-//   4. backward, the steps leave the gradients of all gates in one buffer, and the gradients of weights, biases and
-//      inputs are one GEMM each at the end.
-// Flops: 2 N T G H (I + H) forward, twice that backward.
+//   1. the batch is split across the threads for the whole sequence, so no barrier stands between steps;
+//   2. a thread projects the inputs of a few steps at once into a buffer that stays in L2, and adds the recurrent product
+//      of a panel of units on top, whose cells are finished while their gates are in L1. States lie side by side in a
+//      buffer of their own: in the output, the rows of a batch are a multiple of 4 KB apart and would fight for the
+//      same sets of L1. Both kernels are packed once, in the order in which they are read;
+//   3. backward, a step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves
+//      the gates' gradients packed as the products for the gradients of the weights want them; these come at the end,
+//      one pass over all steps, with the gradient of the bias summed from each panel while it is in cache.
+// Flops: 2 N T G H (I + H) forward; 2 N T G H (I + 2 H) backward, and 2 N T G H I for dx.
+// Bytes beyond operands and results: per step and thread the packed kernels, G H (I + H) reals, from L2 or L3.
 #include "recurrent.h"
 #include "arena.h"
-#include "columns.h"
 #include "gemm.h"
 #include "threads.h"
 #include "vmath.h"
 #include <string.h>
 
+enum {
+    ROWS = 32,           // sequences at a time, and rows of inputs projected at a time: their states stay in L1
+    DEPTH = 384,         // steps of the batch per pass of the weight gradients: a panel of them stays in L1
+    GROUP = ROWS / MR    // tiles of rows of a weight gradient per item
+};
+
+typedef struct sequence_job sequence_job;
+
+// One step of the sequences of an item. In buffers rows lie ld(h) apart, gates side by side or in blocks of `share` rows.
 typedef struct {
+    long first, rows, t;
+    REAL *z, *carry_h, *carry_c, *extra;
+    const REAL *before; // the state before the step
+    REAL *after;
+} step;
+
+struct sequence_job {
     sequence_shape s;
-    long share; // sequences per item
+    long gates, blocks, share, steps; // gates of the kernels, kept per unit; sequences per item; steps projected at once
+    void (*step)(const sequence_job *g, const step *p);
+    int activation;
     const unsigned char *mask;
-    const REAL *h0, *c0, *b, *packed, *h, *c, *gates, *dh;
-    REAL *out_h, *out_c, *out_gates, *dz, *carry_h, *carry_c, *temporary;
-    int activation, reset_after;
-} sequence_job;
+    const REAL *x, *h0, *c0, *bias, *recurrent_bias, *w, *u; // kernels packed
+    const REAL *h, *c, *z, *dh, *dc_last;
+    REAL *out_h, *out_c, *out_z, *dz, *dx, *dh0, *dc0, *room;
+    long room_size;
+};
+
+// Rows of buffers: room for whole panels, and not a power of two apart.
+INLINE long ld(long n) { return round_up(n, NR) + LANES; }
 
 INLINE vec load_units(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
 INLINE void store_units(REAL *p, vec v, long left) {
@@ -33,122 +56,76 @@ INLINE void store_units(REAL *p, vec v, long left) {
     else store_part(p, v, left);
 }
 
-// The state before step t as a matrix: its first row for sequence n, and its row stride.
-typedef struct {
-    const REAL *rows;
-    long stride;
-} state;
-INLINE state previous(sequence_shape s, const REAL *initial, const REAL *all, long n, long t) {
-    if (t == 0) return (state){initial + n * s.h, s.h};
-    return (state){all + (n * s.t + t - 1) * s.h, s.t * s.h};
+// Rows of sequences lie far apart in the caller's arrays: ask for the next sequence's while this one's are worked on.
+INLINE void prefetch_next(const sequence_job *g, const REAL *row, long width) { __builtin_prefetch(row + g->s.t * width); }
+
+INLINE int skipped(const sequence_job *g, const step *p, long n) {
+    return g->mask && !g->mask[(p->first + n) * g->s.t + p->t];
+}
+INLINE long row_at(const sequence_job *g, const step *p, long n) { return (p->first + n) * g->s.t + p->t; }
+
+// The state before the step, of which `all` holds those after the steps.
+INLINE const REAL *previous(const sequence_job *g, const step *p, const REAL *initial, const REAL *all, long n) {
+    return p->t ? all + (row_at(g, p, n) - 1) * g->s.h : initial + (p->first + n) * g->s.h;
 }
 
-INLINE int skipped(const sequence_job *g, long n, long t) { return g->mask && !g->mask[n * g->s.t + t]; }
-
-static void run(sequence_job *g, pool_function item) {
-    g->share = max_l(1, div_up(g->s.n, pool_size()));
+static int run(sequence_job *g, pool_function item, long room_size) {
+    if (!g->s.n) return 0;
+    long items = round_up(div_up(g->s.n, ROWS), pool_size());
+    g->share = max_l(1, div_up(g->s.n, items));
+    g->steps = min_l(g->s.t, div_up(ROWS, g->share));
+    g->room_size = room_size;
+    g->room = scratch(SCRATCH_STATE, (size_t)(pool_size() * room_size) * sizeof(REAL));
+    if (!g->room) return -1;
     pool_for(div_up(g->s.n, g->share), item, g);
-}
-
-// ---- the recurrent kernel in panels ----
-
-INLINE long panels_size(long k, long n) { return k * round_up(n, NR); }
-
-// u[h][gates * h], each gate packed on its own: panel p of gate q begins at q panels_size(h, h) + p h NR.
-static REAL *pack_gates(long gates, long h, const REAL *u) {
-    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)(gates * panels_size(h, h)) * sizeof(REAL) + 64);
-    for (long q = 0; out && q < gates; q++) pack_columns(h, h, u + q * h, gates * h, 1, out + q * panels_size(h, h));
-    return out;
-}
-
-// Its transpose, for the backward: one matrix [gates h][h].
-static REAL *pack_transposed(long gates, long h, const REAL *u) {
-    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)panels_size(gates * h, h) * sizeof(REAL) + 64);
-    if (out) pack_columns(gates * h, h, u, 1, gates * h, out);
-    return out;
-}
-
-// c[rows][h] (+)= a[rows][k] times a packed matrix [k][h] of which only k rows from row `from` of `depth` are used.
-static void times_packed(long rows, long h, long k, const REAL *a, long rs, const REAL *packed, long depth, long from,
-                         REAL *c, long ldc, epilogue e) {
-    for (long j = 0; j < h; j += NR) {
-        epilogue strip = {e.bias ? e.bias + j : NULL, e.add, e.activation};
-        gemm_rows(rows, min_l(NR, h - j), k, a, rs, 1, packed + j * depth + from * NR, NR, c + j, ldc, strip);
-    }
-}
-
-// ---- the ends: h_prev of all steps, and the gradients that are one GEMM each ----
-
-// The state before every step, [n][t][h].
-static REAL *all_previous(sequence_shape s, const REAL *h0, const REAL *h) {
-    REAL *out = scratch(SCRATCH_INPUT, (size_t)(s.n * s.t * s.h) * sizeof(REAL) + 64);
-    for (long n = 0; out && n < s.n; n++) {
-        memcpy(out + n * s.t * s.h, h0 + n * s.h, (size_t)s.h * sizeof(REAL));
-        memcpy(out + (n * s.t + 1) * s.h, h + n * s.t * s.h, (size_t)((s.t - 1) * s.h) * sizeof(REAL));
-    }
-    return out;
-}
-
-// dx = dz wᵀ, dw = xᵀ dz, db = column sums; dz has `gates` blocks of h columns, its rows ld apart.
-static int input_gradients(sequence_shape s, long gates, const REAL *dz, long ld, const REAL *x, const REAL *w, REAL *dx,
-                           REAL *dw, REAL *db, int accumulate) {
-    long rows = s.n * s.t, n = gates * s.h;
-    if (dx && gemm(rows, s.i, n, dz, ld, 1, w, 1, n, dx, s.i, (epilogue){NULL, 0, LINEAR})) return -1;
-    if (db && column_sums(rows, n, dz, ld, db, accumulate)) return -1;
-    return gemm(s.i, n, rows, x, 1, s.i, dz, ld, 1, dw, n, (epilogue){NULL, accumulate, LINEAR});
-}
-
-// du[h][from ... from + n] = h_prevᵀ dz
-static int recurrent_gradient(sequence_shape s, const REAL *h_prev, long ldh, const REAL *dz, long ld, long n, REAL *du,
-                              long ldu, int accumulate) {
-    return gemm(s.h, n, s.n * s.t, h_prev, 1, ldh, dz, ld, 1, du, ldu, (epilogue){NULL, accumulate, LINEAR});
-}
-
-// dz, and the gradients carried from step to step; carry_h begins as zero, carry_c as dc_last or zero.
-static int make_carries(sequence_job *g, long dz_columns, const REAL *dc_last) {
-    size_t cells = (size_t)(g->s.n * g->s.h);
-    g->dz = scratch(SCRATCH_PROJECTED, (size_t)(g->s.n * g->s.t * dz_columns) * sizeof(REAL) + 64);
-    g->carry_h = scratch(SCRATCH_STATE, 3 * cells * sizeof(REAL) + 64);
-    if (!g->dz || !g->carry_h) return -1;
-    g->carry_c = g->carry_h + cells;
-    g->temporary = g->carry_c + cells;
-    memset(g->carry_h, 0, cells * sizeof(REAL));
-    if (dc_last) memcpy(g->carry_c, dc_last, cells * sizeof(REAL));
-    else memset(g->carry_c, 0, cells * sizeof(REAL));
     return 0;
 }
 
-static void copy_carry(const sequence_job *g, const REAL *carry, REAL *out) {
-    if (out) memcpy(out, carry, (size_t)(g->s.n * g->s.h) * sizeof(REAL));
+static REAL *carve(REAL **room, long n) {
+    REAL *part = *room;
+    *room += round_up(n, 16);
+    return part;
 }
 
-// ---- simple RNN ----
+// ---- gates: half the instructions of vmath.h, for which a gate's precision is enough ----
 
-static void simple_rnn_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
-    const sequence_shape s = g->s;
-    (void)worker;
-    long first = item * g->share, rows = min_l(g->share, s.n - first);
-    for (long t = 0; t < s.t; t++) {
-        state before = previous(s, g->h0, g->out_h, first, t);
-        REAL *h = g->out_h + (first * s.t + t) * s.h;
-        times_packed(rows, s.h, s.h, before.rows, before.stride, g->packed, s.h, 0, h, s.t * s.h,
-                     (epilogue){NULL, 1, g->activation});
-        for (long n = 0; n < rows; n++)
-            if (skipped(g, first + n, t))
-                memcpy(h + n * s.t * s.h, before.rows + n * before.stride, (size_t)s.h * sizeof(REAL));
+#if REAL_BITS == 32
+INLINE vec sigmoid(vec x) { // 3 ulp where the result is above 2e-38
+    vec n;
+    vec r = split_by_ln2(vmin(splat(87.f), vmax(splat(-87.f), -x)), &n);
+    vec power = (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
+    return splat(1.f) / (splat(1.f) + (exp_tail(r) * (r * r) + (r + splat(1.f))) * power);
+}
+
+INLINE vec squash(vec x) { // tanh as a quotient of polynomials (Eigen's); 5 ulp
+    x = vmin(splat(7.90531110763549805f), vmax(splat(-7.90531110763549805f), x));
+    vec z = x * x, p = splat(-2.76076847742355e-16f), q = splat(1.19825839466702e-06f);
+    p = p * z + splat(2.00018790482477e-13f);
+    p = p * z + splat(-8.60467152213735e-11f);
+    p = p * z + splat(5.12229709037114e-08f);
+    p = p * z + splat(1.48572235717979e-05f);
+    p = p * z + splat(6.37261928875436e-04f);
+    p = p * z + splat(4.89352455891786e-03f);
+    q = q * z + splat(1.18534705686654e-04f);
+    q = q * z + splat(2.26843463243900e-03f);
+    q = q * z + splat(4.89352518554385e-03f);
+    return x * p / q;
+}
+#else
+INLINE vec sigmoid(vec x) { return vsigmoid(x); }
+INLINE vec squash(vec x) { return vtanh(x); }
+#endif
+
+INLINE vec activate(int activation, vec v) {
+    switch (activation) {
+        case RELU: return vmax((vec){0}, v);
+        case SIGMOID: return sigmoid(v);
+        case TANH: return squash(v);
+        default: return v;
     }
 }
 
-static int simple_rnn(sequence_shape s, const void *x, const void *h0, const void *w, const void *u, const void *b,
-                      const unsigned char *mask, void *h, int activation) {
-    sequence_job g = {.s = s, .mask = mask, .h0 = h0, .out_h = h, .activation = activation, .packed = pack_gates(1, s.h, u)};
-    if (!g.packed || gemm(s.n * s.t, s.h, s.i, x, s.i, 1, w, s.h, 1, h, s.h, (epilogue){b, 0, LINEAR})) return -1;
-    run(&g, simple_rnn_item);
-    return 0;
-}
-
-// dz = dy times the activation's derivative, which follows from its output y.
+// dy times the activation's derivative, which follows from its output y.
 INLINE vec activation_gradient(int activation, vec dy, vec y) {
     switch (activation) {
         case RELU: return blend((ivec)(y > (vec){0}), dy, (vec){0});
@@ -158,285 +135,508 @@ INLINE vec activation_gradient(int activation, vec dy, vec y) {
     }
 }
 
-static void simple_rnn_backward_item(void *job, long item, int worker) {
+// ---- kernels in panels of NR columns, in the order in which they are read ----
+
+typedef struct {
+    long gates, k, n, rs, cs, gate_stride;
+    int by_panel; // the gates of a panel side by side, otherwise the panels of a gate
+    const REAL *in;
+    REAL *out;
+} pack_job;
+
+INLINE long packed_size(long gates, long k, long n) { return gates * k * round_up(n, NR); }
+
+static void pack_item(void *job, long item, int worker) {
+    const pack_job *g = job;
+    long panels = div_up(g->n, NR), q = g->by_panel ? item % g->gates : item / panels;
+    long j = (g->by_panel ? item / g->gates : item % panels) * NR;
+    (void)worker;
+    pack_columns(g->k, min_l(NR, g->n - j), g->in + q * g->gate_stride + j * g->cs, g->rs, g->cs, g->out + item * g->k * NR);
+}
+
+static REAL *pack(pack_job g) {
+    pool_for(g.gates * div_up(g.n, NR), pack_item, &g);
+    return g.out + packed_size(g.gates, g.k, g.n);
+}
+
+// Forward: w [i][gates h] and u [h][gates h], the gates of a panel side by side.
+static int pack_forward(sequence_job *g, const REAL *w, const REAL *u) {
+    const long h = g->s.h, i = g->s.i, n = g->gates * h;
+    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)(packed_size(g->gates, h + i, h) + 4 * h) * sizeof(REAL) + 64);
+    if (!out) return -1;
+    g->u = out;
+    g->w = out = pack((pack_job){g->gates, h, h, n, 1, h, 1, u, out});
+    pack((pack_job){g->gates, i, h, n, 1, h, 1, w, out});
+    return 0;
+}
+
+// Backward: the transposes, gate by gate.
+static int pack_backward(sequence_job *g, const REAL *w, const REAL *u) {
+    const long h = g->s.h, i = g->s.i, n = g->gates * h;
+    long size = packed_size(g->gates, h, h) + packed_size(g->gates, h, i);
+    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)size * sizeof(REAL) + 64);
+    if (!out) return -1;
+    g->u = out;
+    g->w = out = pack((pack_job){g->gates, h, h, 1, n, h, 0, u, out});
+    if (g->dx) pack((pack_job){g->gates, h, i, 1, n, h, 0, w, out});
+    return 0;
+}
+
+// ---- forward ----
+
+// z of a panel (+)= the rows a times gate q of the recurrent kernel.
+INLINE void add_recurrent(const sequence_job *g, const step *p, long j, long q, const REAL *a, long lda, long to, epilogue e) {
+    const long h = g->s.h;
+    gemm_rows(p->rows, min_l(NR, h - j), h, a, lda, 1, g->u + (j * g->gates + q * NR) * h, NR, p->z + to * h + j,
+              ld(g->blocks * h), e);
+}
+
+// z = x w + bias of `steps` steps, step by step.
+static void project(const sequence_job *g, const step *p, long steps, REAL *xs) {
+    const sequence_shape s = g->s;
+    for (long t = 0; t < steps; t++)
+        for (long n = 0; n < p->rows; n++)
+            memcpy(xs + (t * p->rows + n) * ld(s.i), g->x + (row_at(g, p, n) + t) * s.i, (size_t)s.i * sizeof(REAL));
+    for (long j = 0; j < s.h; j += NR)
+        for (long q = 0; q < g->gates; q++)
+            gemm_rows(steps * p->rows, min_l(NR, s.h - j), s.i, xs, ld(s.i), 1, g->w + (j * g->gates + q * NR) * s.i, NR,
+                      p->z + q * s.h + j, ld(g->blocks * s.h), (epilogue){g->bias ? g->bias + q * s.h + j : NULL, 0, LINEAR});
+}
+
+static long forward_room(const sequence_job *g) {
+    return 2 * ROWS * (ld(g->s.i) + ld(g->blocks * g->s.h)) + 3 * ROWS * ld(g->s.h) + 5 * 16;
+}
+
+static void forward_item(void *job, long item, int worker) {
     const sequence_job *g = job;
     const sequence_shape s = g->s;
-    (void)worker;
-    long first = item * g->share, rows = min_l(g->share, s.n - first);
-    REAL *carry = g->carry_h + first * s.h;
-    for (long t = s.t - 1; t >= 0; t--) {
-        long at = (first * s.t + t) * s.h, step = s.t * s.h;
-        for (long n = 0; n < rows; n++)
-            for (long j = 0; j < s.h; j += LANES) {
-                long left = s.h - j, p = at + n * step + j;
-                vec total = load_units(g->dh + p, left) + load_units(carry + n * s.h + j, left);
-                int skip = skipped(g, first + n, t);
-                store_units(g->dz + p, skip ? (vec){0} : activation_gradient(g->activation, total, load_units(g->h + p, left)), left);
-                store_units(carry + n * s.h + j, skip ? total : (vec){0}, left); // a skipped step hands it on
-            }
-        times_packed(rows, s.h, s.h, g->dz + at, step, g->packed, s.h, 0, carry, s.h, (epilogue){NULL, 1, LINEAR});
+    const long ldz = ld(g->blocks * s.h);
+    REAL *room = g->room + worker * g->room_size;
+    step p = {.first = item * g->share};
+    p.rows = min_l(g->share, s.n - p.first);
+    REAL *xs = carve(&room, 2 * ROWS * ld(s.i)), *z = carve(&room, 2 * ROWS * ldz);
+    REAL *states[2] = {carve(&room, ROWS * ld(s.h)), carve(&room, ROWS * ld(s.h))};
+    p.carry_c = carve(&room, ROWS * ld(s.h));
+    for (long n = 0; n < p.rows; n++) {
+        memcpy(states[0] + n * ld(s.h), g->h0 + (p.first + n) * s.h, (size_t)s.h * sizeof(REAL));
+        if (g->c0) memcpy(p.carry_c + n * ld(s.h), g->c0 + (p.first + n) * s.h, (size_t)s.h * sizeof(REAL));
     }
+    for (p.t = 0; p.t < s.t; p.t++) {
+        p.z = z + p.t % g->steps * p.rows * ldz;
+        if (p.t % g->steps == 0) project(g, &p, min_l(g->steps, s.t - p.t), xs);
+        p.before = states[p.t % 2];
+        p.after = states[1 - p.t % 2];
+        g->step(g, &p);
+    }
+}
+
+static int forward(sequence_job g, const void *w, const void *u) {
+    if (pack_forward(&g, w, u)) return -1;
+    return run(&g, forward_item, forward_room(&g));
+}
+
+// A new state, to where the next step and the caller look for it.
+INLINE void put_state(const sequence_job *g, const step *p, long n, long j, vec h) {
+    store(p->after + n * ld(g->s.h) + j, h);
+    store_units(g->out_h + row_at(g, p, n) * g->s.h + j, h, g->s.h - j);
+}
+
+static void simple_rnn_step(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    for (long j0 = 0; j0 < h; j0 += NR) {
+        add_recurrent(g, p, j0, 0, p->before, ld(h), 0, (epilogue){NULL, 1, LINEAR});
+        for (long n = 0; n < p->rows; n++) {
+            int skip = skipped(g, p, n);
+            for (long j = j0; j < min_l(j0 + NR, h); j += LANES)
+                put_state(g, p, n, j, skip ? load(p->before + n * ld(h) + j) : activate(g->activation, load(p->z + n * ld(h) + j)));
+        }
+    }
+}
+
+static void lstm_step(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    for (long j0 = 0; j0 < h; j0 += NR) {
+        for (long q = 0; q < 4; q++) add_recurrent(g, p, j0, q, p->before, ld(h), q, (epilogue){NULL, 1, LINEAR});
+        for (long n = 0; n < p->rows; n++) {
+            long row = row_at(g, p, n);
+            int skip = skipped(g, p, n);
+            for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
+                const REAL *z = p->z + n * ld(4 * h) + j;
+                REAL *cell = p->carry_c + n * ld(h) + j;
+                vec in = sigmoid(load(z)), forget = sigmoid(load(z + h));
+                vec candidate = squash(load(z + 2 * h)), out = sigmoid(load(z + 3 * h));
+                vec c = skip ? load(cell) : forget * load(cell) + in * candidate;
+                store(cell, c);
+                put_state(g, p, n, j, skip ? load(p->before + n * ld(h) + j) : out * squash(c));
+                if (g->out_c) store_units(g->out_c + row * h + j, c, h - j);
+                if (!g->out_z) continue;
+                REAL *gates = g->out_z + row * 4 * h + j;
+                for (long q = 0; q < 4; q++) prefetch_next(g, gates + q * h, 4 * h);
+                store_units(gates, in, h - j);
+                store_units(gates + h, forget, h - j);
+                store_units(gates + 2 * h, candidate, h - j);
+                store_units(gates + 3 * h, out, h - j);
+            }
+        }
+    }
+}
+
+// GRU: gates z, r, g and q.
+
+INLINE void put_gru(const sequence_job *g, const step *p, long n, long j, vec keep, vec reset, vec candidate, vec q) {
+    const long h = g->s.h;
+    vec old = load(p->before + n * ld(h) + j);
+    put_state(g, p, n, j, skipped(g, p, n) ? old : keep * old + (splat(1) - keep) * candidate);
+    if (!g->out_z) return;
+    REAL *gates = g->out_z + row_at(g, p, n) * 4 * h + j;
+    for (long q = 0; q < 4; q++) prefetch_next(g, gates + q * h, 4 * h);
+    store_units(gates, keep, h - j);
+    store_units(gates + h, reset, h - j);
+    store_units(gates + 2 * h, candidate, h - j);
+    store_units(gates + 3 * h, q, h - j);
+}
+
+// reset_after: q = h U_h + bias does not wait for r, so a panel of units is finished at once.
+static void gru_step_after(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    for (long j0 = 0; j0 < h; j0 += NR) {
+        for (long q = 0; q < 2; q++) add_recurrent(g, p, j0, q, p->before, ld(h), q, (epilogue){NULL, 1, LINEAR});
+        add_recurrent(g, p, j0, 2, p->before, ld(h), 3, (epilogue){g->recurrent_bias ? g->recurrent_bias + j0 : NULL, 0, LINEAR});
+        for (long n = 0; n < p->rows; n++)
+            for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
+                const REAL *z = p->z + n * ld(4 * h) + j;
+                vec reset = sigmoid(load(z + h)), q = load(z + 3 * h);
+                put_gru(g, p, n, j, sigmoid(load(z)), reset, squash(load(z + 2 * h) + reset * q), q);
+            }
+    }
+}
+
+// Otherwise q = r h_prev of all units comes first, then the candidate's product.
+static void gru_step_before(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    for (long j = 0; j < h; j += NR)
+        for (long q = 0; q < 2; q++) add_recurrent(g, p, j, q, p->before, ld(h), q, (epilogue){NULL, 1, LINEAR});
+    for (long n = 0; n < p->rows; n++)
+        for (long j = 0; j < h; j += LANES) {
+            REAL *z = p->z + n * ld(4 * h) + j;
+            vec reset = sigmoid(load_units(z + h, h - j));
+            store_units(z + h, reset, h - j);
+            store(z + 3 * h, reset * load(p->before + n * ld(h) + j));
+        }
+    for (long j0 = 0; j0 < h; j0 += NR) {
+        add_recurrent(g, p, j0, 2, p->z + 3 * h, ld(4 * h), 2, (epilogue){NULL, 1, LINEAR});
+        for (long n = 0; n < p->rows; n++)
+            for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
+                const REAL *z = p->z + n * ld(4 * h) + j;
+                put_gru(g, p, n, j, sigmoid(load(z)), load(z + h), squash(load(z + 2 * h)), load(z + 3 * h));
+            }
+    }
+}
+
+static int simple_rnn(sequence_shape s, const void *x, const void *h0, const void *w, const void *u, const void *b,
+                      const unsigned char *mask, void *h, int activation) {
+    return forward((sequence_job){.s = s, .gates = 1, .blocks = 1, .step = simple_rnn_step, .activation = activation,
+                                  .mask = mask, .x = x, .h0 = h0, .bias = b, .out_h = h}, w, u);
+}
+
+static int lstm(sequence_shape s, const void *x, const void *h0, const void *c0, const void *w, const void *u,
+                const void *b, const unsigned char *mask, void *h, void *c, void *gates) {
+    return forward((sequence_job){.s = s, .gates = 4, .blocks = 4, .step = lstm_step, .mask = mask, .x = x, .h0 = h0,
+                                  .c0 = c0, .bias = b, .out_h = h, .out_c = c, .out_z = gates}, w, u);
+}
+
+static int gru(sequence_shape s, const void *x, const void *h0, const void *w, const void *u, const void *b,
+               const unsigned char *mask, void *h, void *gates, int reset_after) {
+    const REAL *biases = b;
+    REAL *sum = b && reset_after ? scratch(SCRATCH_PARTIAL, 3 * (size_t)s.h * sizeof(REAL) + 64) : NULL;
+    if (b && reset_after && !sum) return -1;
+    for (long j = 0; sum && j < 3 * s.h; j++) // z and r see only the sum of both biases
+        sum[j] = biases[j] + (j < 2 * s.h ? biases[3 * s.h + j] : 0);
+    return forward((sequence_job){.s = s, .gates = 3, .blocks = 4, .step = reset_after ? gru_step_after : gru_step_before,
+                                  .mask = mask, .x = x, .h0 = h0, .bias = sum ? sum : b,
+                                  .recurrent_bias = sum ? biases + 5 * s.h : NULL, .out_h = h, .out_z = gates}, w, u);
+}
+
+// ---- backward ----
+
+// The gradients of the gates before their activations, twice: in blocks of this step's rows, and packed for all steps in
+// panels [block][unit / NR][t n][NR], a line more than needed apart.
+INLINE long panel_size(sequence_shape s) { return (s.t * s.n + 1) * NR; }
+INLINE long plane_size(sequence_shape s) { return div_up(s.h, NR) * panel_size(s); }
+
+INLINE void put_gradient(const sequence_job *g, const step *p, long q, long n, long j, vec v) {
+    store(p->z + (q * g->share + n) * ld(g->s.h) + j, v);
+}
+
+// From the blocks to the panels, panel by panel: rows one after the other miss the cache less than lines here and there.
+static void keep_gradients(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    for (long q = 0; q < g->blocks; q++)
+        for (long j = 0; j < h; j += NR) {
+            const REAL *from = p->z + q * g->share * ld(h) + j;
+            REAL *to = g->dz + q * plane_size(g->s) + j / NR * panel_size(g->s) + (p->t * g->s.n + p->first) * NR;
+            for (long n = 0; n < p->rows; n++, from += ld(h), to += NR) {
+                store(to, load(from));
+                store(to + LANES, load(from + LANES));
+            }
+        }
+}
+
+// c[rows][n] (+)= block q of this step's gradients times gate `gate` of a transposed kernel.
+static void times_gate(const sequence_job *g, const step *p, long q, const REAL *packed, long gate, long n, REAL *c, long ldc,
+                       int add) {
+    const long h = g->s.h;
+    const REAL *a = p->z + q * g->share * ld(h), *b = packed + gate * packed_size(1, h, n);
+    for (long j = 0; j < n; j += NR)
+        gemm_rows(p->rows, min_l(NR, n - j), h, a, ld(h), 1, b + j * h, NR, c + j, ldc, (epilogue){NULL, add, LINEAR});
+}
+
+// The state's gradient through gate q, unless nobody asks for the initial state's.
+static void carry_gate(const sequence_job *g, const step *p, long q, long gate) {
+    if (p->t || g->dh0) times_gate(g, p, q, g->u, gate, g->s.h, p->carry_h, ld(g->s.h), 1);
+}
+
+INLINE vec incoming(const sequence_job *g, const step *p, long n, long j) {
+    const REAL *dh = g->dh + row_at(g, p, n) * g->s.h + j;
+    prefetch_next(g, dh, g->s.h);
+    return load_units(dh, g->s.h - j) + load(p->carry_h + n * ld(g->s.h) + j);
+}
+
+static void simple_rnn_backward_step(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    for (long n = 0; n < p->rows; n++) {
+        int skip = skipped(g, p, n);
+        for (long j = 0; j < h; j += LANES) {
+            vec total = incoming(g, p, n, j), y = load_units(g->h + row_at(g, p, n) * h + j, h - j);
+            put_gradient(g, p, 0, n, j, skip ? (vec){0} : activation_gradient(g->activation, total, y));
+            store(p->carry_h + n * ld(h) + j, skip ? total : (vec){0}); // a skipped step hands it on
+        }
+    }
+    carry_gate(g, p, 0, 0);
+}
+
+static void lstm_backward_step(const sequence_job *g, const step *p) {
+    const long h = g->s.h;
+    const vec one = splat(1), zero = {0};
+    for (long n = 0; n < p->rows; n++) {
+        long row = row_at(g, p, n);
+        int skip = skipped(g, p, n);
+        const REAL *c_before = previous(g, p, g->c0, g->c, n);
+        for (long j = 0; j < h; j += LANES) {
+            long left = h - j;
+            const REAL *z = g->z + row * 4 * h + j;
+            REAL *carry_h = p->carry_h + n * ld(h) + j, *carry_c = p->carry_c + n * ld(h) + j;
+            for (long q = 0; q < 4; q++) prefetch_next(g, z + q * h, 4 * h);
+            prefetch_next(g, c_before + j, h);
+            vec in = load_units(z, left), forget = load_units(z + h, left);
+            vec candidate = load_units(z + 2 * h, left), out = load_units(z + 3 * h, left);
+            vec dh = incoming(g, p, n, j), dc_carried = load(carry_c), squashed = squash(load_units(g->c + row * h + j, left));
+            vec dc = dc_carried + dh * out * (one - squashed * squashed);
+            put_gradient(g, p, 0, n, j, skip ? zero : dc * candidate * in * (one - in));
+            put_gradient(g, p, 1, n, j, skip ? zero : dc * load_units(c_before + j, left) * forget * (one - forget));
+            put_gradient(g, p, 2, n, j, skip ? zero : dc * in * (one - candidate * candidate));
+            put_gradient(g, p, 3, n, j, skip ? zero : dh * squashed * out * (one - out));
+            store(carry_c, skip ? dc_carried : dc * forget);
+            store(carry_h, skip ? dh : zero);
+        }
+    }
+    for (long q = 0; q < 4; q++) carry_gate(g, p, q, q);
+}
+
+// Leaves dz, dr, dg and, if it is another than dg, dq.
+INLINE void gru_backward_step(const sequence_job *g, const step *p, const int reset_after) {
+    const long h = g->s.h;
+    const vec one = splat(1), zero = {0};
+    for (long n = 0; n < p->rows; n++) {
+        int skip = skipped(g, p, n);
+        const REAL *before = previous(g, p, g->h0, g->h, n);
+        for (long j = 0; j < h; j += LANES) {
+            long left = h - j;
+            const REAL *z = g->z + row_at(g, p, n) * 4 * h + j;
+            for (long q = 0; q < 4; q++) prefetch_next(g, z + q * h, 4 * h);
+            prefetch_next(g, before + j, h);
+            vec keep = load_units(z, left), reset = load_units(z + h, left), candidate = load_units(z + 2 * h, left);
+            vec dh = incoming(g, p, n, j), dg = dh * (one - keep) * (one - candidate * candidate);
+            put_gradient(g, p, 0, n, j, skip ? zero : dh * (load_units(before + j, left) - candidate) * keep * (one - keep));
+            put_gradient(g, p, 2, n, j, skip ? zero : dg);
+            if (reset_after) {
+                put_gradient(g, p, 1, n, j, skip ? zero : dg * load_units(z + 3 * h, left) * reset * (one - reset));
+                put_gradient(g, p, 3, n, j, skip ? zero : dg * reset);
+            }
+            store(p->carry_h + n * ld(h) + j, skip ? dh : dh * keep);
+        }
+    }
+    if (reset_after) carry_gate(g, p, 3, 2);
+    else {
+        times_gate(g, p, 2, g->u, 2, h, p->extra, ld(h), 0);
+        for (long n = 0; n < p->rows; n++) {
+            const REAL *before = previous(g, p, g->h0, g->h, n);
+            for (long j = 0; j < h; j += LANES) {
+                REAL *carry = p->carry_h + n * ld(h) + j;
+                vec reset = load_units(g->z + row_at(g, p, n) * 4 * h + h + j, h - j);
+                vec dq = load(p->extra + n * ld(h) + j), old = load_units(before + j, h - j);
+                put_gradient(g, p, 1, n, j, dq * old * reset * (one - reset));
+                store(carry, load(carry) + dq * reset);
+            }
+        }
+    }
+    for (long q = 0; q < 2; q++) carry_gate(g, p, q, q);
+}
+static void gru_backward_after(const sequence_job *g, const step *p) { gru_backward_step(g, p, 1); }
+static void gru_backward_before(const sequence_job *g, const step *p) { gru_backward_step(g, p, 0); }
+
+static void backward_item(void *job, long item, int worker) {
+    const sequence_job *g = job;
+    const sequence_shape s = g->s;
+    const size_t row = (size_t)s.h * sizeof(REAL);
+    REAL *room = g->room + worker * g->room_size;
+    step p = {.first = item * g->share};
+    p.rows = min_l(g->share, s.n - p.first);
+    p.z = carve(&room, g->blocks * ROWS * ld(s.h));
+    p.carry_h = carve(&room, ROWS * ld(s.h));
+    p.carry_c = carve(&room, ROWS * ld(s.h));
+    p.extra = carve(&room, ROWS * ld(s.h));
+    memset(p.carry_h, 0, (size_t)(p.rows * ld(s.h)) * sizeof(REAL));
+    memset(p.carry_c, 0, (size_t)(p.rows * ld(s.h)) * sizeof(REAL));
+    for (long n = 0; n < p.rows && g->dc_last; n++) memcpy(p.carry_c + n * ld(s.h), g->dc_last + (p.first + n) * s.h, row);
+    for (p.t = s.t - 1; p.t >= 0; p.t--) {
+        g->step(g, &p);
+        keep_gradients(g, &p);
+        for (long q = 0; q < g->gates && g->dx; q++)
+            times_gate(g, &p, q, g->w, q, s.i, g->dx + row_at(g, &p, 0) * s.i, s.t * s.i, q > 0);
+    }
+    for (long n = 0; n < p.rows; n++) {
+        if (g->dh0) memcpy(g->dh0 + (p.first + n) * s.h, p.carry_h + n * ld(s.h), row);
+        if (g->dc0) memcpy(g->dc0 + (p.first + n) * s.h, p.carry_c + n * ld(s.h), row);
+    }
+}
+
+// ---- gradients of the weights: out[m][blocks h] = sum over all steps of aᵀ dz, and bias = sum of dz ----
+
+typedef struct {
+    const REAL *a; // rows of m, `stride` apart, [n][t]
+    long stride;
+    const REAL *initial; // if given, the row of the step before is meant, and this one for the first
+    long m, block, blocks;
+    REAL *out, *bias;
+} gradient;
+
+typedef struct {
+    sequence_shape s;
+    const REAL *dz;
+    gradient gradients[3];
+    long ldo;
+    int accumulate;
+    REAL *packed; // aᵀ of all gradients in tiles: [tile][t n][MR], a row more than needed apart
+} gradient_job;
+
+INLINE long tiles_of(const gradient *d) { return div_up(d->m, MR); }
+INLINE long groups_of(const gradient *d) { return div_up(tiles_of(d), GROUP); }
+INLINE long tile_size(sequence_shape s) { return (s.t * s.n + 1) * MR; }
+INLINE long first_row(const gradient *d, long tile) { return tile * d->m / tiles_of(d); } // tiles as even as possible
+
+static void pack_step(void *job, long t, int worker) {
+    const gradient_job *g = job;
+    const sequence_shape s = g->s;
+    REAL *out = g->packed + t * s.n * MR;
+    (void)worker;
+    for (const gradient *d = g->gradients; d < g->gradients + 3; out += tiles_of(d) * tile_size(s), d++)
+        for (long n = 0; n < s.n; n++) {
+            const REAL *row = d->initial && !t ? d->initial + n * d->stride : d->a + (n * s.t + t - (d->initial != NULL)) * d->stride;
+            for (long i = 0; i < tiles_of(d); i++) {
+                long m0 = first_row(d, i), mr = first_row(d, i + 1) - m0;
+                REAL *to = out + i * tile_size(s) + n * MR;
+                if (m0 + MR <= d->m)
+                    for (long r = 0; r < MR; r++) to[r] = row[m0 + r];
+                else
+                    for (long r = 0; r < mr; r++) to[r] = row[m0 + r];
+            }
+        }
+}
+
+// sums[columns] (+)= the column sums of k rows of a panel.
+static void sum_panel(long k, const REAL *panel, long columns, REAL *sums, int add) {
+    vec even[2] = {{0}, {0}}, odd[2] = {{0}, {0}};
+    for (; k > 1; k -= 2, panel += 2 * NR)
+        for (int v = 0; v < 2; v++) even[v] += load(panel + v * LANES), odd[v] += load(panel + NR + v * LANES);
+    for (int v = 0; v < 2 && v * LANES < columns; v++) {
+        vec sum = even[v] + odd[v] + (k ? load(panel + v * LANES) : (vec){0});
+        store_units(sums + v * LANES, add ? sum + load_units(sums + v * LANES, columns - v * LANES) : sum, columns - v * LANES);
+    }
+}
+
+static void gradient_item(void *job, long item, int worker) {
+    const gradient_job *g = job;
+    const sequence_shape s = g->s;
+    const gradient *d = g->gradients;
+    const REAL *packed = g->packed;
+    (void)worker;
+    for (; item >= groups_of(d); d++) {
+        item -= groups_of(d);
+        packed += tiles_of(d) * tile_size(s);
+    }
+    const long first = item * GROUP, last = min_l(tiles_of(d), first + GROUP), steps = s.t * s.n;
+    for (long passes = max_l(1, div_up(steps, DEPTH)), k0 = 0, k; passes > 0; k0 += k, passes--) {
+        k = div_up(steps - k0, passes);
+        int add = g->accumulate || k0;
+        for (long q = 0; q < d->blocks; q++)
+            for (long j = 0; j < s.h; j += NR) {
+                const REAL *panel = g->dz + (d->block + q) * plane_size(s) + j / NR * panel_size(s) + k0 * NR;
+                if (d->bias && item == 0) sum_panel(k, panel, min_l(NR, s.h - j), d->bias + q * s.h + j, add);
+                for (long i = first; i < last; i++) {
+                    long m0 = first_row(d, i);
+                    gemm_rows(first_row(d, i + 1) - m0, min_l(NR, s.h - j), k, packed + i * tile_size(s) + k0 * MR, 1, MR, panel,
+                              NR, d->out + m0 * g->ldo + q * s.h + j, g->ldo, (epilogue){NULL, add, LINEAR});
+                }
+            }
+    }
+}
+
+static int backward(sequence_job g, const void *w, const void *u, gradient_job d) {
+    const sequence_shape s = g.s;
+    g.dz = scratch(SCRATCH_PROJECTED, (size_t)(g.blocks * plane_size(s)) * sizeof(REAL) + 64);
+    long items = 0, tiles = 0;
+    for (int i = 0; i < 3; i++) items += groups_of(&d.gradients[i]), tiles += tiles_of(&d.gradients[i]);
+    d.packed = scratch(SCRATCH_INPUT, (size_t)(tiles * tile_size(s)) * sizeof(REAL) + 64);
+    if (!g.dz || !d.packed || pack_backward(&g, w, u)) return -1;
+    if (run(&g, backward_item, (g.blocks + 3) * ROWS * ld(s.h) + 4 * 16)) return -1;
+    d.s = s;
+    d.dz = g.dz;
+    d.ldo = g.gates * s.h;
+    pool_for(s.t, pack_step, &d);
+    pool_for(items, gradient_item, &d);
+    return 0;
 }
 
 static int simple_rnn_backward(sequence_shape s, const void *dh, const void *x, const void *h0, const void *w,
                                const void *u, const unsigned char *mask, const void *h, void *dx, void *dh0, void *dw,
                                void *du, void *db, int activation, int accumulate) {
-    sequence_job g = {.s = s, .mask = mask, .h0 = h0, .h = h, .dh = dh, .activation = activation,
-                      .packed = pack_transposed(1, s.h, u)};
-    const REAL *h_prev = all_previous(s, h0, h);
-    if (!g.packed || !h_prev || make_carries(&g, s.h, NULL)) return -1;
-    run(&g, simple_rnn_backward_item);
-    copy_carry(&g, g.carry_h, dh0);
-    if (input_gradients(s, 1, g.dz, s.h, x, w, dx, dw, db, accumulate)) return -1;
-    return recurrent_gradient(s, h_prev, s.h, g.dz, s.h, s.h, du, s.h, accumulate);
-}
-
-// ---- LSTM ----
-
-static void lstm_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
-    const sequence_shape s = g->s;
-    (void)worker;
-    long first = item * g->share, rows = min_l(g->share, s.n - first), gate = panels_size(s.h, s.h);
-    for (long t = 0; t < s.t; t++) {
-        state h_before = previous(s, g->h0, g->out_h, first, t), c_before = previous(s, g->c0, g->out_c, first, t);
-        long at = first * s.t + t;
-        for (long j0 = 0; j0 < s.h; j0 += NR) {
-            long units = min_l(NR, s.h - j0);
-            for (long q = 0; q < 4; q++)
-                gemm_rows(rows, units, s.h, h_before.rows, h_before.stride, 1, g->packed + q * gate + j0 * s.h, NR,
-                          g->out_gates + at * 4 * s.h + q * s.h + j0, s.t * 4 * s.h, (epilogue){NULL, 1, LINEAR});
-            for (long n = 0; n < rows; n++) {
-                long row = at + n * s.t;
-                int skip = skipped(g, first + n, t);
-                for (long j = j0; j < j0 + units; j += LANES) {
-                    long left = j0 + units - j;
-                    REAL *z = g->out_gates + row * 4 * s.h + j;
-                    vec in = vsigmoid(load_units(z, left)), forget = vsigmoid(load_units(z + s.h, left));
-                    vec candidate = vtanh(load_units(z + 2 * s.h, left)), out = vsigmoid(load_units(z + 3 * s.h, left));
-                    vec c_old = load_units(c_before.rows + n * c_before.stride + j, left);
-                    vec c = skip ? c_old : forget * c_old + in * candidate;
-                    vec h = skip ? load_units(h_before.rows + n * h_before.stride + j, left) : out * vtanh(c);
-                    store_units(z, in, left);
-                    store_units(z + s.h, forget, left);
-                    store_units(z + 2 * s.h, candidate, left);
-                    store_units(z + 3 * s.h, out, left);
-                    store_units(g->out_c + row * s.h + j, c, left);
-                    store_units(g->out_h + row * s.h + j, h, left);
-                }
-            }
-        }
-    }
-}
-
-static int lstm(sequence_shape s, const void *x, const void *h0, const void *c0, const void *w, const void *u,
-                const void *b, const unsigned char *mask, void *h, void *c, void *gates) {
-    sequence_job g = {.s = s, .mask = mask, .h0 = h0, .c0 = c0, .out_h = h, .out_c = c, .out_gates = gates,
-                      .packed = pack_gates(4, s.h, u)};
-    if (!g.packed || gemm(s.n * s.t, 4 * s.h, s.i, x, s.i, 1, w, 4 * s.h, 1, gates, 4 * s.h, (epilogue){b, 0, LINEAR}))
-        return -1;
-    run(&g, lstm_item);
-    return 0;
-}
-
-static void lstm_backward_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
-    const sequence_shape s = g->s;
-    const vec one = splat(1);
-    (void)worker;
-    long first = item * g->share, rows = min_l(g->share, s.n - first);
-    REAL *carry_h = g->carry_h + first * s.h, *carry_c = g->carry_c + first * s.h;
-    for (long t = s.t - 1; t >= 0; t--) {
-        long at = first * s.t + t;
-        state c_before = previous(s, g->c0, g->c, first, t);
-        for (long n = 0; n < rows; n++) {
-            long row = at + n * s.t;
-            int skip = skipped(g, first + n, t);
-            for (long j = 0; j < s.h; j += LANES) {
-                long left = s.h - j;
-                const REAL *z = g->gates + row * 4 * s.h + j;
-                REAL *dz = g->dz + row * 4 * s.h + j;
-                vec in = load_units(z, left), forget = load_units(z + s.h, left);
-                vec candidate = load_units(z + 2 * s.h, left), out = load_units(z + 3 * s.h, left);
-                vec dh = load_units(g->dh + row * s.h + j, left) + load_units(carry_h + n * s.h + j, left);
-                vec dc_carried = load_units(carry_c + n * s.h + j, left);
-                vec squashed = vtanh(load_units(g->c + row * s.h + j, left));
-                vec dc = dc_carried + dh * out * (one - squashed * squashed);
-                vec c_old = load_units(c_before.rows + n * c_before.stride + j, left), zero = {0};
-                store_units(dz, skip ? zero : dc * candidate * in * (one - in), left);
-                store_units(dz + s.h, skip ? zero : dc * c_old * forget * (one - forget), left);
-                store_units(dz + 2 * s.h, skip ? zero : dc * in * (one - candidate * candidate), left);
-                store_units(dz + 3 * s.h, skip ? zero : dh * squashed * out * (one - out), left);
-                store_units(carry_c + n * s.h + j, skip ? dc_carried : dc * forget, left);
-                store_units(carry_h + n * s.h + j, skip ? dh : zero, left); // a skipped step hands it on
-            }
-        }
-        times_packed(rows, s.h, 4 * s.h, g->dz + at * 4 * s.h, s.t * 4 * s.h, g->packed, 4 * s.h, 0, carry_h, s.h,
-                     (epilogue){NULL, 1, LINEAR});
-    }
+    gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 1, dw, db}, {h, s.h, h0, s.h, 0, 1, du, NULL}}, .accumulate = accumulate};
+    return backward((sequence_job){.s = s, .gates = 1, .blocks = 1, .step = simple_rnn_backward_step, .activation = activation,
+                                   .mask = mask, .h0 = h0, .h = h, .dh = dh, .dx = dx, .dh0 = dh0}, w, u, d);
 }
 
 static int lstm_backward(sequence_shape s, const void *dh, const void *dc_last, const void *x, const void *h0,
                          const void *c0, const void *w, const void *u, const unsigned char *mask, const void *h,
                          const void *c, const void *gates, void *dx, void *dh0, void *dc0, void *dw, void *du, void *db,
                          int accumulate) {
-    sequence_job g = {.s = s, .mask = mask, .h0 = h0, .c0 = c0, .h = h, .c = c, .gates = gates, .dh = dh,
-                      .packed = pack_transposed(4, s.h, u)};
-    const REAL *h_prev = all_previous(s, h0, h);
-    if (!g.packed || !h_prev || make_carries(&g, 4 * s.h, dc_last)) return -1;
-    run(&g, lstm_backward_item);
-    copy_carry(&g, g.carry_h, dh0);
-    copy_carry(&g, g.carry_c, dc0);
-    if (input_gradients(s, 4, g.dz, 4 * s.h, x, w, dx, dw, db, accumulate)) return -1;
-    return recurrent_gradient(s, h_prev, s.h, g.dz, 4 * s.h, 4 * s.h, du, 4 * s.h, accumulate);
-}
-
-// ---- GRU: gates z, r, g and q side by side, 4 h columns a step ----
-
-// reset_after: q = h U_h + bias does not wait for r, so a panel of units is finished at once.
-static void gru_step_after(const sequence_job *g, long first, long rows, long t, state before) {
-    const sequence_shape s = g->s;
-    long at = first * s.t + t, gate = panels_size(s.h, s.h), step = s.t * 4 * s.h;
-    for (long j0 = 0; j0 < s.h; j0 += NR) {
-        long units = min_l(NR, s.h - j0);
-        REAL *z0 = g->out_gates + at * 4 * s.h + j0;
-        for (long q = 0; q < 3; q++)
-            gemm_rows(rows, units, s.h, before.rows, before.stride, 1, g->packed + q * gate + j0 * s.h, NR,
-                      z0 + (q < 2 ? q : 3) * s.h, step,
-                      (epilogue){q == 2 && g->b ? g->b + 5 * s.h + j0 : NULL, q < 2, q < 2 ? SIGMOID : LINEAR});
-        for (long n = 0; n < rows; n++)
-            for (long j = 0; j < units; j += LANES) {
-                long left = units - j;
-                REAL *z = z0 + n * step + j;
-                vec keep = load_units(z, left), reset = load_units(z + s.h, left);
-                vec candidate = vtanh(load_units(z + 2 * s.h, left) + reset * load_units(z + 3 * s.h, left));
-                vec old = load_units(before.rows + n * before.stride + j0 + j, left);
-                vec h = skipped(g, first + n, t) ? old : keep * old + (splat(1) - keep) * candidate;
-                store_units(z + 2 * s.h, candidate, left);
-                store_units(g->out_h + (at + n * s.t) * s.h + j0 + j, h, left);
-            }
-    }
-}
-
-// Otherwise q = r h_prev of all units comes first, then the candidate's product.
-static void gru_step_before(const sequence_job *g, long first, long rows, long t, state before) {
-    const sequence_shape s = g->s;
-    long at = first * s.t + t, gate = panels_size(s.h, s.h), step = s.t * 4 * s.h;
-    REAL *z0 = g->out_gates + at * 4 * s.h;
-    for (long q = 0; q < 2; q++)
-        times_packed(rows, s.h, s.h, before.rows, before.stride, g->packed + q * gate, s.h, 0, z0 + q * s.h, step,
-                     (epilogue){NULL, 1, SIGMOID});
-    for (long n = 0; n < rows; n++)
-        for (long j = 0; j < s.h; j += LANES) {
-            REAL *z = z0 + n * step + j;
-            vec old = load_units(before.rows + n * before.stride + j, s.h - j);
-            store_units(z + 3 * s.h, load_units(z + s.h, s.h - j) * old, s.h - j);
-        }
-    times_packed(rows, s.h, s.h, z0 + 3 * s.h, step, g->packed + 2 * gate, s.h, 0, z0 + 2 * s.h, step,
-                 (epilogue){NULL, 1, TANH});
-    for (long n = 0; n < rows; n++)
-        for (long j = 0; j < s.h; j += LANES) {
-            long left = s.h - j;
-            const REAL *z = z0 + n * step + j;
-            vec keep = load_units(z, left), old = load_units(before.rows + n * before.stride + j, left);
-            vec h = skipped(g, first + n, t) ? old : keep * old + (splat(1) - keep) * load_units(z + 2 * s.h, left);
-            store_units(g->out_h + (at + n * s.t) * s.h + j, h, left);
-        }
-}
-
-static void gru_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
-    (void)worker;
-    long first = item * g->share, rows = min_l(g->share, g->s.n - first);
-    for (long t = 0; t < g->s.t; t++) {
-        state before = previous(g->s, g->h0, g->out_h, first, t);
-        if (g->reset_after) gru_step_after(g, first, rows, t, before);
-        else gru_step_before(g, first, rows, t, before);
-    }
-}
-
-static int gru(sequence_shape s, const void *x, const void *h0, const void *w, const void *u, const void *b,
-               const unsigned char *mask, void *h, void *gates, int reset_after) {
-    sequence_job g = {.s = s, .mask = mask, .h0 = h0, .b = b, .out_h = h, .out_gates = gates, .reset_after = reset_after,
-                      .packed = pack_gates(3, s.h, u)};
-    REAL *bias = scratch(SCRATCH_STATE, 3 * (size_t)s.h * sizeof(REAL) + 64);
-    if (!g.packed || !bias) return -1;
-    for (long j = 0; b && j < 3 * s.h; j++) // z and r see only the sum of both biases
-        bias[j] = g.b[j] + (reset_after && j < 2 * s.h ? g.b[3 * s.h + j] : 0);
-    if (gemm(s.n * s.t, 3 * s.h, s.i, x, s.i, 1, w, 3 * s.h, 1, gates, 4 * s.h, (epilogue){b ? bias : NULL, 0, LINEAR}))
-        return -1;
-    run(&g, gru_item);
-    return 0;
-}
-
-// Leaves dz, dr, dg (before their activations) and, for reset_after, dq in 4 h columns a step.
-static void gru_backward_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
-    const sequence_shape s = g->s;
-    const vec one = splat(1), zero = {0};
-    (void)worker;
-    long first = item * g->share, rows = min_l(g->share, s.n - first), step = s.t * 4 * s.h, depth = 3 * s.h;
-    REAL *carry = g->carry_h + first * s.h, *dq0 = g->temporary + first * s.h;
-    for (long t = s.t - 1; t >= 0; t--) {
-        long at = first * s.t + t;
-        state before = previous(s, g->h0, g->h, first, t);
-        REAL *dz0 = g->dz + at * 4 * s.h;
-        for (long n = 0; n < rows; n++) {
-            long row = at + n * s.t;
-            int skip = skipped(g, first + n, t);
-            for (long j = 0; j < s.h; j += LANES) {
-                long left = s.h - j;
-                const REAL *z = g->gates + row * 4 * s.h + j;
-                REAL *dz = dz0 + n * step + j;
-                vec keep = load_units(z, left), reset = load_units(z + s.h, left), candidate = load_units(z + 2 * s.h, left);
-                vec old = load_units(before.rows + n * before.stride + j, left);
-                vec dh = load_units(g->dh + row * s.h + j, left) + load_units(carry + n * s.h + j, left);
-                vec dg = dh * (one - keep) * (one - candidate * candidate);
-                store_units(dz, skip ? zero : dh * (old - candidate) * keep * (one - keep), left);
-                store_units(dz + 2 * s.h, skip ? zero : dg, left);
-                if (g->reset_after) {
-                    store_units(dz + s.h, skip ? zero : dg * load_units(z + 3 * s.h, left) * reset * (one - reset), left);
-                    store_units(dz + 3 * s.h, skip ? zero : dg * reset, left);
-                }
-                store_units(carry + n * s.h + j, skip ? dh : dh * keep, left);
-            }
-        }
-        if (g->reset_after)
-            times_packed(rows, s.h, s.h, dz0 + 3 * s.h, step, g->packed, depth, 2 * s.h, carry, s.h, (epilogue){NULL, 1, LINEAR});
-        else {
-            times_packed(rows, s.h, s.h, dz0 + 2 * s.h, step, g->packed, depth, 2 * s.h, dq0, s.h, (epilogue){NULL, 0, LINEAR});
-            for (long n = 0; n < rows; n++)
-                for (long j = 0; j < s.h; j += LANES) {
-                    long left = s.h - j;
-                    vec reset = load_units(g->gates + (at + n * s.t) * 4 * s.h + s.h + j, left);
-                    vec dq = load_units(dq0 + n * s.h + j, left), old = load_units(before.rows + n * before.stride + j, left);
-                    store_units(dz0 + n * step + s.h + j, dq * old * reset * (one - reset), left);
-                    store_units(carry + n * s.h + j, load_units(carry + n * s.h + j, left) + dq * reset, left);
-                }
-        }
-        times_packed(rows, s.h, 2 * s.h, dz0, step, g->packed, depth, 0, carry, s.h, (epilogue){NULL, 1, LINEAR});
-    }
+    gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 4, dw, db}, {h, s.h, h0, s.h, 0, 4, du, NULL}}, .accumulate = accumulate};
+    return backward((sequence_job){.s = s, .gates = 4, .blocks = 4, .step = lstm_backward_step, .mask = mask, .h0 = h0, .c0 = c0,
+                                   .h = h, .c = c, .z = gates, .dh = dh, .dc_last = dc_last, .dx = dx, .dh0 = dh0,
+                                   .dc0 = dc0}, w, u, d);
 }
 
 static int gru_backward(sequence_shape s, const void *dh, const void *x, const void *h0, const void *w, const void *u,
                         const unsigned char *mask, const void *h, const void *gates, void *dx, void *dh0, void *dw,
                         void *du, void *db, int reset_after, int accumulate) {
-    sequence_job g = {.s = s, .mask = mask, .h0 = h0, .h = h, .gates = gates, .dh = dh, .reset_after = reset_after,
-                      .packed = pack_transposed(3, s.h, u)};
-    const REAL *h_prev = all_previous(s, h0, h);
-    if (!g.packed || !h_prev || make_carries(&g, 4 * s.h, NULL)) return -1;
-    run(&g, gru_backward_item);
-    copy_carry(&g, g.carry_h, dh0);
-    long ld = 4 * s.h, rows = s.n * s.t;
-    REAL *recurrent_bias = db && reset_after ? (REAL *)db + 3 * s.h : NULL;
-    if (input_gradients(s, 3, g.dz, ld, x, w, dx, dw, db, accumulate)) return -1;
-    if (recurrent_bias && (column_sums(rows, 2 * s.h, g.dz, ld, recurrent_bias, accumulate) ||
-                           column_sums(rows, s.h, g.dz + 3 * s.h, ld, recurrent_bias + 2 * s.h, accumulate)))
-        return -1;
-    if (recurrent_gradient(s, h_prev, s.h, g.dz, ld, 2 * s.h, du, 3 * s.h, accumulate)) return -1;
-    REAL *du_h = (REAL *)du + 2 * s.h;
-    if (reset_after) return recurrent_gradient(s, h_prev, s.h, g.dz + 3 * s.h, ld, s.h, du_h, 3 * s.h, accumulate);
-    return recurrent_gradient(s, g.gates + 3 * s.h, ld, g.dz + 2 * s.h, ld, s.h, du_h, 3 * s.h, accumulate);
+    REAL *du_h = (REAL *)du + 2 * s.h, *recurrent_bias = db && reset_after ? (REAL *)db + 3 * s.h : NULL;
+    gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 3, dw, db}, {h, s.h, h0, s.h, 0, 2, du, recurrent_bias}},
+                      .accumulate = accumulate};
+    d.gradients[2] = reset_after ? (gradient){h, s.h, h0, s.h, 3, 1, du_h, recurrent_bias ? recurrent_bias + 2 * s.h : NULL}
+                                 : (gradient){(const REAL *)gates + 3 * s.h, 4 * s.h, NULL, s.h, 2, 1, du_h, NULL};
+    return backward((sequence_job){.s = s, .gates = 3, .blocks = reset_after ? 4 : 3,
+                                   .step = reset_after ? gru_backward_after : gru_backward_before, .mask = mask, .h0 = h0,
+                                   .h = h, .z = gates, .dh = dh, .dx = dx, .dh0 = dh0}, w, u, d);
 }
 
 const recurrent_kernels NAME(recurrent_kernels) = {simple_rnn, simple_rnn_backward, lstm, lstm_backward, gru,

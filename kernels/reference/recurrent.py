@@ -70,7 +70,7 @@ def lstm(
     mask: Array | None,
     h: Array,
     c: Array,
-    gates: Array,
+    gates: Array | None,
 ) -> None:
     """See `Backend.lstm`."""
     size = h0.shape[1]
@@ -81,7 +81,8 @@ def lstm(
         activate(z[:, : 2 * size], z[:, : 2 * size], "sigmoid", 0.0)
         activate(z[:, 2 * size : 3 * size], z[:, 2 * size : 3 * size], "tanh", 0.0)
         activate(z[:, 3 * size :], z[:, 3 * size :], "sigmoid", 0.0)
-        gates[:, t] = z
+        if gates is not None:
+            gates[:, t] = z
         i, f, g, o = _gates(z, 4)
         new_cell = f * cell + i * g
         state = h[:, t] = _carry(mask, t, o * np.tanh(new_cell), state)
@@ -144,11 +145,12 @@ def gru(
     b: Array | None,
     mask: Array | None,
     h: Array,
-    gates: Array,
+    gates: Array | None,
     reset_after: bool,
 ) -> None:
     """See `Backend.gru`."""
     size = h0.shape[1]
+    gates = np.empty((*h.shape[:2], 4 * size), h.dtype) if gates is None else gates
     projected = _project(x, w, b[0] if b is not None and reset_after else b)
     state = h0
     for t in range(x.shape[1]):
