@@ -3,7 +3,7 @@
 A matrix product of 2048³ by whichever is faster, NumPy's BLAS or the native engine. A copy of 256 MB, one part per
 thread; the bytes read and the bytes written both count.
 
-python bench/ceilings.py THREADS
+python bench/ceilings.py THREADS SECONDS
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIDE = 2048
 FLOATS = 64 << 20
 
 
-def fastest(call: Callable[[], object], seconds: float = 1.5) -> float:
+def fastest(call: Callable[[], object], seconds: float) -> float:
     """The shortest time of a call that is repeated for so long."""
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -31,29 +31,30 @@ def fastest(call: Callable[[], object], seconds: float = 1.5) -> float:
     return min(times)
 
 
-def gemm() -> float:
+def gemm(seconds: float) -> float:
     """Flops per second."""
     from dlcore.backends import BackendUnavailableError, get_backend
 
     rng = np.random.default_rng(0)
     a, b, c = (rng.standard_normal((1, SIDE, SIDE), np.float32) for _ in range(3))
-    seconds = fastest(lambda: np.matmul(a[0], b[0], out=c[0]))
+    best = fastest(lambda: np.matmul(a[0], b[0], out=c[0]), seconds)
     time.sleep(0.5)  # until the BLAS's threads sleep
     try:
         native = get_backend("cython")
-        seconds = min(seconds, fastest(lambda: native.matmul(a, b, c, False, False)))
+        best = min(best, fastest(lambda: native.matmul(a, b, c, False, False), seconds))
     except BackendUnavailableError:
         pass
-    return 2 * SIDE**3 / seconds
+    return 2 * SIDE**3 / best
 
 
-def copy(threads: int) -> float:
+def copy(threads: int, seconds: float) -> float:
     """Bytes per second."""
     sources, targets = (np.array_split(np.ones(FLOATS, np.float32), threads) for _ in range(2))
     with ThreadPoolExecutor(threads) as pool:
-        seconds = fastest(lambda: list(pool.map(np.copyto, targets, sources)))
-    return 2 * 4 * FLOATS / seconds
+        best = fastest(lambda: list(pool.map(np.copyto, targets, sources)), seconds)
+    return 2 * 4 * FLOATS / best
 
 
 if __name__ == "__main__":
-    print(json.dumps({"gemm": gemm(), "copy": copy(int(sys.argv[1]))}))
+    threads, seconds = int(sys.argv[1]), float(sys.argv[2])
+    print(json.dumps({"gemm": gemm(seconds), "copy": copy(threads, seconds)}))

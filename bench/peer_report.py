@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 Results = dict[str, Any]
 NAMES = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "keras": "Keras"}
+DISTURBED = 0.1  # share of a processor that other processes took while a case ran
 
 
 class Verdict(NamedTuple):
@@ -70,6 +71,8 @@ def share(result: Results, ceilings: dict[str, float], row: Results) -> float:
 def lines(result: Results) -> str:
     """A case in full, a line per contender."""
     text = [f"\n{result['case']}: {result['flops'] / 1e9:.4g} GF, {result['bytes'] / 1e6:.4g} MB"]
+    if result["disturbance"] > DISTURBED:
+        text[0] += f" (DISTURBED: other processes took {result['disturbance']:.0%} of a processor)"
     for name, row in result["contenders"].items():
         if "error" in row:
             text.append(f"  {name:12} NOT COUNTED: {row['error']}")
@@ -99,7 +102,7 @@ def goal_rows(results: Results) -> list[list[str]]:
     rows = [["case", "dlcore, ms", "share of the roof", "best peer", "its ms", "speed", "goal", "reached"]]
     for result in results["cases"]:
         mine = ours(result)
-        first = [result["case"]]
+        first = [result["case"] + ("*" if result["disturbance"] > DISTURBED else "")]
         figures = (
             [milliseconds(mine["median"]), f"{share(result, results['machine']['ceilings'], mine):.0%}"]
             if mine
@@ -160,7 +163,12 @@ def table(results: Results) -> str:
     rows = goal_rows(results)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*text, "", reached(results)])
+    return "\n".join([*text, "", *_footnote(results), reached(results)])
+
+
+def _footnote(results: Results) -> list[str]:
+    disturbed = any(result["disturbance"] > DISTURBED for result in results["cases"])
+    return [f"* other processes took more than {DISTURBED:.0%} of a processor meanwhile"] if disturbed else []
 
 
 def reached(results: Results) -> str:
@@ -197,6 +205,8 @@ of what the two ceilings allow for the flops of direct convolution and the bytes
 may exceed it, and so may what stays in the caches.
 
 {markdown(goal_rows(results))}
+
+{"".join(_footnote(results))}
 
 ![Time of each contender relative to dlcore](results/speed.png)
 

@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -37,10 +36,12 @@ import numpy as np
 import peer_report
 from cases import CASES, Case
 from contenders import CONTENDERS
+from contenders.process import ContenderError, Process
 
 HERE = Path(__file__).parent
 TOLERANCE = 1e-3  # of the largest output; of each loss
-LONGEST = 300  # seconds that a contender may take for an answer
+MUCH = 0.3  # of one processor, used by others during a turn
+REPEATS = 5
 
 
 @dataclass
@@ -52,69 +53,30 @@ class Effort:
     budget: float = 60.0
 
 
-class ContenderError(Exception):
-    """A contender's process ended or gave no answer."""
-
-
-class Process:
-    """A contender's worker, which runs only while it is asked something."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self.name, self.threads = name, threads
-        self.start()
-
-    def start(self) -> None:
-        counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DLCORE_NUM_THREADS", "NPROC")
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "contenders.worker", self.name, str(self.threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=HERE,
-            env={**os.environ, **dict.fromkeys(counts, str(self.threads)), **quiet},
-        )
-        try:
-            self.about = self._answer()
-        except ContenderError:
-            self.close()
-            raise
-
-    def ask(self, **command: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.send_signal(signal.SIGCONT)
-        try:
-            self.process.stdin.write(json.dumps(command).encode() + b"\n")
-            self.process.stdin.flush()
-            answer = self._answer()
-        except (ContenderError, BrokenPipeError) as error:
-            self.close()
-            self.start()
-            raise ContenderError(str(error)) from None
-        if "error" in answer:
-            raise ContenderError(answer["error"])
-        return answer
-
-    def _answer(self) -> dict[str, Any]:
-        pipe = self.process.stdout
-        assert pipe is not None
-        ready, _, _ = select.select([pipe], [], [], LONGEST)
-        line = pipe.readline() if ready else b""
-        if not line:
-            raise ContenderError(f"ended with status {self.process.wait()}" if ready else f"no answer in {LONGEST} s")
-        self.process.send_signal(signal.SIGSTOP)
-        return json.loads(line)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 def run_case(case: Case, processes: list[Process], effort: Effort) -> dict[str, Any]:
     """Everything about a case: who did it right, and how long each took."""
+    results = prepare(case, processes)
+    right = [process for process in processes if "variants" in results.get(process.name, {})]
+    disturbance = measure([process for process in right if "error" not in results[process.name]], results, effort)
+    return {
+        "case": case.name,
+        "date": str(date.today()),
+        "task": case.task,
+        "batch": case.batch,
+        "goals": case.goals,
+        "flops": case.flops(),
+        "bytes": case.bytes(),
+        "disturbance": disturbance,
+        "contenders": results,
+    }
+
+
+def prepare(case: Case, processes: list[Process]) -> dict[str, dict[str, Any]]:
+    """The first steps of all contenders, and an error with those that fail or differ."""
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        weights, (x, y) = case.network.weights(), case.data()
-        np.savez(Path(folder) / "weights.npz", allow_pickle=False, **weights)
+        x, y = case.data()
+        np.savez(Path(folder) / "weights.npz", allow_pickle=False, **case.network.weights())
         np.savez(Path(folder) / "data.npz", x=x, y=y)
         for process in processes:
             try:
@@ -126,19 +88,41 @@ def run_case(case: Case, processes: list[Process], effort: Effort) -> dict[str, 
                 results[process.name] = {"variants": variants}
         outputs = {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
     check(case, results, outputs)
-    times: dict[str, list[list[float]]] = {name: [] for name, row in results.items() if "error" not in row}
-    order = [process for process in processes if process.name in times]
-    start = time.monotonic()
+    return results
+
+
+def measure(processes: list[Process], results: dict[str, dict[str, Any]], effort: Effort) -> float:
+    """Adds the times of each to its results, round by round. The share of a processor that others took."""
+    times: dict[str, list[list[float]]] = {process.name: [] for process in processes}
+    lost, start = 0.0, time.monotonic()
     for number in range(effort.rounds):
         if number >= 3 and time.monotonic() - start > effort.budget:
             break
-        for process in order:
-            times[process.name].append(process.ask(do="time", seconds=effort.seconds)["times"])
-        order = order[1:] + order[:1]
+        for process in list(processes):
+            try:
+                measured, others = turn(process, effort.seconds)
+            except ContenderError as error:
+                results[process.name]["error"] = str(error)
+                processes = [p for p in processes if p is not process]
+                del times[process.name]
+                continue
+            times[process.name].append(measured)
+            lost += others
+        processes = processes[1:] + processes[:1]
     for name, rounds in times.items():
         results[name] |= summary(rounds)
-    about = {"task": case.task, "batch": case.batch, "goals": case.goals, "flops": case.flops(), "bytes": case.bytes()}
-    return {"case": case.name, "date": str(date.today()), **about, "contenders": results}
+    return lost / (time.monotonic() - start)
+
+
+def turn(process: Process, seconds: float) -> tuple[list[float], float]:
+    """The times of one turn and what others used meanwhile. If that was much, the turn is repeated, but not forever."""
+    for _ in range(REPEATS):
+        start, before = time.monotonic(), process.time_of_others()
+        times = process.ask(do="time", seconds=seconds)["times"]
+        others, elapsed = process.time_of_others() - before, time.monotonic() - start
+        if others < MUCH * elapsed:
+            break
+    return times, others
 
 
 def check(case: Case, results: dict[str, dict[str, Any]], outputs: dict[str, np.ndarray]) -> None:
@@ -165,14 +149,13 @@ def summary(rounds: list[list[float]]) -> dict[str, Any]:
     return {"median": middle, "quartiles": [low, high], "calls": len(every), "rounds": [median(r) for r in rounds]}
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, seconds: float) -> dict[str, Any]:
     """The machine's name and its ceilings, measured now."""
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", facts)
     found = [isa for isa in ("avx512f", "avx2", "sse4_2", "asimd") if re.search(rf"\b{isa}\b", facts)]
-    measured = subprocess.run(
-        [sys.executable, str(HERE / "ceilings.py"), str(threads)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, str(HERE / "ceilings.py"), str(threads), str(seconds)]
+    measured = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return {
         "processor": model[1] if model else platform.processor() or platform.machine(),
         "isa": found[0] if found else platform.machine(),
@@ -229,7 +212,8 @@ def main() -> None:
     found = [c for c in CASES.values() if re.search(arguments.cases, c.name) and (arguments.slow or not c.slow)]
     last = json.loads(arguments.output.read_text()) if arguments.keep and arguments.output.exists() else {}
     cases = {result["case"]: result for result in last.get("cases", [])}
-    about = machine(arguments.threads)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the contenders end with it
+    about = machine(arguments.threads, 0.2 if arguments.quick else 1.5)
     processes = start_all(chosen(arguments), arguments.threads)
     try:
         for case in found:
@@ -238,6 +222,10 @@ def main() -> None:
     finally:
         for process in processes:
             process.close()
+    if last:
+        about["ceilings"] = {
+            name: max(rate, last["machine"]["ceilings"][name]) for name, rate in about["ceilings"].items()
+        }
     results = {
         "machine": about,
         "contenders": last.get("contenders", {}) | {process.name: process.about for process in processes},

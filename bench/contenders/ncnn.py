@@ -23,16 +23,16 @@ def variants(name: str, threads: int, case: Case, weights: Weights, x: np.ndarra
     kinds = {node.kind for node in case.network.nodes}
     if case.task == "train" or kinds & GATES.keys() or case.network.nodes[0].kind == "batchnorm":
         return {}  # it only infers, and a recurrent layer only one sequence at a time
-    return {"Winograd": lambda: _run(case, weights, x, threads)}
+    writer = _Writer(case, weights)
+    return {"Winograd": lambda: _run(writer, x, threads)}
 
 
-def _run(case: Case, weights: Weights, x: np.ndarray, threads: int) -> Run:
+def _run(writer: _Writer, x: np.ndarray, threads: int) -> Run:
     net = ncnn.Net()
     net.opt.num_threads = threads
     net.opt.use_vulkan_compute = False
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
-    writer = _Writer(case, weights)
     with tempfile.TemporaryDirectory() as folder:
         param, binary = Path(folder) / "net.param", Path(folder) / "net.bin"
         param.write_text(writer.text())
@@ -40,9 +40,7 @@ def _run(case: Case, weights: Weights, x: np.ndarray, threads: int) -> Run:
         if net.load_param(str(param)) or net.load_model(str(binary)):
             raise RuntimeError("ncnn does not read the network")
     images = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
-    samples = [
-        ncnn.Mat(image).clone() for image in images
-    ]  # a Mat of ours does not keep the array alive, its clone need not
+    samples = [ncnn.Mat(image).clone() for image in images]  # without the clone, the array would have to be kept
 
     def one(sample: ncnn.Mat) -> ncnn.Mat:
         extractor = net.create_extractor()

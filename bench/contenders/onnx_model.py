@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
 from cases import EPSILON, Case, Node, Weights
 
@@ -21,7 +21,7 @@ def onnx_input(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(order))
 
 
-def onnx_model(case: Case, weights: Weights) -> ModelProto:
+def onnx_model(case: Case, weights: Weights) -> bytes:
     builder = _Builder()
     network = case.network
     values = {-1: "x"}
@@ -43,7 +43,7 @@ def onnx_model(case: Case, weights: Weights) -> ModelProto:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     checker.check_model(model)
-    return model
+    return model.SerializeToString()
 
 
 class _Builder:

@@ -14,18 +14,19 @@ from .onnx_model import onnx_input, onnx_model
 def variants(name: str, threads: int, case: Case, weights: Weights, x: np.ndarray, y: np.ndarray) -> Variants:
     if case.task == "train" or case.network.nodes[0].kind == "batchnorm":
         return {}  # its pip package only infers
+    model, images = onnx_model(case, weights), onnx_input(x)
     return {
-        "run": lambda: _run(_session(case, weights, threads), onnx_input(x)),
-        "bound": lambda: _bound(_session(case, weights, threads), onnx_input(x)),
+        "run": lambda: _run(_session(model, threads), images),
+        "bound": lambda: _bound(_session(model, threads), images),
     }
 
 
-def _session(case: Case, weights: Weights, threads: int) -> ort.InferenceSession:
+def _session(model: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    return ort.InferenceSession(onnx_model(case, weights).SerializeToString(), options, ["CPUExecutionProvider"])
+    return ort.InferenceSession(model, options, ["CPUExecutionProvider"])
 
 
 def _nhwc(y: np.ndarray) -> np.ndarray:
