@@ -202,11 +202,9 @@ Written by `bench/peer_report.py` from `results/peers.json`. Only ratios carry o
 
 {reached(results)}. Speed is the peer's time divided by dlcore's, the median over the rounds. The share of the roof is
 of what the two ceilings allow for the flops of direct convolution and the bytes that must move; Winograd's convolutions
-may exceed it, and so may what stays in the caches.
+may exceed it, and so may what stays in the caches.{"".join(f" {note}." for note in _footnote(results))}
 
 {markdown(goal_rows(results))}
-
-{"".join(_footnote(results))}
 
 ![Time of each contender relative to dlcore](results/speed.png)
 
