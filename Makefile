@@ -5,6 +5,7 @@ PYTHON = python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 REQUIRE = --require-backend=numpy --require-backend=numba --require-backend=cython
 PYTEST_ARGS =
+PEERS_ARGS =
 BUILD = pyproject.toml setup.py kernels/native/*.c kernels/native/*.h kernels/native/*.pyx kernels/native/*.pxi
 
 .PHONY: help demo test lint bench sanitize clean
@@ -13,7 +14,8 @@ help:
 	@echo "make demo      build, train LeNet-5 on real digits on every engine, compare speeds; results in out/"
 	@echo "make test      build and run the tests"
 	@echo "make lint      formatting, style and types"
-	@echo "make bench     time every primitive and small models on every engine"
+	@echo "make bench     time every primitive and small models on every engine, and models beside other libraries;"
+	@echo "               PEERS_ARGS=--slow adds the large ones"
 	@echo "make sanitize  run the conformance table under AddressSanitizer and UBSan"
 	@echo "make clean     remove what was built, .venv included"
 
@@ -45,12 +47,15 @@ lint: .venv/.installed-lint
 	mkdir -p build/typecheck/dlcore
 	cd build/typecheck/dlcore && ln -s ../../../dlcore/* ../../../backends ../../../kernels .
 	cd build/typecheck && ../../.venv/bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p dlcore
+	cd bench && MYPYPATH=.:../build/typecheck ../.venv/bin/mypy --config-file ../pyproject.toml --explicit-package-bases --cache-dir ../.mypy_cache \
+		peers.py ceilings.py report.py contenders
 
 bench: .venv/.installed-bench
 	@mkdir -p out
 	.venv/bin/pytest bench --benchmark-only --benchmark-quiet --benchmark-disable-gc --benchmark-max-time=0.3 \
 		--benchmark-json=out/bench.json
 	@.venv/bin/python bench/report.py out/bench.json
+	.venv/bin/python bench/peers.py $(PEERS_ARGS)
 
 sanitize: .venv/.installed-test
 	sh tests/sanitize.sh
