@@ -11,7 +11,7 @@ from typing import Any
 
 from .reduce import row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .threads import absent, elementwise_jit, reduction_jit, run
+from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel, run
 
 Array = Any
 
@@ -46,7 +46,7 @@ def apply_fused(x, code):
             x[i] = tanh(x[i])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _activation(start, stop, x, y, code, alpha):
     x = x[start:stop]
     y = y[start:stop]
@@ -112,7 +112,7 @@ def _activation(start, stop, x, y, code, alpha):
             y[i] = one if x[i] > zero else zero
 
 
-@elementwise_jit
+@elementwise_kernel
 def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
     # x is empty for the kinds whose derivative follows from y.
     dy = dy[start:stop]
@@ -180,7 +180,7 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
             dx[i] = zero
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax(start, stop, x, y, logarithm):
     for r in range(start, stop):
         u = x[r]
@@ -201,7 +201,7 @@ def _softmax(start, stop, x, y, logarithm):
                 v[i] = v[i] / total
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax_backward(start, stop, dy, y, dx, logarithm):
     for r in range(start, stop):
         g = dy[r]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .scalar import cos, exp, log, sin
-from .threads import elementwise_jit, run
+from .threads import elementwise_kernel, run
 
 Array = Any
 
@@ -27,7 +27,7 @@ _SEGMENT = 4096
 _TRANSCENDENTAL = 4
 
 
-@elementwise_jit
+@elementwise_kernel
 def _unary(start, stop, x, y, op):
     x = x[start:stop]
     y = y[start:stop]
@@ -66,7 +66,7 @@ def _unary(start, stop, x, y, op):
             y[i] = cos(x[i])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _unary_backward(start, stop, dy, x, y, dx, op):
     dy = dy[start:stop]
     x = x[start:stop]
@@ -107,7 +107,7 @@ def _unary_backward(start, stop, dy, x, y, dx, op):
             dx[i] = -dy[i] * sin(x[i])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _binary(start, stop, a, a_step, b, b_step, y, width, op):
     for s in range(start, stop):
         z = y[s * width : min((s + 1) * width, y.size)]
@@ -133,7 +133,7 @@ def _binary(start, stop, a, a_step, b, b_step, y, width, op):
                 z[i] = u[i] if u[i] < v[i] or u[i] != u[i] else v[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _compare(start, stop, a, a_step, b, b_step, y, width, op):
     for s in range(start, stop):
         z = y[s * width : min((s + 1) * width, y.size)]
@@ -159,7 +159,7 @@ def _compare(start, stop, a, a_step, b, b_step, y, width, op):
                 z[i] = u[i] >= v[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _select(start, stop, condition, a, a_step, b, b_step, y, width):
     for s in range(start, stop):
         z = y[s * width : min((s + 1) * width, y.size)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from .reduce import row_max, row_sum
 from .scalar import exp, log, log1p
-from .threads import absent, reduction_jit, run
+from .threads import absent, reduction_jit, reduction_kernel, run
 
 Array = Any
 
@@ -36,7 +36,7 @@ def _exponentials(row, out):
     return top, total
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
     none = dlogits.reshape(-1)[:0]
     for r in range(start, stop):
@@ -53,7 +53,7 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
             g[label] -= scale * w
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
     none = dlogits.reshape(-1)[:0]
     for r in range(start, stop):
@@ -76,7 +76,7 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
                 g[i] = factor * (g[i] * share - t[i])
 
 
-@reduction_jit
+@reduction_kernel
 def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
     zero = logits.dtype.type(0)

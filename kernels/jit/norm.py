@@ -15,7 +15,7 @@ import numpy as np
 
 from .activation import CODES, apply_fused
 from .reduce import add_wide, fold, lane_width, row_sum
-from .threads import absent, elementwise_jit, reduction_jit, run, scratch
+from .threads import absent, elementwise_kernel, reduction_kernel, run, scratch
 
 Array = Any
 
@@ -28,7 +28,7 @@ _BLOCK = 1 << 16
 _TILE = 1024
 
 
-@elementwise_jit
+@elementwise_kernel
 def _moments(start, stop, x, step, means, squares, width):
     rows, columns = x.shape
     flat = x.reshape(-1)
@@ -56,7 +56,7 @@ def _moments(start, stop, x, step, means, squares, width):
         fold(lanes, squares[k])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _normalise(start, stop, x, y, mean, scale, beta, code):
     width = mean.size
     for s in range(start, stop):
@@ -67,7 +67,7 @@ def _normalise(start, stop, x, y, mean, scale, beta, code):
         apply_fused(v, code)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _backward_sums(start, stop, dz, x, step, mean, partial, width):
     rows, columns = x.shape
     flat_x = x.reshape(-1)
@@ -90,7 +90,7 @@ def _backward_sums(start, stop, dz, x, step, mean, partial, width):
         fold(product, partial[k, 1])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _backward_input(start, stop, dz, x, dx, mean, scale, mean_dz, slope):
     width = mean.size
     for s in range(start, stop):
@@ -101,7 +101,7 @@ def _backward_input(start, stop, dz, x, dx, mean, scale, mean_dz, slope):
             v[i] = scale[i] * (d[i] - mean_dz[i] - (u[i] - mean[i]) * slope[i])
 
 
-@reduction_jit
+@reduction_kernel
 def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
     real = x.dtype.type
     count = real(max(x.shape[1], 1))
@@ -126,7 +126,7 @@ def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
             v[i] += beta[i]
 
 
-@reduction_jit
+@reduction_kernel
 def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, step):
     real = x.dtype.type
     rows, columns = x.shape

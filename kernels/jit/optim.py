@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .threads import absent, elementwise_jit, run
+from .threads import absent, elementwise_kernel, run
 
 Array = Any
 
 
-@elementwise_jit
+@elementwise_kernel
 def _sgd(start, stop, p, g, lr):
     p = p[start:stop]
     g = g[start:stop]
@@ -25,7 +25,7 @@ def _sgd(start, stop, p, g, lr):
         p[i] -= lr * g[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _momentum(start, stop, p, g, m, lr, momentum, rest, form):
     p = p[start:stop]
     g = g[start:stop]
@@ -48,7 +48,7 @@ def _momentum(start, stop, p, g, m, lr, momentum, rest, form):
             p[i] -= lr * v
 
 
-@elementwise_jit
+@elementwise_kernel
 def _adagrad(start, stop, p, g, s, lr, eps):
     p = p[start:stop]
     g = g[start:stop]
@@ -59,7 +59,7 @@ def _adagrad(start, stop, p, g, s, lr, eps):
         p[i] -= lr * g[i] / np.sqrt(v + eps)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _rmsprop(start, stop, p, g, s, m, gbar, lr, rho, rest, momentum, eps):
     p = p[start:stop]
     g = g[start:stop]
@@ -99,7 +99,7 @@ def _rmsprop(start, stop, p, g, s, m, gbar, lr, rho, rest, momentum, eps):
                 pb[i] -= step[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _adam(start, stop, p, g, m, v, vhat, beta1, rest1, beta2, rest2, eps, keep, rate):
     p = p[start:stop]
     g = g[start:stop]

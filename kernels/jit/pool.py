@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .threads import absent, elementwise_jit, run
+from .threads import absent, elementwise_jit, elementwise_kernel, run
 
 Array = Any
 Pair = tuple[int, int]
@@ -24,7 +24,7 @@ def _inside(place, size, length):
     return max(0, -place), min(size, length - place)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _max_pool(start, stop, x, y, index, size, stride, corner):
     height = y.shape[1]
     keep = index.size > 0
@@ -65,7 +65,7 @@ def _max_pool(start, stop, x, y, index, size, stride, corner):
                             best[c] = v if v > b or v != v else b
 
 
-@elementwise_jit
+@elementwise_kernel
 def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
     zero = dx.dtype.type(0)
     dx[start:stop] = zero
@@ -91,7 +91,7 @@ def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
                         dx[n, top + place[c] // size[1], left + place[c] % size[1], c] += d[c]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _avg_pool(start, stop, x, y, size, stride, corner):
     height = y.shape[1]
     real = x.dtype.type
@@ -116,7 +116,7 @@ def _avg_pool(start, stop, x, y, size, stride, corner):
                 total[c] /= count
 
 
-@elementwise_jit
+@elementwise_kernel
 def _avg_pool_backward(start, stop, dy, dx, size, stride, corner):
     real = dx.dtype.type
     dx[start:stop] = real(0)
@@ -136,7 +136,7 @@ def _avg_pool_backward(start, stop, dy, dx, size, stride, corner):
                             target[c] += d[c] * share
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_avg(start, stop, x, y):
     real = x.dtype.type
     places = x.shape[1]
@@ -158,7 +158,7 @@ def _global_avg(start, stop, x, y):
             total[c] /= count
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_avg_backward(start, stop, dy, dx):
     count = dx.dtype.type(max(dx.shape[1], 1))
     share = np.empty(dx.shape[2], dx.dtype)
@@ -172,7 +172,7 @@ def _global_avg_backward(start, stop, dy, dx):
                 target[c] = share[c]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_max(start, stop, x, y, index):
     place = np.empty(x.shape[2], np.int32)
     for n in range(start, stop):
@@ -194,7 +194,7 @@ def _global_max(start, stop, x, y, index):
                 index[n, c] = place[c]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_max_backward(start, stop, dy, index, dx):
     dx[start:stop] = dx.dtype.type(0)
     for n in range(start, stop):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .scalar import from_order_key, order_key
-from .threads import elementwise_jit, reduction_jit, run, scratch
+from .threads import elementwise_jit, elementwise_kernel, reduction_jit, run, scratch
 
 Array = Any
 
@@ -80,7 +80,7 @@ def fold(lanes, total):
             total[i] += lanes[s + i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _reduce_blocks(start, stop, x, rows, partial, width, op):
     # x [A, R, B] is cut along R; partial [A, blocks, B].
     blocks = partial.shape[1]
@@ -118,7 +118,7 @@ def _reduce_blocks(start, stop, x, rows, partial, width, op):
                         y[i] = y[i] if y[i] < row[i] or y[i] != y[i] else row[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _reduce_short(start, stop, x, y, op):
     # Few elements per result: plain loops without slices, whose reference counts would cost more than the sums.
     real = x.dtype.type
@@ -139,7 +139,7 @@ def _reduce_short(start, stop, x, y, op):
             y[a, c] = total
 
 
-@elementwise_jit
+@elementwise_kernel
 def _argmax_short(start, stop, x, y):
     for r in range(start, stop):
         place = 0
@@ -152,7 +152,7 @@ def _argmax_short(start, stop, x, y):
         y[r] = place
 
 
-@elementwise_jit
+@elementwise_kernel
 def _argmax(start, stop, x, y):
     # The largest of each stretch is found in vector lanes; only the first stretch that holds the largest is searched.
     for r in range(start, stop):
