@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .gemm import (
-    BIAS, STORED, WIDTH, ZERO, address, call_multiplier, gemm, multiplier, pack, packed_elements,
+    BIAS, STORED, WIDTH, ZERO, address, call_multiplier, copy, gemm, multiplier, pack, packed_elements,
 )  # fmt: skip
 from .linear import epilogue
 from .reduce import column_sums, combine
@@ -42,14 +42,15 @@ _CHUNK_ROWS = 1024
 
 @elementwise_jit
 def _move(target, t, source, s, count):
-    # Offsets into flat arrays instead of slices, whose reference counts cost more than a pixel of few channels;
-    # unsigned ones, so that no index is taken to count from the end.
-    for i in range(count):
-        target[np.uint64(t + i)] = source[np.uint64(s + i)]
+    # A vectorised loop moves what is shorter than some vectors one by one.
+    size = target.itemsize
+    copy(address(source) + size * s, address(target) + size * t, count, target.dtype.type(0))
 
 
 @elementwise_jit
 def _add(target, t, source, s, count):
+    # Offsets into flat arrays instead of slices, whose reference counts cost more than a pixel of few channels;
+    # unsigned ones, so that no index is taken to count from the end.
     for i in range(count):
         target[np.uint64(t + i)] += source[np.uint64(s + i)]
 
@@ -226,9 +227,12 @@ def _col2im(start, stop, col, dx, shape, first, last, image, channel, channels, 
 @elementwise_kernel
 def _depthwise(start, stop, x, w, y, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
-    depth = x.shape[3]
-    multiplier = y.shape[3] // depth
+    height, width, depth = x.shape[1:]
+    features = y.shape[3]
+    multiplier = features // depth
     zero = x.dtype.type(0)
+    flat = x.reshape(-1)
+    taps = w.reshape(-1)
     for line in range(start, stop):
         n = line // out_height
         oh = line % out_height
@@ -236,21 +240,33 @@ def _depthwise(start, stop, x, w, y, geometry):
             target = y[n, oh, ow]
             for c in range(target.size):
                 target[c] = zero
+            iw = ow * sw - left
             for i in range(kh):
                 ih = oh * sh - top + i * dh
-                if ih < 0 or ih >= x.shape[1]:
+                if ih < 0 or ih >= height:
+                    continue
+                s = ((n * height + ih) * width + iw) * depth
+                if kw == 3 and multiplier == 1 and iw >= 0 and iw + 2 * dw < width:
+                    # A line of the commonest filter in one pass over the sums.
+                    a0 = flat[s:][:depth]
+                    a1 = flat[s + dw * depth :][:depth]
+                    a2 = flat[s + 2 * dw * depth :][:depth]
+                    w0 = taps[i * 3 * depth :][:depth]
+                    w1 = taps[(i * 3 + 1) * depth :][:depth]
+                    w2 = taps[(i * 3 + 2) * depth :][:depth]
+                    for c in range(depth):
+                        target[c] += a0[c] * w0[c] + a1[c] * w1[c] + a2[c] * w2[c]
                     continue
                 for j in range(kw):
-                    iw = ow * sw - left + j * dw
-                    if iw < 0 or iw >= x.shape[2]:
+                    if iw + j * dw < 0 or iw + j * dw >= width:
                         continue
-                    source = x[n, ih, iw]
-                    weight = w[i, j, 0]
+                    source = flat[s + j * dw * depth :][:depth]
+                    weight = taps[(i * kw + j) * features :][:features]
                     if multiplier == 1:
-                        for c in range(source.size):
+                        for c in range(depth):
                             target[c] += source[c] * weight[c]
                     else:
-                        for c in range(source.size):
+                        for c in range(depth):
                             for m in range(c * multiplier, (c + 1) * multiplier):
                                 target[m] += source[c] * weight[m]
 
@@ -287,6 +303,35 @@ def _depthwise_backward_input(start, stop, dz, w, dx, geometry):
                                 target[c] += source[m] * weight[m]
 
 
+@elementwise_jit
+def _depthwise_line(x, dz, partial, stride, left, dilation):
+    """Add to the sums of three taps what a line of dz gives them; x `[W, C]`, dz `[OW, C]`, partial `[3, C]`."""
+    width, depth = x.shape
+    t0 = partial[0]
+    t1 = partial[1]
+    t2 = partial[2]
+    for ow in range(dz.shape[0]):
+        iw = ow * stride - left
+        d = dz[ow]
+        if iw >= 0 and iw + 2 * dilation < width:
+            a0 = x[iw]
+            a1 = x[iw + dilation]
+            a2 = x[iw + 2 * dilation]
+            for c in range(depth):
+                v = d[c]
+                t0[c] += a0[c] * v
+                t1[c] += a1[c] * v
+                t2[c] += a2[c] * v
+        else:
+            for j in range(3):
+                at = iw + j * dilation
+                if 0 <= at < width:
+                    source = x[at]
+                    target = partial[j]
+                    for c in range(depth):
+                        target[c] += source[c] * d[c]
+
+
 @elementwise_kernel
 def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
@@ -300,6 +345,9 @@ def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
             for i in range(kh):
                 ih = oh * sh - top + i * dh
                 if ih < 0 or ih >= x.shape[1]:
+                    continue
+                if kw == 3 and multiplier == 1:
+                    _depthwise_line(x[n, ih], dz[n, oh], partial[block, i], sw, left, dw)
                     continue
                 for j in range(kw):
                     target = partial[block, i, j]
@@ -402,17 +450,21 @@ def conv2d_backward_input(
         return
     geometry = _geometry(dz, w, stride, padding, dilation)
     height = dx.shape[1]
+    kh, kw = w.shape[:2]
+    corner = dilation[0] * (kh - 1) - padding[0], dilation[1] * (kw - 1) - padding[2]
+    turned = *dx.shape[1:3], kh, kw, 1, 1, *corner, *dilation
     if _is_depthwise(dx, groups):
-        work = dx.size * w.shape[0] * w.shape[1]
+        work = dx.size * kh * kw
+        if tuple(stride) == (1, 1) and features == dx.shape[3] and dz.size:
+            run(_depthwise, len(dx) * height, work, dz, np.ascontiguousarray(w[::-1, ::-1]), dx, turned)
+            return
         run(_depthwise_backward_input, dx.shape[0] * height, work, dz, w, dx, geometry)
         return
     if dz.size == 0:
         dx.fill(0)
         return
-    kh, kw = w.shape[:2]
     if tuple(stride) == (1, 1):
-        corner = dilation[0] * (kh - 1) - padding[0], dilation[1] * (kw - 1) - padding[2]
-        _convolution(dz, w, None, dx, groups, True, False, (*dx.shape[1:3], kh, kw, 1, 1, *corner, *dilation))
+        _convolution(dz, w, None, dx, groups, True, False, turned)
         return
     dx.fill(0)
     channels, size = w.shape[2], features // groups

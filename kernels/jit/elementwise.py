@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import elementwise as reference
+from .gemm import address, transpose
 from .scalar import cos, exp, log, sin
 from .threads import elementwise_kernel, run
 
@@ -23,6 +25,8 @@ _UNARY = {
 _BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", "minimum"))}
 _COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
 _SEGMENT = 4096
+# Elements up to which NumPy's call costs less than ours.
+_SMALL = 1024
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
 
@@ -166,8 +170,11 @@ def _select(start, stop, condition, a, a_step, b, b_step, y, width):
         c = condition[s * width :][: z.size]
         u = a[s * a_step :][: z.size]
         v = b[s * b_step :][: z.size]
+        # Both are read in any case, or the loop would branch at every element.
         for i in range(z.size):
-            z[i] = u[i] if c[i] else v[i]
+            yes = u[i]
+            no = v[i]
+            z[i] = yes if c[i] else no
 
 
 def _segment_width(y: Array, *operands: Array) -> int:
@@ -196,6 +203,9 @@ def _lay_out(a: Array, y: Array, width: int) -> tuple[Array, int]:
 
 
 def unary(x: Array, y: Array, op: str) -> None:
+    if x.size <= _SMALL:
+        reference.unary(x, y, op)
+        return
     work = x.size * (_TRANSCENDENTAL if op in ("exp", "log", "sin", "cos") else 1)
     run(_unary, x.size, work, x.reshape(-1), y.reshape(-1), _UNARY[op])
 
@@ -209,7 +219,8 @@ _UFUNCS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", 
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size == 0:
+    if y.size <= _SMALL:
+        reference.binary(a, b, y, op)
         return
     # NumPy's power is vectorised and a loop over the C library's is not; other shapes than the ones above are NumPy's
     # too, whose iterator knows how to walk them.
@@ -224,7 +235,8 @@ def binary(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size == 0:
+    if y.size <= _SMALL:
+        reference.compare(a, b, y, op)
         return
     width = _segment_width(y, a, b)
     if width == 0:
@@ -236,7 +248,8 @@ def compare(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
-    if y.size == 0:
+    if y.size <= _SMALL:
+        reference.select(condition, a, b, y)
         return
     width = _segment_width(y, a, b) if condition.shape == y.shape else 0
     if width == 0:
@@ -249,28 +262,83 @@ def select(condition: Array, a: Array, b: Array, y: Array) -> None:
     )  # fmt: skip
 
 
-def _copy_rows(start: int, stop: int, x: Array, y: Array) -> None:
-    with np.errstate(invalid="ignore"):
-        np.copyto(y[start:stop], x[start:stop], casting="unsafe")
+@elementwise_kernel
+def _copy(start, stop, x, y):
+    x = x[start:stop]
+    y = y[start:stop]
+    for i in range(x.size):
+        y[i] = x[i]
+
+
+@elementwise_kernel
+def _copy_transposed(start, stop, x, x_batch, x_column, y, y_batch, y_row, rows, columns):
+    # y[n, r, c] = x[n, r, c], of which x has neighbours along the rows and y along the columns; a task is 8 rows of an
+    # image n. Squares are transposed in registers, so that both sides are met in whole lines of the cache.
+    zero = y.dtype.type(0)
+    size = y.itemsize
+    stripes = -(-rows // 8)
+    for task in range(start, stop):
+        first = task % stripes * 8
+        source = task // stripes * x_batch + first
+        target = task // stripes * y_batch + first * y_row
+        count = min(8, rows - first)
+        whole = columns // 8 * 8 if count == 8 else 0
+        for c in range(0, whole, 8):
+            transpose(
+                address(x) + size * (source + c * x_column), x_column, address(y) + size * (target + c), y_row, zero
+            )
+        for c in range(whole, columns):
+            for r in range(count):
+                y[target + r * y_row + c] = x[source + r + c * x_column]
+
+
+def _merged_axes(x: Array, y: Array) -> list[tuple[int, int, int]]:
+    """Length and strides, in elements, of the axes of two views of one shape, merged where they are walked as one."""
+    size = y.itemsize
+    axes = sorted(
+        ((n, s // size, t // size) for n, s, t in zip(y.shape, x.strides, y.strides, strict=True) if n > 1),
+        key=lambda axis: -axis[2],
+    )
+    merged: list[tuple[int, int, int]] = []
+    for n, s, t in axes:
+        if merged and merged[-1][1:] == (n * s, n * t):
+            merged[-1] = (merged[-1][0] * n, s, t)
+        else:
+            merged.append((n, s, t))
+    return merged
 
 
 def copy(x: Array, y: Array) -> None:
-    # NumPy's own copy: it orders and merges the axes of any two strided views and converts between any two types, for
-    # which a compiled kernel would need a specialisation per pair of types and number of axes. It releases the GIL,
-    # so it is cut over the threads like a kernel.
-    if y.ndim == 0:
-        with np.errstate(invalid="ignore"):
-            np.copyto(y, x, casting="unsafe")
-        return
-    run(_copy_rows, y.shape[0], y.size, x, y)
+    if y.size > _SMALL and x.dtype == y.dtype and x.dtype.kind == "f":
+        if x.flags.c_contiguous and y.flags.c_contiguous:
+            run(_copy, y.size, y.size, x.reshape(-1), y.reshape(-1))
+            return
+        if y.flags.c_contiguous and min(x.strides) > 0:
+            axes = _merged_axes(x, y)
+            if len(axes) in (2, 3) and axes[-2][1] == 1 and axes[-1][2] == 1:
+                (n, x_batch, y_batch), (rows, _, y_row), (columns, x_column, _) = [(1, 0, 0), *axes][-3:]
+                span = 1 + sum((length - 1) * stride for length, stride, _ in axes)
+                source = np.lib.stride_tricks.as_strided(x, (span,), (x.itemsize,))
+                run(
+                    _copy_transposed, n * -(-rows // 8), y.size * 2, source, x_batch, x_column, y.reshape(-1), y_batch,
+                    y_row, rows, columns,
+                )  # fmt: skip
+                return
+    # NumPy's own copy orders and merges the axes of any two strided views and converts between any two types, for
+    # which a compiled kernel would need a specialisation per pair of types and number of axes.
+    with np.errstate(invalid="ignore"):
+        np.copyto(y, x, casting="unsafe")
 
 
-def _fill_rows(start: int, stop: int, y: Array, value: float) -> None:
-    y[start:stop].fill(value)
+@elementwise_kernel
+def _fill(start, stop, y, value):
+    y = y[start:stop]
+    for i in range(y.size):
+        y[i] = value
 
 
 def fill(y: Array, value: float) -> None:
-    if y.ndim == 0:
+    if y.size > _SMALL and y.flags.c_contiguous and y.dtype.kind == "f":
+        run(_fill, y.size, y.size // 2, y.reshape(-1), y.dtype.type(value))
+    else:
         y.fill(value)
-        return
-    run(_fill_rows, y.shape[0], y.size // 2, y, value)

@@ -201,7 +201,7 @@ def _height(rows: int) -> Callable[..., None]:
 
 
 @intrinsic
-def _copy(typing, source, target, count, zero):
+def copy(typing, source, target, count, zero):
     """Copy `count` elements."""
 
     def code(context, builder, signature, arguments):
@@ -214,7 +214,7 @@ def _copy(typing, source, target, count, zero):
 
 
 @intrinsic
-def _transpose(typing, source, source_row, target, target_row, zero):
+def transpose(typing, source, source_row, target, target_row, zero):
     """target[j, i] = source[i, j] for a square of 8 rows."""
 
     def code(context, builder, signature, arguments):
@@ -268,7 +268,7 @@ def pack(b, b_row, b_column, depth, columns, packed, first, last, k0, k1):
             while k1 - k >= _SQUARE:
                 i = 0
                 while count - i >= _SQUARE:
-                    _transpose(
+                    transpose(
                         address(b) + size * (k - k0 + (j + i) * b_column), b_column,
                         address(packed) + size * (panel + k * step + i), step, zero,
                     )  # fmt: skip
@@ -314,11 +314,11 @@ def _multiply(zero: Any) -> Callable[..., None]:
                     if a_step == 1:
                         u_row, u_step = width_of_block, 1
                         for i in range(count):
-                            _copy(u + size * i * a_row, address(block) + size * i * u_row, steps, zero)
+                            copy(u + size * i * a_row, address(block) + size * i * u_row, steps, zero)
                     else:
                         u_row, u_step = 1, _BLOCK
                         for i in range(steps):
-                            _copy(u + size * i * a_step, address(block) + size * i * u_step, count, zero)
+                            copy(u + size * i * a_step, address(block) + size * i * u_step, count, zero)
                     u = address(block)
                 for p in range(first, last):
                     j = p * width
@@ -425,9 +425,11 @@ def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, pa
 
 
 @elementwise_kernel
-def _few_rows(start, stop, a, b, y, bias, mode, clip):
-    # b is read once, by rows, in stretches that the prefetcher follows.
+def _few_rows(first, last, parts, a, b, y, bias, mode, clip):
+    # b is read once, by rows, in stretches that the prefetcher follows: as few parts of the columns as there are cores.
     rows, depth = a.shape
+    start = y.shape[1] * first // parts
+    stop = y.shape[1] * last // parts
     zero = y.dtype.type(0)
     for m in range(rows):
         sums = y[m, start:stop]
@@ -435,9 +437,9 @@ def _few_rows(start, stop, a, b, y, bias, mode, clip):
             for j in range(sums.size):
                 sums[j] = zero
         elif mode == BIAS:
-            first = bias[start:stop]
+            beta = bias[start:stop]
             for j in range(sums.size):
-                sums[j] = first[j]
+                sums[j] = beta[j]
     whole = depth // 8 * 8
     for k in range(0, whole, 8):
         b0 = b[k, start:stop]
@@ -513,7 +515,8 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
     start = absent(y.dtype) if bias is None else bias
     if rows < 4 and depth > 1 and a.flags.c_contiguous:
         if b.flags.c_contiguous:
-            run(_few_rows, columns, depth * columns, a, b, y, start, mode, rectify)
+            parts = num_threads() if columns >= 256 else 1
+            run(_few_rows, parts, depth * columns, parts, a, b, y, start, mode, rectify)
             return
         if bias is None and not rectify:
             run(_few_rows_transposed, columns, depth * columns, a, b, y, mode)

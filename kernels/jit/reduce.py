@@ -20,8 +20,8 @@ Array = Any
 
 # Elements in a block: it stays in the first-level cache, and a lane adds a thousand numbers at most.
 _BLOCK = 1 << 13
-# Elements whose maximum is taken at a time when its place is wanted.
-_STRETCH = 256
+# Elements of which the largest are kept at a time when their place is wanted.
+_LANES = 16
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
 # A row narrower than this is summed together with the next ones.
@@ -154,18 +154,36 @@ def _argmax_short(start, stop, x, y):
 
 @elementwise_kernel
 def _argmax(start, stop, x, y):
-    # The largest of each stretch is found in vector lanes; only the first stretch that holds the largest is searched.
+    # Each lane keeps the first place of its largest element, as an integer that orders as the elements do.
+    zero = x.dtype.type(0)
+    lowest = order_key(x.dtype.type(-np.inf))
+    best = np.full(_LANES, lowest)
+    place = np.empty(_LANES, np.int32)
+    columns = x.shape[1]
+    whole = columns // _LANES * _LANES
     for r in range(start, stop):
         row = x[r]
-        top = row_max(row[:_STRETCH])
-        first = 0
-        for s in range(_STRETCH, row.size, _STRETCH):
-            v = row_max(row[s : s + _STRETCH])
-            if v > top or (v != v and top == top):
-                top = v
-                first = s
-        while row[first] != top and (top == top or row[first] == row[first]):
-            first += 1
+        for i in range(_LANES):
+            best[i] = lowest
+            place[i] = i
+        for s in range(0, whole, _LANES):
+            stretch = row[s : s + _LANES]
+            for i in range(_LANES):
+                k = order_key(stretch[i] + zero)  # which makes 0 of −0
+                wins = k > best[i]
+                best[i] = k if wins else best[i]
+                place[i] = np.int32(s + i) if wins else place[i]
+        top = best[0]
+        first = place[0]
+        for i in range(1, _LANES):
+            if best[i] > top or (best[i] == top and place[i] < first):
+                top = best[i]
+                first = place[i]
+        for c in range(whole, columns):
+            k = order_key(row[c] + zero)
+            if k > top:
+                top = k
+                first = np.int32(c)
         y[r] = first
 
 
@@ -197,6 +215,9 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
     if columns == 0:
         return
     step = block_rows(columns)
+    if rows <= step and not accumulate:
+        run(_reduce_blocks, 1, x.size, x[None], step, y[None, None], lane_width(columns), 0)
+        return
     partial = scratch("column_sums", (1, -(-rows // step), columns), x.dtype)
     run(_reduce_blocks, partial.shape[1], x.size, x[None], step, partial, lane_width(columns), 0)
     combine(partial[0], y, accumulate)
