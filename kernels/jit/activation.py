@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..reference import activation as reference
 from .reduce import row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel, run
+from .threads import absent, elementwise_jit, elementwise_kernel, flatten, reduction_kernel, run
 
 Array = Any
 
@@ -26,6 +29,10 @@ CODES = {
 }  # fmt: skip
 # Rough cost of an element against one addition, for the decision to use more threads.
 _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
+
+# Elements up to which a single call of NumPy's costs less than ours.
+_SMALL = 1 << 12
+_UFUNCS = ("linear", "relu", "tanh")
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -220,21 +227,28 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
 
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
-    run(
-        _activation, x.size, x.size * _COST.get(kind, 1), x.reshape(-1), y.reshape(-1), CODES[kind], x.dtype.type(alpha)
-    )  # fmt: skip
+    if x.size <= _SMALL and kind in _UFUNCS:
+        reference.activation(x, y, kind, alpha)
+        return
+    run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], x.dtype.type(alpha))
 
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
+    if y.size <= _SMALL and kind in ("linear", "exponential"):
+        np.copyto(dx, dy) if kind == "linear" else np.multiply(dy, y, out=dx)
+        return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
-    inputs = absent(y.dtype) if x is None else x.reshape(-1)
+    inputs = absent(y.dtype) if x is None else flatten(x)
     run(
         _activation_backward, y.size, work,
-        dy.reshape(-1), inputs, y.reshape(-1), dx.reshape(-1), CODES[kind], y.dtype.type(alpha),
+        flatten(dy), inputs, flatten(y), flatten(dx), CODES[kind], y.dtype.type(alpha),
     )  # fmt: skip
 
 
 def softmax(x: Array, y: Array) -> None:
+    if x.shape[1] == 1:
+        reference.softmax(x, y)
+        return
     run(_softmax, x.shape[0], x.size * 6, x, y, False)
 
 
@@ -243,6 +257,9 @@ def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
 
 
 def log_softmax(x: Array, y: Array) -> None:
+    if x.shape[1] == 1:
+        reference.log_softmax(x, y)
+        return
     run(_softmax, x.shape[0], x.size * 6, x, y, True)
 
 

@@ -107,6 +107,12 @@ def _im2col(start, stop, x, shape, col, channel, channels, geometry, i0, i1):
 
 
 @elementwise_kernel
+def _windows(start, stop, x, col, geometry):
+    flat = col.reshape(-1)[start * col.shape[1] :]
+    _im2col(start, stop, x.reshape(-1), x.shape[1:], flat, 0, x.shape[3], geometry, 0, geometry[2])
+
+
+@elementwise_kernel
 def _pack_filters(start, stop, w, packed, groups, turned):
     # One packed matrix per group; `turned` exchanges the channels of input and output and turns each filter around.
     taps = w.shape[0] * w.shape[1]
@@ -398,9 +404,15 @@ def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, 
     """y = conv(x, w) + bias, w as `_pack_filters` takes it."""
     taps, size = w.shape[0] * w.shape[1], y.shape[3] // groups
     row = taps * x.shape[3] // groups
+    pixels = y.size // y.shape[3]
+    if groups == 1 and not turned and pixels < size:
+        # The filters are larger than the images: it is they that are cut over the cores.
+        col = scratch("col", (pixels, row), x.dtype)
+        run(_windows, pixels, col.size, x, col, geometry)
+        gemm(col, w.reshape(row, size), y.reshape(pixels, size), bias, rectify)
+        return
     packed = scratch("filters", (groups * packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
     run(_pack_filters, groups * taps, w.size, w, packed, groups, turned)
-    pixels = y.size // y.shape[3]
     rows = min(pixels, max(24, min(240, _BLOCK_BYTES // max(1, row * x.itemsize)) // 12 * 12))
     work = y.size * row // _FLOPS + pixels * row * groups
     run(
@@ -518,8 +530,8 @@ def conv2d_backward_weight(
         gemm(x.reshape(-1, x.shape[3]).T, flat, dw.reshape(-1, features), add=accumulate)
         return
     pixels, taps, channels = len(flat), dw.shape[0] * dw.shape[1], dw.shape[2]
-    sums = max(1, min(8, max(2, _SUMS_BYTES // dw.nbytes), pixels // 128))
     parts = dw.shape[0] if taps * channels > 1024 else 1
+    sums = max(1, min(8 if parts == 1 else 2, max(2, _SUMS_BYTES // dw.nbytes), pixels // 128))
     row = taps * channels // parts
     rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
     work = dz.size * taps * channels // _FLOPS + pixels * taps * x.shape[3]

@@ -15,7 +15,7 @@ import numpy as np
 from ..reference import elementwise as reference
 from .gemm import address, transpose
 from .scalar import cos, exp, log, sin
-from .threads import elementwise_kernel, run
+from .threads import elementwise_kernel, flatten, run
 
 Array = Any
 
@@ -25,8 +25,9 @@ _UNARY = {
 _BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", "minimum"))}
 _COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
 _SEGMENT = 4096
-# Elements up to which NumPy's call costs less than ours.
-_SMALL = 1024
+# Elements up to which NumPy's call costs less than ours: of arrays of one shape, and of others, which we lay out first.
+_SMALL = 1 << 13
+_SMALL_BROADCAST = 1 << 17
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
 
@@ -177,6 +178,10 @@ def _select(start, stop, condition, a, a_step, b, b_step, y, width):
             z[i] = yes if c[i] else no
 
 
+def _is_small(y: Array, a: Array, b: Array) -> bool:
+    return y.size <= (_SMALL if a.shape == b.shape == y.shape else _SMALL_BROADCAST)
+
+
 def _segment_width(y: Array, *operands: Array) -> int:
     """The width to walk y in: a multiple of the last axis if an operand is a row along it.
 
@@ -203,23 +208,20 @@ def _lay_out(a: Array, y: Array, width: int) -> tuple[Array, int]:
 
 
 def unary(x: Array, y: Array, op: str) -> None:
-    if x.size <= _SMALL:
-        reference.unary(x, y, op)
-        return
     work = x.size * (_TRANSCENDENTAL if op in ("exp", "log", "sin", "cos") else 1)
-    run(_unary, x.size, work, x.reshape(-1), y.reshape(-1), _UNARY[op])
+    run(_unary, x.size, work, flatten(x), flatten(y), _UNARY[op])
 
 
 def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
     work = x.size * (_TRANSCENDENTAL if op in ("sin", "cos") else 2)
-    run(_unary_backward, x.size, work, dy.reshape(-1), x.reshape(-1), y.reshape(-1), dx.reshape(-1), _UNARY[op])
+    run(_unary_backward, x.size, work, flatten(dy), flatten(x), flatten(y), flatten(dx), _UNARY[op])
 
 
 _UFUNCS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power"}
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size <= _SMALL:
+    if _is_small(y, a, b):
         reference.binary(a, b, y, op)
         return
     # NumPy's power is vectorised and a loop over the C library's is not; other shapes than the ones above are NumPy's
@@ -235,7 +237,7 @@ def binary(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size <= _SMALL:
+    if _is_small(y, a, b):
         reference.compare(a, b, y, op)
         return
     width = _segment_width(y, a, b)
@@ -248,7 +250,7 @@ def compare(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
-    if y.size <= _SMALL:
+    if _is_small(y, a, b):
         reference.select(condition, a, b, y)
         return
     width = _segment_width(y, a, b) if condition.shape == y.shape else 0

@@ -26,6 +26,7 @@ from numba.core import cgutils, imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from ..reference import linear as reference
 from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, reduction_kernel, run, scratch
 
 Array = Any
@@ -166,9 +167,7 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             builder.cbranch(rectify, clip, finish)
             builder.position_at_end(clip)
             # NaN is not ≤ 0 and stays.
-            clipped = [
-                builder.select(builder.fcmp_ordered("<=", total, nothing), nothing, total) for total in totals
-            ]
+            clipped = [builder.select(builder.fcmp_ordered("<=", total, nothing), nothing, total) for total in totals]
             builder.branch(finish)
             builder.position_at_end(finish)
             for i in range(rows):
@@ -232,9 +231,7 @@ def transpose(typing, source, source_row, target, target_row, zero):
         ]
         # A perfect shuffle of all elements, as often as the number of rows can be halved, is the transposition.
         for _ in range(_SQUARE.bit_length() - 1):
-            rows = [
-                builder.shuffle_vector(rows[i], rows[i + half], choice) for i in range(half) for choice in choices
-            ]
+            rows = [builder.shuffle_vector(rows[i], rows[i + half], choice) for i in range(half) for choice in choices]
         for row, offset in zip(rows, offsets[1], strict=True):
             builder.store(row, _at(builder, target, offset, vector), align=size)
 
@@ -300,7 +297,7 @@ def _multiply(zero: Any) -> Callable[..., None]:
     def multiply(a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify):
         # Rows or steps of a that lie a page apart compete for the same few lines of the cache: where a is read often
         # enough, a block of it is copied to where they lie close together.
-        copied = last - first > 2 and rows > _ROWS and size * max(a_row, a_step) >= 1024
+        copied = last - first > 1 and rows > _ROWS and size * max(a_row, a_step) >= 1024
         width_of_block = min(depth, _DEPTH) + 16
         block = np.empty(_BLOCK * width_of_block if copied else 1, real)
         for r in range(0, rows, _BLOCK):
@@ -329,19 +326,94 @@ def _multiply(zero: Any) -> Callable[..., None]:
                     v = c + size * (r * c_row + j)
                     i = 0
                     while count - i >= _ROWS:
-                        _full(u + size * i * u_row, u_row, u_step, b, w, v + size * i * c_row, c_row, steps, n, mode, beta, clip, zero, width)
+                        _full(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
                         i += _ROWS
                     if count - i >= 8:
-                        _h8(u + size * i * u_row, u_row, u_step, b, w, v + size * i * c_row, c_row, steps, n, mode, beta, clip, zero, width)
+                        _h8(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
                         i += 8
                     if count - i >= 4:
-                        _h4(u + size * i * u_row, u_row, u_step, b, w, v + size * i * c_row, c_row, steps, n, mode, beta, clip, zero, width)
+                        _h4(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
                         i += 4
                     if count - i >= 2:
-                        _h2(u + size * i * u_row, u_row, u_step, b, w, v + size * i * c_row, c_row, steps, n, mode, beta, clip, zero, width)
+                        _h2(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
                         i += 2
                     if count > i:
-                        _h1(u + size * i * u_row, u_row, u_step, b, w, v + size * i * c_row, c_row, steps, n, mode, beta, clip, zero, width)
+                        _h1(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
 
     return multiply
 
@@ -498,8 +570,33 @@ def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, dep
         )  # fmt: skip
 
 
+@elementwise_kernel
+def _few_steps(start, stop, a, b, y, bias, mode, clip):
+    # Bound by the writing of y, row after row; a is transposed.
+    zero = y.dtype.type(0)
+    for i in range(start, stop):
+        row = y[i]
+        if mode == ZERO:
+            for j in range(row.size):
+                row[j] = zero
+        elif mode == BIAS:
+            for j in range(row.size):
+                row[j] = bias[j]
+        for k in range(a.shape[0]):
+            x = a[k, i]
+            other = b[k]
+            for j in range(row.size):
+                row[j] += x * other[j]
+        if clip:
+            for j in range(row.size):
+                row[j] = zero if row[j] <= zero else row[j]
+
+
 # Flops of a product that take as long as one element of a cheap loop.
 _FLOPS = 16
+# Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread; and of each of many.
+SMALL = 1 << 18
+_SMALL_BATCHED = 1 << 13
 
 
 def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
@@ -521,15 +618,18 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
         if bias is None and not rectify:
             run(_few_rows_transposed, columns, depth * columns, a, b, y, mode)
             return
+    if depth <= 4 and columns >= 64:
+        run(_few_steps, rows, y.size, a.T, b, y, start, mode, rectify)
+        return
     width = WIDTH * 4 // y.itemsize
     packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
     work = rows * depth * columns // _FLOPS
     lines, total = rows, -(-columns // width)
     panels = total
     if work >= 2 * GRAIN:
-        wanted = min(2 * num_threads(), work // GRAIN)
-        if total >= wanted or rows < wanted * _ROWS:
-            panels = -(-total // wanted)
+        wanted = min(4 * num_threads(), work // GRAIN)
+        if total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
+            panels = max(1, total // wanted)
         else:
             lines = -(-rows // wanted // _ROWS) * _ROWS
             run(_pack, depth, depth * columns, b, packed)
@@ -541,6 +641,9 @@ def batched(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) 
     """y[i] = op(a[i]) op(b[i]) for contiguous a, b and y."""
     count, rows, columns = y.shape
     depth = a.shape[1 if transpose_a else 2]
+    if rows * depth * columns <= _SMALL_BATCHED or y.size * depth <= SMALL:
+        reference.matmul(a, b, y, transpose_a, transpose_b)
+        return
     if count < 2 * num_threads():
         for i in range(count):
             gemm(a[i].T if transpose_a else a[i], b[i].T if transpose_b else b[i], y[i])
@@ -564,4 +667,6 @@ def packed_elements(depth: int, columns: int, width: int) -> int:
     """Elements of a packed matrix."""
     whole = columns // width * width
     rest = columns - whole
-    return depth * (whole + (width if rest * 2 > width else width // 2 if rest * 4 > width else width // 4 if rest else 0))
+    return depth * (
+        whole + (width if rest * 2 > width else width // 2 if rest * 4 > width else width // 4 if rest else 0)
+    )

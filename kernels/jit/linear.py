@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import linear as reference
 from .activation import CODES, apply_fused
-from .gemm import batched, gemm
+from .gemm import SMALL, batched, gemm
 from .reduce import column_sums
 from .threads import absent, elementwise_kernel, run
 
@@ -20,6 +21,8 @@ Array = Any
 
 # Elements to which short rows are joined.
 _WIDTH = 512
+# Multiplications of a matrix with a vector up to which NumPy's call costs less than ours.
+_SMALL_VECTOR = 1 << 13
 
 
 @elementwise_kernel
@@ -44,17 +47,31 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
     run(_epilogue, -(-y.size // width), y.size * (2 if code < 2 else 5), y.reshape(-1), bias, width, code)
 
 
+def _is_small(a: Array, b: Array) -> bool:
+    # The BLAS gives a product with a vector to several threads much earlier than others.
+    return len(a) * b.size <= (SMALL if len(a) > 3 and b.shape[1] > 3 else _SMALL_VECTOR)
+
+
 def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> None:
+    if _is_small(x, w):
+        reference.linear(x, w, b, y, activation)
+        return
     gemm(x, w, y, b, activation == "relu")
     if activation in ("sigmoid", "tanh"):
         epilogue(y, None, activation)
 
 
 def linear_backward_input(dz: Array, w: Array, dx: Array) -> None:
+    if _is_small(dz, w.T):
+        reference.linear_backward_input(dz, w, dx)
+        return
     gemm(dz, w.T, dx)
 
 
 def linear_backward_weight(x: Array, dz: Array, dw: Array, db: Array | None, accumulate: bool = False) -> None:
+    if _is_small(x.T, dz):
+        reference.linear_backward_weight(x, dz, dw, db, accumulate)
+        return
     gemm(x.T, dz, dw, add=accumulate)
     if db is not None:
         column_sums(dz, db, accumulate)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import loss as reference
 from .reduce import row_max, row_sum
 from .scalar import exp, log, log1p
 from .threads import absent, reduction_jit, reduction_kernel, run
@@ -125,6 +126,9 @@ def _prepare(logits: Array, weight: Array | None, dlogits: Array | None, scale: 
 def softmax_cross_entropy(
     logits: Array, labels: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
 ) -> None:
+    if logits.shape[1] == 1:
+        reference.softmax_cross_entropy(logits, labels, weight, losses, dlogits, scale)
+        return
     w, g, s = _prepare(logits, weight, dlogits, scale)
     run(_softmax_labels, logits.shape[0], logits.size * 6, logits, labels, w, losses, g, s)
 

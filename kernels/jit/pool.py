@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import pool as reference
+from .reduce import reduce
 from .threads import absent, elementwise_jit, elementwise_kernel, run
 
 Array = Any
+
+# Channels below which loops over them are slower than NumPy's passes over all places.
+_NARROW = 8
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
@@ -242,15 +247,24 @@ def avg_pool2d_backward(dy: Array, dx: Array, size: Pair, stride: Pair, padding:
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
+    if x.shape[2] < _NARROW and x.shape[1]:
+        reduce(x, y, "mean")
+        return
     run(_global_avg, x.shape[0], x.size, x, y)
 
 
 def global_avg_pool_backward(dy: Array, dx: Array) -> None:
+    if dx.shape[2] < _NARROW:
+        reference.global_avg_pool_backward(dy, dx)
+        return
     run(_global_avg_backward, dx.shape[0], dx.size, dy, dx)
 
 
 def global_max_pool(x: Array, y: Array, index: Array | None) -> None:
     if y.size == 0:
+        return
+    if x.shape[2] < _NARROW:
+        reference.global_max_pool(x, y, index)
         return
     run(
         _global_max, x.shape[0], x.size, x, y, absent(np.dtype(np.int32)).reshape(0, 0) if index is None else index

@@ -265,9 +265,7 @@ def _gru_reset_before(start, stop, function, projected, h0, u_zr, u_h, mask, h, 
 
 
 @elementwise_kernel
-def _gru_backward(
-    start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_input, dz_recurrent, carry, reset_after
-):
+def _gru_backward(start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_input, dz_recurrent, carry, reset_after):
     # Packed and transposed: u is the whole recurrent kernel where the reset comes after the product, else its part for
     # z and r, and u_h that for the candidate.
     batch, steps, size = h.shape

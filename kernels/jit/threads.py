@@ -43,6 +43,7 @@ from numba.extending import intrinsic
 GRAIN = 1 << 14
 # Pieces for each thread, so that one that is late or slowed finds less to do.
 _PIECES = 2
+_TASKS = 16
 # Scratch a thread keeps for its next call; larger requests are allocated and freed.
 SCRATCH_KEPT = 32 << 20
 
@@ -110,9 +111,7 @@ def _take_pieces(builder: Any, crew: Any) -> None:
 def _pause(builder: Any) -> None:
     """Tell an x86 processor that this is a waiting loop; others wait without."""
     if platform.machine().lower() in ("x86_64", "amd64"):
-        hint = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"
-        )
+        hint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
         builder.call(hint, [])
 
 
@@ -193,7 +192,10 @@ def _wait(crew, pieces):
 
 @intrinsic
 def _post(typing, kernel, crew, count, step, arguments):
-    """Post kernel(start, stop, *arguments) over range(count) and take pieces; False if the post was taken."""
+    """Post kernel(start, stop, *arguments) over range(count) and take pieces; True if others may have taken some.
+
+    A range of one step, and any while the post is taken, is done at once instead.
+    """
     signature = kernel.get_call_type(typing, (types.int64, types.int64, *arguments.types), {})
 
     def code(context, builder, _, values):
@@ -202,6 +204,7 @@ def _post(typing, kernel, crew, count, step, arguments):
         context.active_code_library.add_linking_library(compiled.library)
         piece = ir.Function(builder.module, _PIECE, builder.module.get_unique_name("piece"))
         piece.linkage = "internal"
+        piece.attributes.add("noinline")  # one copy of the kernel is enough
         inner = ir.IRBuilder(piece.append_basic_block())
         here = inner.load(inner.bitcast(piece.args[2], packed.type.as_pointer()))
         parts = [inner.extract_value(here, i) for i in range(len(arguments.types))]
@@ -210,20 +213,24 @@ def _post(typing, kernel, crew, count, step, arguments):
 
         place = cgutils.alloca_once_value(builder, packed)
         won = cgutils.alloca_once_value(builder, cgutils.false_bit)
-        before = builder.cmpxchg(_word(builder, crew, _BUSY), _WORD(0), _WORD(1), "acq_rel", "monotonic")
-        with builder.if_then(builder.extract_value(before, 1)):
-            builder.store(cgutils.true_bit, won)
-            for index, value in (
-                (_FUNCTION, builder.ptrtoint(piece, _WORD)),
-                (_ARGUMENTS, builder.ptrtoint(place, _WORD)),
-                (_COUNT, count),
-                (_STEP, step),
-                (_DONE, _WORD(0)),
-            ):
-                builder.store(value, _word(builder, crew, index))
-            _store(builder, crew, _LEFT, builder.sdiv(builder.sub(builder.add(count, step), _WORD(1)), step))
-            builder.atomic_rmw("add", _word(builder, crew, _JOBS), _WORD(1), "acq_rel")
-            _take_pieces(builder, crew)
+        with builder.if_then(builder.icmp_signed("<", step, count)):
+            before = builder.cmpxchg(_word(builder, crew, _BUSY), _WORD(0), _WORD(1), "acq_rel", "monotonic")
+            builder.store(builder.extract_value(before, 1), won)
+        with builder.if_else(builder.load(won)) as (share, alone):
+            with share:
+                for index, value in (
+                    (_FUNCTION, builder.ptrtoint(piece, _WORD)),
+                    (_ARGUMENTS, builder.ptrtoint(place, _WORD)),
+                    (_COUNT, count),
+                    (_STEP, step),
+                    (_DONE, _WORD(0)),
+                ):
+                    builder.store(value, _word(builder, crew, index))
+                _store(builder, crew, _LEFT, builder.sdiv(builder.sub(builder.add(count, step), _WORD(1)), step))
+                builder.atomic_rmw("add", _word(builder, crew, _JOBS), _WORD(1), "acq_rel")
+                _take_pieces(builder, crew)
+            with alone:
+                builder.call(piece, [_WORD(0), count, builder.bitcast(place, _BYTES)])
         return builder.load(won)
 
     return types.boolean(kernel, types.int64, types.int64, types.int64, arguments), code
@@ -237,40 +244,66 @@ def _release(typing, crew):
         _store(builder, arguments[0], _BUSY, _WORD(0))
         if not sys.platform.startswith("linux"):
             return _WORD(-1)
-        number = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.IntType(32), []), "sched_getcpu"
-        )
+        number = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_getcpu")
         return builder.sext(builder.call(number, []), _WORD)
 
     return types.int64(types.int64), code
 
 
+@intrinsic
+def _borrow(typing, value):
+    """The same array without an owner.
+
+    A slice of an array counts a reference to its owner up and down, atomically, and two cores that cut rows out of one
+    array would spend most of their time passing that counter back and forth.
+    """
+
+    def code(context, builder, signature, arguments):
+        if not isinstance(value, types.Array):
+            return arguments[0]
+        array = context.make_array(value)(context, builder, arguments[0])
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+
+    return value(value), code
+
+
 # `place`, which holds the arguments, lives in the launcher's frame: post, wait and release must be inlined into it.
 _LAUNCHER = """
 def {name}(_crew, _count, _step, {names}):
-    if _step < _count and _post(_kernel, _crew, _count, _step, ({names},)):
+{borrowed}
+    if _post(_kernel, _crew, _count, _step, ({names},)):
         _wait(_crew, (_count + _step - 1) // _step)
         return _release(_crew)
-    _kernel(0, _count, {names})
     return -1
 """
+
+
+LAUNCHERS: list[Any] = []
 
 
 def _ranged(jit: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator for kernel(start, stop, ...): the launcher that `run` takes, kept in Numba's cache on disk."""
 
     def decorate(function: Callable[..., None]) -> Any:
-        names = ", ".join([*inspect.signature(function).parameters][2:])
+        names = [*inspect.signature(function).parameters][2:]
         code = function.__code__
         scope: dict[str, Any] = {
-            "_kernel": jit(function), "_post": _post, "_wait": _wait, "_release": _release,
+            "_kernel": jit(function), "_borrow": _borrow, "_post": _post, "_wait": _wait, "_release": _release,
             "__name__": function.__module__,
         }  # fmt: skip
         # The cache finds its place by the file and the line that the function claims to come from, and takes what it
         # holds for stale when that file has changed.
-        source = "\n" * (code.co_firstlineno - 2) + _LAUNCHER.format(name=function.__name__, names=names)
+        source = "\n" * (code.co_firstlineno - 2) + _LAUNCHER.format(
+            name=function.__name__,
+            names=", ".join(names),
+            borrowed="\n".join(f"    {name} = _borrow({name})" for name in names),
+        )
         exec(compile(source, code.co_filename, "exec"), scope)
-        return numba.njit(cache=True, **_COMMON)(scope[function.__name__])
+        launch = numba.njit(cache=True, **_COMMON)(scope[function.__name__])
+        LAUNCHERS.append(launch)
+        return launch
 
     return decorate
 
@@ -290,6 +323,7 @@ class _Pool:
         self.asleep: deque[threading.Lock] = deque()
         self.lock = threading.Lock()
         self.crew_threads: list[threading.Thread] = []
+        self.open = True
 
     def start(self) -> None:
         with self.lock:
@@ -316,14 +350,20 @@ class _Pool:
                     os.sched_setaffinity(worker.native_id, {cores[(place + i) % len(cores)]})
 
     def _work(self) -> None:
-        memory = self.memory  # outlives the pool's other names at interpreter exit
-        crew, asleep, gate = self.crew, self.asleep, threading.Lock()
+        gate = threading.Lock()
         gate.acquire()
         seen = -1
-        while memory is not None:
-            seen = _serve(crew, seen)
-            asleep.append(gate)
-            gate.acquire()
+        while self.open:
+            seen = _serve(self.crew, seen)
+            self.asleep.append(gate)
+            if self.open:
+                gate.acquire()
+
+    def close(self) -> None:
+        """Let the workers end."""
+        self.open = False
+        while self.asleep:
+            self.asleep.pop().release()
 
 
 def _usable_cores() -> int:
@@ -349,18 +389,18 @@ def num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Threads of `run`, and of the BLAS where that is an OpenBLAS; another one keeps its own setting."""
-    _pool.threads = max(1, int(count))
-    # NumPy's multiplies matrices, SciPy's is the one that compiled kernels call. Symbols of the library that an
-    # extension module depends on are found through the module's handle; their names differ between wheels, conda and
-    # distributions.
-    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
-        handle = ctypes.CDLL(importlib.import_module(module).__file__)
-        for prefix, suffix in product(("scipy_", ""), ("64_", "")):
-            function = getattr(handle, f"{prefix}openblas_set_num_threads{suffix}", None)
-            if function is not None:
-                function(ctypes.c_int(_pool.threads))
-                break
+    """Threads of `run`, and of NumPy's BLAS where that is an OpenBLAS; another one keeps its own setting."""
+    global _pool
+    former, _pool = _pool, _Pool(max(1, int(count)))
+    former.close()
+    # Symbols of the library that an extension module depends on are found through the module's handle; their names
+    # differ between wheels, conda and distributions.
+    handle = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+    for prefix, suffix in product(("scipy_", ""), ("64_", "")):
+        function = getattr(handle, f"{prefix}openblas_set_num_threads{suffix}", None)
+        if function is not None:
+            function(ctypes.c_int(_pool.threads))
+            break
 
 
 def run(launch: Callable[..., int], count: int, work: int, *args: Any) -> None:
@@ -369,7 +409,11 @@ def run(launch: Callable[..., int], count: int, work: int, *args: Any) -> None:
     if work < 2 * GRAIN or count < 2 or pool.threads == 1:
         launch(0, count, count, *args)
         return
-    step = -(-count // min(_PIECES * pool.threads, count, work // GRAIN))
+    pieces = min(count, work // GRAIN)
+    # A few tasks are handed out one by one, many in stretches.
+    if count > _TASKS * pool.threads:
+        pieces = min(pieces, _PIECES * pool.threads)
+    step = -(-count // pieces)
     # Long ranges are cut at multiples of 64 elements, so that no two threads write to the same cache line.
     if step > 512:
         step = -(-step // 64) * 64
@@ -396,6 +440,11 @@ def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
     if held is None or held.size < size:
         held = _local.__dict__[slot] = np.empty(size, np.uint8)
     return held[:size].view(dtype).reshape(shape)
+
+
+def flatten(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A contiguous array as one axis."""
+    return array if array.ndim == 1 else array.reshape(-1)
 
 
 def absent(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
