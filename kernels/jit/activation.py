@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..reference import activation as reference
+from . import elementwise
 from .reduce import row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
 from .threads import absent, elementwise_jit, elementwise_kernel, flatten, reduction_kernel, run
@@ -32,7 +33,7 @@ _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softpl
 
 # Elements up to which a single call of NumPy's costs less than ours.
 _SMALL = 1 << 12
-_UFUNCS = ("linear", "relu", "tanh")
+_UFUNCS = ("relu", "tanh")
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -61,10 +62,7 @@ def _activation(start, stop, x, y, code, alpha):
     zero = real(0)
     half = real(0.5)
     one = real(1)
-    if code == 0:
-        for i in range(x.size):
-            y[i] = x[i]
-    elif code == 1:
+    if code == 1:
         for i in range(x.size):
             y[i] = zero if x[i] <= zero else x[i]
     elif code == 2:
@@ -130,10 +128,7 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
     zero = real(0)
     half = real(0.5)
     one = real(1)
-    if code == 0:
-        for i in range(y.size):
-            dx[i] = dy[i]
-    elif code == 1:
+    if code == 1:
         for i in range(y.size):
             dx[i] = dy[i] if y[i] > zero else zero
     elif code == 2:
@@ -227,6 +222,9 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
 
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
+    if kind == "linear":
+        elementwise.copy(x, y)
+        return
     if x.size <= _SMALL and kind in _UFUNCS:
         reference.activation(x, y, kind, alpha)
         return
@@ -234,8 +232,11 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
 
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
-    if y.size <= _SMALL and kind in ("linear", "exponential"):
-        np.copyto(dx, dy) if kind == "linear" else np.multiply(dy, y, out=dx)
+    if kind == "linear":
+        elementwise.copy(dy, dx)
+        return
+    if y.size <= _SMALL and kind == "exponential":
+        np.multiply(dy, y, out=dx)
         return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
     inputs = absent(y.dtype) if x is None else flatten(x)

@@ -1,13 +1,13 @@
 """Two-dimensional convolution as matrix products.
 
 Plain version: all windows of all images laid out as a matrix (im2col), kh·kw times the size of the images, and one
-product. Here each core lays out some hundred output pixels at a time in its second-level cache and multiplies them with
-the packed filters there (see `gemm`), which also adds the bias and rectifies. The gradient of the filters multiplies the
-same blocks with those of dz and adds the products up; the number of sums that are added in the end follows from the
-shape, never from the number of cores. The gradient of the images is the convolution of dz with the filters turned
-around; with strides it is a product that is added to the images (col2im), cut over lines of the images, so that no two
-threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too little arithmetic for a
-product and are direct loops, vectorised over the channels.
+product. Here each core lays out some hundred output pixels at a time in its second-level cache and multiplies them
+there with the packed filters (see `gemm`), which also adds the bias and rectifies. The gradient of the filters
+multiplies the same blocks with those of dz and adds the products up; the number of sums that are added in the end
+follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with the
+filters turned around; with strides it is a product that is added to the images (col2im), cut over lines of the images,
+so that no two threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too little
+arithmetic for a product and are direct loops, vectorised over the channels.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .gemm import (
-    BIAS, STORED, WIDTH, ZERO, address, call_multiplier, copy, gemm, multiplier, pack, packed_elements,
-)  # fmt: skip
+from . import gemm as products
+from .gemm import BIAS, STORED, WIDTH, ZERO, address, call_multiplier, copy, gemm, pack
 from .linear import epilogue
 from .reduce import column_sums, combine
 from .threads import absent, elementwise_jit, elementwise_kernel, run, scratch
@@ -64,7 +63,7 @@ def _clear(target, t, count):
 @elementwise_jit
 def _im2col(start, stop, x, shape, col, channel, channels, geometry, i0, i1):
     """Filter lines i0 … i1 of the windows of output pixels start … stop."""
-    out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
+    out_height, out_width, _, kw, sh, sw, top, left, dh, dw = geometry
     height, width, depth = shape
     span = kw * channels
     # Neighbouring pixels of a filter line are neighbours in the image and can be copied in one go.
@@ -411,13 +410,13 @@ def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, 
         run(_windows, pixels, col.size, x, col, geometry)
         gemm(col, w.reshape(row, size), y.reshape(pixels, size), bias, rectify)
         return
-    packed = scratch("filters", (groups * packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
+    packed = scratch("filters", (groups * products.packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
     run(_pack_filters, groups * taps, w.size, w, packed, groups, turned)
     rows = min(pixels, max(24, min(240, _BLOCK_BYTES // max(1, row * x.itemsize)) // 12 * 12))
     work = y.size * row // _FLOPS + pixels * row * groups
     run(
-        _convolve, -(-pixels // rows), work, multiplier(x.dtype), x, packed, absent(x.dtype) if bias is None else bias,
-        y, rows, groups, ZERO if bias is None else BIAS, rectify, geometry,
+        _convolve, -(-pixels // rows), work, products.multiplier(x.dtype), x, packed,
+        absent(x.dtype) if bias is None else bias, y, rows, groups, ZERO if bias is None else BIAS, rectify, geometry,
     )  # fmt: skip
 
 
@@ -536,6 +535,6 @@ def conv2d_backward_weight(
     rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
     work = dz.size * taps * channels // _FLOPS + pixels * taps * x.shape[3]
     partial = scratch("sums", (sums, *dw.shape), x.dtype) if sums > 1 or accumulate else dw[None]
-    run(_correlate, sums * parts, work, multiplier(x.dtype), x, dz, partial, rows, parts, geometry)
+    run(_correlate, sums * parts, work, products.multiplier(x.dtype), x, dz, partial, rows, parts, geometry)
     if partial.base is not dw:
         combine(partial, dw, accumulate)

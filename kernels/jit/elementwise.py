@@ -221,6 +221,9 @@ _UFUNCS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", 
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
+    if a.shape == b.shape == y.shape and y.size <= _SEGMENT and op != "pow":
+        _binary(0, 1, 1, flatten(a), 0, flatten(b), 0, flatten(y), y.size, _BINARY[op])
+        return
     if _is_small(y, a, b):
         reference.binary(a, b, y, op)
         return

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from llvmlite import binding, ir
 from numba import cfunc, types
-from numba.core import cgutils, imputils
+from numba.core import cgutils, config, imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -31,8 +31,9 @@ from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_thr
 
 Array = Any
 
-_FEATURES = binding.get_host_cpu_features()
-_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
+# Of the processor that Numba compiles for.
+_FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
+_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx" in _FEATURES else 16
 # Sums take rows · 2 registers of 32 or 16; two more hold b, one an element of a.
 _ROWS = 12 if _BYTES == 64 else 6
 WIDTH = 2 * _BYTES // 4  # of a panel of float32; one of float64 has half as many columns
@@ -110,7 +111,6 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             row_of_c = [builder.mul(c_row, word(i)) for i in range(rows)]
 
             function = builder.function
-            entry = builder.block
             from_bias, not_bias, from_c, begin, loop, end, clip, finish = (
                 function.append_basic_block(name)
                 for name in ("bias", "other", "stored", "begin", "loop", "end", "clip", "finish")
@@ -213,6 +213,20 @@ def copy(typing, source, target, count, zero):
 
 
 @intrinsic
+def copy_panel_row(typing, source, target, zero):
+    """Copy as many elements as a panel has columns."""
+
+    def code(context, builder, signature, arguments):
+        vector = ir.VectorType(_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
+        size = 4 if zero == types.float32 else 8
+        word = ir.IntType(64)(0)
+        row = builder.load(_at(builder, arguments[0], word, vector), align=size)
+        builder.store(row, _at(builder, arguments[1], word, vector), align=size)
+
+    return types.void(types.int64, types.int64, zero), code
+
+
+@intrinsic
 def transpose(typing, source, source_row, target, target_row, zero):
     """target[j, i] = source[i, j] for a square of 8 rows."""
 
@@ -239,6 +253,8 @@ def transpose(typing, source, source_row, target, target_row, zero):
 
 
 _SQUARE = 8
+# Rows of b that are packed for all panels before the next.
+_STRIPE = 32
 _HEIGHTS = (12, 8, 4, 2, 1) if _ROWS == 12 else (6, 4, 2, 1)
 _heights = [_height(rows) for rows in _HEIGHTS]
 _full, (_h8, _h4, _h2, _h1) = _heights[0], (_heights[1], *_heights[-3:])
@@ -252,42 +268,62 @@ def _panel_width(columns, width):
 
 @elementwise_jit
 def pack(b, b_row, b_column, depth, columns, packed, first, last, k0, k1):
-    """Lay b out as rows k0 … k1 of panels first … last, filled up with zeros; b is flat, b[(k − k0)·b_row + j·b_column]."""
-    zero = packed.dtype.type(0)
+    """Lay b, flat, b[(k − k0)·b_row + j·b_column], out as rows k0 … k1 of panels first … last, filled up with zeros.
+
+    Some rows of all panels come before the next, so that b is read by lines of the cache that follow one another.
+    """
     width = WIDTH if packed.itemsize == 4 else WIDTH // 2
-    size = packed.itemsize
-    for j in range(first * width, min(last * width, columns), width):
-        count = min(width, columns - j)
-        step = _panel_width(count, width)
-        panel = j * depth
-        k = k0
-        if b_row == 1 and b_column != 1:
-            while k1 - k >= _SQUARE:
-                i = 0
-                while count - i >= _SQUARE:
-                    transpose(
-                        address(b) + size * (k - k0 + (j + i) * b_column), b_column,
-                        address(packed) + size * (panel + k * step + i), step, zero,
-                    )  # fmt: skip
-                    i += _SQUARE
-                for m in range(k, k + _SQUARE):
-                    target = panel + m * step
-                    for n in range(i, count):
-                        packed[np.uint64(target + n)] = b[np.uint64(m - k0 + (j + n) * b_column)]
-                    for n in range(count, step):
-                        packed[np.uint64(target + n)] = zero
-                k += _SQUARE
-        for m in range(k, k1):
-            source = (m - k0) * b_row + j * b_column
-            target = panel + m * step
-            if b_column == 1 and count == width:
-                for n in range(width):
-                    packed[np.uint64(target + n)] = b[np.uint64(source + n)]
+    for k in range(k0, k1, _STRIPE):
+        stop = min(k + _STRIPE, k1)
+        for j in range(first * width, min(last * width, columns), width):
+            count = min(width, columns - j)
+            at = (k - k0) * b_row + j * b_column
+            if b_row == 1 and b_column != 1:
+                _pack_transposed(b, at, b_column, packed, j * depth, k, stop, count, width)
             else:
-                for n in range(count):
-                    packed[np.uint64(target + n)] = b[np.uint64(source + n * b_column)]
-                for n in range(count, step):
-                    packed[np.uint64(target + n)] = zero
+                _pack_rows(b, at, b_row, b_column, packed, j * depth, k, stop, count, width)
+
+
+@elementwise_jit
+def _pack_rows(b, at, b_row, b_column, packed, panel, k0, k1, count, width):
+    zero = packed.dtype.type(0)
+    size = packed.itemsize
+    step = _panel_width(count, width)
+    for k in range(k0, k1):
+        source = at + (k - k0) * b_row
+        target = panel + k * step
+        if b_column == 1 and count == width:
+            copy_panel_row(address(b) + size * source, address(packed) + size * target, zero)
+        else:
+            for n in range(count):
+                packed[np.uint64(target + n)] = b[np.uint64(source + n * b_column)]
+            for n in range(count, step):
+                packed[np.uint64(target + n)] = zero
+
+
+@elementwise_jit
+def _pack_transposed(b, at, b_column, packed, panel, k0, k1, count, width):
+    zero = packed.dtype.type(0)
+    size = packed.itemsize
+    step = _panel_width(count, width)
+    k = k0
+    while k1 - k >= _SQUARE:
+        source = at + k - k0
+        whole = count // _SQUARE * _SQUARE
+        for i in range(0, whole, _SQUARE):
+            transpose(
+                address(b) + size * (source + i * b_column), b_column,
+                address(packed) + size * (panel + k * step + i), step, zero,
+            )  # fmt: skip
+        for m in range(_SQUARE):
+            target = panel + (k + m) * step
+            for n in range(whole, count):
+                packed[np.uint64(target + n)] = b[np.uint64(source + m + n * b_column)]
+            for n in range(count, step):
+                packed[np.uint64(target + n)] = zero
+        k += _SQUARE
+    if k < k1:
+        _pack_rows(b, at + k - k0, 1, b_column, packed, panel, k, k1, count, width)
 
 
 def _multiply(zero: Any) -> Callable[..., None]:
@@ -545,9 +581,9 @@ def _few_rows(first, last, parts, a, b, y, bias, mode, clip):
 
 @reduction_kernel
 def _few_rows_transposed(start, stop, a, b, y, mode):
-    # b is the transpose of a contiguous matrix.
+    # b is transposed.
     for j in range(start, stop):
-        column = b[:, j]
+        column = b[j]
         for m in range(a.shape[0]):
             row = a[m]
             total = y.dtype.type(0)
@@ -558,7 +594,7 @@ def _few_rows_transposed(start, stop, a, b, y, mode):
 
 @elementwise_kernel
 def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, depth, packed_size):
-    batch, rows, columns = y.shape
+    _, rows, columns = y.shape
     packed = np.empty(packed_size, y.dtype)
     panels = -(-columns // (WIDTH if y.itemsize == 4 else WIDTH // 2))
     size = y.itemsize
@@ -576,13 +612,18 @@ def _few_steps(start, stop, a, b, y, bias, mode, clip):
     zero = y.dtype.type(0)
     for i in range(start, stop):
         row = y[i]
+        x = a[0, i]
+        other = b[0]
         if mode == ZERO:
             for j in range(row.size):
-                row[j] = zero
+                row[j] = x * other[j]
         elif mode == BIAS:
             for j in range(row.size):
-                row[j] = bias[j]
-        for k in range(a.shape[0]):
+                row[j] = bias[j] + x * other[j]
+        else:
+            for j in range(row.size):
+                row[j] += x * other[j]
+        for k in range(1, a.shape[0]):
             x = a[k, i]
             other = b[k]
             for j in range(row.size):
@@ -616,9 +657,9 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
             run(_few_rows, parts, depth * columns, parts, a, b, y, start, mode, rectify)
             return
         if bias is None and not rectify:
-            run(_few_rows_transposed, columns, depth * columns, a, b, y, mode)
+            run(_few_rows_transposed, columns, depth * columns, a, b.T, y, mode)
             return
-    if depth <= 4 and columns >= 64:
+    if 0 < depth <= 4 and columns >= 64 and b.flags.c_contiguous:
         run(_few_steps, rows, y.size, a.T, b, y, start, mode, rectify)
         return
     width = WIDTH * 4 // y.itemsize

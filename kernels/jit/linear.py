@@ -47,13 +47,13 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
     run(_epilogue, -(-y.size // width), y.size * (2 if code < 2 else 5), y.reshape(-1), bias, width, code)
 
 
-def _is_small(a: Array, b: Array) -> bool:
+def _is_small(rows: int, depth: int, columns: int) -> bool:
     # The BLAS gives a product with a vector to several threads much earlier than others.
-    return len(a) * b.size <= (SMALL if len(a) > 3 and b.shape[1] > 3 else _SMALL_VECTOR)
+    return rows * depth * columns <= (SMALL if rows > 1 and columns > 1 else _SMALL_VECTOR)
 
 
 def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> None:
-    if _is_small(x, w):
+    if _is_small(len(x), *w.shape):
         reference.linear(x, w, b, y, activation)
         return
     gemm(x, w, y, b, activation == "relu")
@@ -62,14 +62,14 @@ def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> No
 
 
 def linear_backward_input(dz: Array, w: Array, dx: Array) -> None:
-    if _is_small(dz, w.T):
-        reference.linear_backward_input(dz, w, dx)
+    if _is_small(len(dz), *w.shape):
+        np.matmul(dz, w.T, out=dx)
         return
     gemm(dz, w.T, dx)
 
 
 def linear_backward_weight(x: Array, dz: Array, dw: Array, db: Array | None, accumulate: bool = False) -> None:
-    if _is_small(x.T, dz):
+    if _is_small(len(x), *dw.shape):
         reference.linear_backward_weight(x, dz, dw, db, accumulate)
         return
     gemm(x.T, dz, dw, add=accumulate)

@@ -253,8 +253,7 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
 
 def reduce(x: Array, y: Array, op: str) -> None:
     if x.size <= _SMALL and x.shape[1]:
-        with np.errstate(all="ignore"):
-            reference.reduce(x, y, op)
+        reference.reduce(x, y, op)
         return
     count, rows, columns = x.shape
     if y.size == 0:

@@ -37,9 +37,8 @@ def _products(a: Any) -> None:
     for x in (a(8, 8), a(8, 8).T):
         for w in (a(8, 8), a(8, 8).T):
             gemm.gemm(x, w, a(8, 8), a(8), True)
-    for steps in (a(8, 2), a(2, 8).T):
-        for w in (a(2, 64), a(64, 2).T):
-            gemm.gemm(steps, w, a(8, 64))
+    for x in (a(8, 2), a(2, 8).T):
+        gemm.gemm(x, a(2, 64), a(8, 64))
     for w in (a(8, 8), a(8, 8).T):
         gemm.gemm(a(2, 8), w, a(2, 8))
         gemm.pack_matrix(w, "gemm")
