@@ -103,6 +103,10 @@ class Backend:
     def set_num_threads(self, count: int) -> None:
         """Use `count` threads from the next primitive on. Engines without a pool of their own ignore it."""
 
+    def warmup(self, dtypes: tuple[Any, ...]) -> None:
+        """Compile, or load from a cache on disk, every kernel for arrays of these types (NumPy's float32, float64), so
+        that no first call has to. Engines that compile nothing at run time have nothing to do."""
+
     # ---- memory: plain host arrays unless an engine says otherwise ----------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -1,13 +1,14 @@
-"""The Numba engine: loops compiled for this processor at first use, matrix products by the BLAS."""
+"""The Numba engine: kernels compiled for this processor at first use, or ahead of it by `warmup`."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
-from .interface import Backend
+from .interface import Array, Backend
 
 
 class NumbaBackend(Backend):
@@ -19,12 +20,10 @@ class NumbaBackend(Backend):
     @classmethod
     def unavailable_reason(cls) -> str | None:
         """What is missing, or the error with which Numba refuses this NumPy."""
-        missing = [package for package in ("numba", "scipy") if find_spec(package) is None]
-        if missing:
-            return f"{' and '.join(missing)} not installed; pip install 'dlcore[numba]'"
+        if find_spec("numba") is None:
+            return "numba not installed; pip install 'dlcore[numba]'"
         try:
             import_module("numba")
-            import_module("scipy.linalg.cython_blas")
         except Exception as error:
             return f"Numba does not work here: {error}; pip install --upgrade 'dlcore[numba]'"
         return None
@@ -35,12 +34,23 @@ class NumbaBackend(Backend):
         return {
             "device": "CPU",
             "numba": import_module("numba").__version__,
-            "numpy": f"{np.__version__} (BLAS for matrix products)",
-            "scipy": f"{import_module('scipy').__version__} (BLAS for the steps of recurrent layers)",
+            "numpy": np.__version__,
             "threads": str(threads.num_threads()),
-            "threading layer": "Python threads over nogil kernels",
+            "threading layer": "own threads over nogil kernels",
         }
 
     def set_num_threads(self, count: int) -> None:
-        """Threads of the loops and, where the BLAS is an OpenBLAS, of the matrix products (in the whole process)."""
+        """Threads of the kernels and, where NumPy's BLAS is an OpenBLAS, of that (in the whole process)."""
         import_module("dlcore.kernels.jit.threads").set_num_threads(count)
+
+    def warmup(self, dtypes: tuple[Any, ...]) -> None:
+        """Run every kernel once on small arrays: a minute or so where the cache is empty, half a second otherwise."""
+        for dtype in dtypes:
+            import_module("dlcore.kernels.jit.warmup").warm(dtype)
+
+    def asarray(self, host: Any) -> Array:
+        """Writeable and aligned too: Numba would compile every kernel once more for an array that is not."""
+        array = super().asarray(host)
+        if not array.flags.writeable or not array.flags.aligned:
+            return array.copy()
+        return array

@@ -1,4 +1,4 @@
-"""The command line, `dlcore` or `python -m dlcore`: train, evaluate, predict, summary, backends, bench.
+"""The command line, `dlcore` or `python -m dlcore`: train, evaluate, predict, summary, backends, warmup, bench.
 
 A user's mistake ends with one line on standard error and exit code 2, never with a traceback.
 """
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "show what a saved model makes of held-out samples")
     summary = command("summary", _summary, "show a model's layers, shapes and parameter counts")
     engines = command("backends", _backends, "show the engines: which work here, and why the others do not")
+    warm = command("warmup", _warmup, "compile an engine's kernels ahead of time, or load them from the cache")
     bench = command("bench", _bench, "time training and prediction of small models on each engine")
 
     for sub in (train, evaluate, predict, summary):
@@ -115,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--save", type=Path, metavar="FILE", help="where to save the outputs (.npy)")
     engines.add_argument("--coverage", action="store_true", help="also show which engine has which primitive")
     engines.add_argument("--names", action="store_true", help="only the names of the engines that work here")
+    warm.add_argument("--backend", metavar="NAME", help="engine to prepare (the one that would be used)")
+    warm.add_argument("--float64", action="store_true", help="for double precision too")
     bench.add_argument("--backend", metavar="NAMES", help="engines to time, separated by commas (all that work here)")
     return parser
 
@@ -234,6 +237,15 @@ def _backends(options: argparse.Namespace) -> None:
         print()
         table = coverage()
         _table(("primitive", *status), [(op, *(row[name] for name in status)) for op, row in table.items()])
+
+
+def _warmup(options: argparse.Namespace) -> None:
+    from . import backend, warmup
+
+    name = options.backend or backend()
+    print(f"{name}: compiling, or loading from the cache …", flush=True)
+    seconds = warmup(name, ("float32", "float64") if options.float64 else ("float32",))
+    print(f"{name}: ready after {seconds:.1f} s")
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..reference import activation as reference
+from . import elementwise
 from .reduce import row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .threads import absent, elementwise_jit, reduction_jit, run
+from .threads import absent, elementwise_jit, elementwise_kernel, flatten, reduction_kernel, run
 
 Array = Any
 
@@ -26,6 +30,10 @@ CODES = {
 }  # fmt: skip
 # Rough cost of an element against one addition, for the decision to use more threads.
 _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
+
+# Elements up to which a single call of NumPy's costs less than ours.
+_SMALL = 1 << 12
+_UFUNCS = ("relu", "tanh")
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -46,7 +54,7 @@ def apply_fused(x, code):
             x[i] = tanh(x[i])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _activation(start, stop, x, y, code, alpha):
     x = x[start:stop]
     y = y[start:stop]
@@ -54,10 +62,7 @@ def _activation(start, stop, x, y, code, alpha):
     zero = real(0)
     half = real(0.5)
     one = real(1)
-    if code == 0:
-        for i in range(x.size):
-            y[i] = x[i]
-    elif code == 1:
+    if code == 1:
         for i in range(x.size):
             y[i] = zero if x[i] <= zero else x[i]
     elif code == 2:
@@ -112,7 +117,7 @@ def _activation(start, stop, x, y, code, alpha):
             y[i] = one if x[i] > zero else zero
 
 
-@elementwise_jit
+@elementwise_kernel
 def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
     # x is empty for the kinds whose derivative follows from y.
     dy = dy[start:stop]
@@ -123,10 +128,7 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
     zero = real(0)
     half = real(0.5)
     one = real(1)
-    if code == 0:
-        for i in range(y.size):
-            dx[i] = dy[i]
-    elif code == 1:
+    if code == 1:
         for i in range(y.size):
             dx[i] = dy[i] if y[i] > zero else zero
     elif code == 2:
@@ -180,7 +182,7 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
             dx[i] = zero
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax(start, stop, x, y, logarithm):
     for r in range(start, stop):
         u = x[r]
@@ -201,7 +203,7 @@ def _softmax(start, stop, x, y, logarithm):
                 v[i] = v[i] / total
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax_backward(start, stop, dy, y, dx, logarithm):
     for r in range(start, stop):
         g = dy[r]
@@ -220,21 +222,34 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
 
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
-    run(
-        _activation, x.size, x.size * _COST.get(kind, 1), x.reshape(-1), y.reshape(-1), CODES[kind], x.dtype.type(alpha)
-    )  # fmt: skip
+    if kind == "linear":
+        elementwise.copy(x, y)
+        return
+    if x.size <= _SMALL and kind in _UFUNCS:
+        reference.activation(x, y, kind, alpha)
+        return
+    run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], x.dtype.type(alpha))
 
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
+    if kind == "linear":
+        elementwise.copy(dy, dx)
+        return
+    if y.size <= _SMALL and kind == "exponential":
+        np.multiply(dy, y, out=dx)
+        return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
-    inputs = absent(y.dtype) if x is None else x.reshape(-1)
+    inputs = absent(y.dtype) if x is None else flatten(x)
     run(
         _activation_backward, y.size, work,
-        dy.reshape(-1), inputs, y.reshape(-1), dx.reshape(-1), CODES[kind], y.dtype.type(alpha),
+        flatten(dy), inputs, flatten(y), flatten(dx), CODES[kind], y.dtype.type(alpha),
     )  # fmt: skip
 
 
 def softmax(x: Array, y: Array) -> None:
+    if x.shape[1] == 1:
+        reference.softmax(x, y)
+        return
     run(_softmax, x.shape[0], x.size * 6, x, y, False)
 
 
@@ -243,6 +258,9 @@ def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
 
 
 def log_softmax(x: Array, y: Array) -> None:
+    if x.shape[1] == 1:
+        reference.log_softmax(x, y)
+        return
     run(_softmax, x.shape[0], x.size * 6, x, y, True)
 
 

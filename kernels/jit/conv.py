@@ -1,12 +1,13 @@
 """Two-dimensional convolution as matrix products.
 
 Plain version: all windows of all images laid out as a matrix (im2col), kh·kw times the size of the images, and one
-product. Here the matrix exists only for some thousand output pixels at a time, in scratch memory that does not grow
-with the batch: all cores lay out a chunk, the BLAS multiplies it straight into y, and bias and activation are applied
-while y is still in the cache. The gradient of the images goes the other way (col2im, cut over lines of the images, so
-that no two threads add to one pixel), that of the filters adds up the chunks' products. A 1×1 filter needs no layout
-at all. Depthwise convolutions have too little arithmetic for a product and are direct loops, vectorised over the
-channels.
+product. Here each core lays out some hundred output pixels at a time in its second-level cache and multiplies them
+there with the packed filters (see `gemm`), which also adds the bias and rectifies. The gradient of the filters
+multiplies the same blocks with those of dz and adds the products up; the number of sums that are added in the end
+follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with the
+filters turned around; with strides it is a product that is added to the images (col2im), cut over lines of the images,
+so that no two threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too little
+arithmetic for a product and are direct loops, vectorised over the channels.
 """
 
 from __future__ import annotations
@@ -16,30 +17,39 @@ from typing import Any
 
 import numpy as np
 
-from .linear import epilogue, gemm
+from . import gemm as products
+from .gemm import BIAS, STORED, WIDTH, ZERO, address, call_multiplier, copy, gemm, pack
+from .linear import epilogue
 from .reduce import column_sums, combine
-from .threads import elementwise_jit, run, scratch
+from .threads import absent, elementwise_jit, elementwise_kernel, run, scratch
 
 Array = Any
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 Geometry = tuple[int, ...]  # OH, OW, kh, kw, sh, sw, top, left, dh, dw
 
-# A chunk is laid out in this many bytes, or as many as this many rows take: fewer would make the product inefficient.
+# A core lays out so many bytes at a time, which the second-level cache holds, unless that were too few pixels.
+_BLOCK_BYTES = 1 << 18
+# The sums of a filter's gradient that are added in the end take so many bytes, unless they were fewer than two.
+_SUMS_BYTES = 1 << 24
+# Flops that take as long as one element of a cheap loop.
+_FLOPS = 16
+# The product of a strided convolution's gradient is laid out in this many bytes, or as many as this many rows take.
 _CHUNK_BYTES = 4 << 20
 _CHUNK_ROWS = 1024
 
 
 @elementwise_jit
 def _move(target, t, source, s, count):
-    # Offsets into flat arrays instead of slices, whose reference counts cost more than a pixel of few channels;
-    # unsigned ones, so that no index is taken to count from the end.
-    for i in range(count):
-        target[np.uint64(t + i)] = source[np.uint64(s + i)]
+    # A vectorised loop moves what is shorter than some vectors one by one.
+    size = target.itemsize
+    copy(address(source) + size * s, address(target) + size * t, count, target.dtype.type(0))
 
 
 @elementwise_jit
 def _add(target, t, source, s, count):
+    # Offsets into flat arrays instead of slices, whose reference counts cost more than a pixel of few channels;
+    # unsigned ones, so that no index is taken to count from the end.
     for i in range(count):
         target[np.uint64(t + i)] += source[np.uint64(s + i)]
 
@@ -51,38 +61,144 @@ def _clear(target, t, count):
 
 
 @elementwise_jit
-def _im2col(start, stop, x, shape, col, first, channel, channels, geometry):
-    out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
+def _im2col(start, stop, x, shape, col, channel, channels, geometry, i0, i1):
+    """Filter lines i0 … i1 of the windows of output pixels start … stop."""
+    out_height, out_width, _, kw, sh, sw, top, left, dh, dw = geometry
     height, width, depth = shape
     span = kw * channels
     # Neighbouring pixels of a filter line are neighbours in the image and can be copied in one go.
     joined = dw == 1 and channels == depth
-    for k in range(start, stop):
-        line = (first + k) // out_width
-        iw = (first + k) % out_width * sw - left
-        n = line // out_height
+    t = 0
+    line = start // out_width
+    ow = start % out_width
+    n = line // out_height
+    oh = line % out_height
+    for _ in range(start, stop):
+        iw = ow * sw - left
         j0 = min(kw, max(0, -iw))
         j1 = max(j0, min(kw, width - iw))
-        for i in range(kh):
-            t = (k * kh + i) * span
-            ih = line % out_height * sh - top + i * dh
+        for i in range(i0, i1):
+            ih = oh * sh - top + i * dh
             if ih < 0 or ih >= height:
                 _clear(col, t, span)
+                t += span
                 continue
             s = ((n * height + ih) * width + iw) * depth + channel
             if joined:
-                _clear(col, t, j0 * channels)
+                if j1 - j0 < kw:
+                    _clear(col, t, j0 * channels)
+                    _clear(col, t + j1 * channels, span - j1 * channels)
                 _move(col, t + j0 * channels, x, s + j0 * channels, (j1 - j0) * channels)
-                _clear(col, t + j1 * channels, span - j1 * channels)
             else:
                 for j in range(kw):
                     if 0 <= iw + j * dw < width:
                         _move(col, t + j * channels, x, s + j * dw * depth, channels)
                     else:
                         _clear(col, t + j * channels, channels)
+            t += span
+        ow += 1
+        if ow == out_width:
+            ow = 0
+            oh += 1
+            if oh == out_height:
+                oh = 0
+                n += 1
 
 
-@elementwise_jit
+@elementwise_kernel
+def _windows(start, stop, x, col, geometry):
+    flat = col.reshape(-1)[start * col.shape[1] :]
+    _im2col(start, stop, x.reshape(-1), x.shape[1:], flat, 0, x.shape[3], geometry, 0, geometry[2])
+
+
+@elementwise_kernel
+def _pack_filters(start, stop, w, packed, groups, turned):
+    # One packed matrix per group; `turned` exchanges the channels of input and output and turns each filter around.
+    taps = w.shape[0] * w.shape[1]
+    channels, features = w.shape[2], w.shape[3]
+    size = features // groups
+    flat = w.reshape(-1)
+    depth = taps * (size if turned else channels)
+    width = WIDTH if w.itemsize == 4 else WIDTH // 2
+    columns = channels if turned else size
+    panels = -(-columns // width)
+    for task in range(start, stop):
+        g = task // taps
+        tap = task % taps
+        target = packed[g * (packed.size // groups) :]
+        if turned:
+            source = flat[(taps - 1 - tap) * channels * features + g * size :]
+            pack(source, 1, features, depth, columns, target, 0, panels, tap * size, (tap + 1) * size)
+        else:
+            source = flat[tap * channels * features + g * size :]
+            pack(source, features, 1, depth, columns, target, 0, panels, tap * channels, (tap + 1) * channels)
+
+
+@elementwise_kernel
+def _convolve(start, stop, function, x, packed, bias, y, rows, groups, mode, rectify, geometry):
+    # A task is `rows` output pixels.
+    kh, kw = geometry[2], geometry[3]
+    shape = x.shape[1:]
+    flat = x.reshape(-1)
+    depth = x.shape[3] // groups
+    features = y.shape[3]
+    size = features // groups
+    pixels = y.shape[0] * y.shape[1] * y.shape[2]
+    row = kh * kw * depth
+    panels = -(-size // (WIDTH if x.itemsize == 4 else WIDTH // 2))
+    col = np.empty(rows * row, x.dtype)
+    for task in range(start, stop):
+        first = task * rows
+        last = min(first + rows, pixels)
+        for g in range(groups):
+            _im2col(first, last, flat, shape, col, g * depth, depth, geometry, 0, kh)
+            call_multiplier(
+                function, address(col), row, 1, last - first,
+                address(packed) + x.itemsize * g * (packed.size // groups), row, 0, panels, size,
+                address(y) + x.itemsize * (first * features + g * size), features, mode,
+                address(bias) + x.itemsize * g * size, rectify,
+            )  # fmt: skip
+
+
+@elementwise_kernel
+def _correlate(start, stop, function, x, dz, partial, rows, parts, geometry):
+    # partial [S, kh, kw, C, K], each the sum over every S-th part of the pixels, `rows` of them at a time. Of `parts`
+    # parts of the filter's lines a task takes one.
+    kh, kw = geometry[2], geometry[3]
+    sums, features = partial.shape[0], partial.shape[4]
+    channels = partial.shape[3]
+    groups = x.shape[3] // channels
+    size = features // groups
+    shape = x.shape[1:]
+    flat = x.reshape(-1)
+    flat_dz = dz.reshape(-1)
+    pixels = dz.shape[0] * dz.shape[1] * dz.shape[2]
+    span = -(-pixels // sums)
+    lines = kh // parts
+    row = lines * kw * channels
+    panels = -(-size // (WIDTH if x.itemsize == 4 else WIDTH // 2))
+    col = np.empty(rows * row, x.dtype)
+    packed = np.empty(rows * panels * (WIDTH if x.itemsize == 4 else WIDTH // 2), x.dtype)
+    for task in range(start, stop):
+        s = task // parts
+        i = task % parts * lines
+        target = partial[s, i]
+        for g in range(groups):
+            mode = ZERO
+            for first in range(s * span, max(min((s + 1) * span, pixels), s * span + 1), rows):
+                last = max(first, min(first + rows, min((s + 1) * span, pixels)))
+                _im2col(first, last, flat, shape, col, g * channels, channels, geometry, i, i + lines)
+                count = last - first
+                source = flat_dz[first * features + g * size :]
+                pack(source, features, 1, count, size, packed, 0, panels, 0, count)
+                call_multiplier(
+                    function, address(col), 1, row, row, address(packed), count, 0, panels, size,
+                    address(target) + x.itemsize * g * size, features, mode, 0, 0,
+                )  # fmt: skip
+                mode = STORED
+
+
+@elementwise_kernel
 def _col2im(start, stop, col, dx, shape, first, last, image, channel, channels, geometry):
     # Adds what the output lines first … last gave to the lines of the images from number `image` on.
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
@@ -113,12 +229,15 @@ def _col2im(start, stop, col, dx, shape, first, last, image, channel, channels, 
                             _add(dx, t + j * dw * depth, col, s + j * channels, channels)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _depthwise(start, stop, x, w, y, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
-    depth = x.shape[3]
-    multiplier = y.shape[3] // depth
+    height, width, depth = x.shape[1:]
+    features = y.shape[3]
+    multiplier = features // depth
     zero = x.dtype.type(0)
+    flat = x.reshape(-1)
+    taps = w.reshape(-1)
     for line in range(start, stop):
         n = line // out_height
         oh = line % out_height
@@ -126,26 +245,38 @@ def _depthwise(start, stop, x, w, y, geometry):
             target = y[n, oh, ow]
             for c in range(target.size):
                 target[c] = zero
+            iw = ow * sw - left
             for i in range(kh):
                 ih = oh * sh - top + i * dh
-                if ih < 0 or ih >= x.shape[1]:
+                if ih < 0 or ih >= height:
+                    continue
+                s = ((n * height + ih) * width + iw) * depth
+                if kw == 3 and multiplier == 1 and iw >= 0 and iw + 2 * dw < width:
+                    # A line of the commonest filter in one pass over the sums.
+                    a0 = flat[s:][:depth]
+                    a1 = flat[s + dw * depth :][:depth]
+                    a2 = flat[s + 2 * dw * depth :][:depth]
+                    w0 = taps[i * 3 * depth :][:depth]
+                    w1 = taps[(i * 3 + 1) * depth :][:depth]
+                    w2 = taps[(i * 3 + 2) * depth :][:depth]
+                    for c in range(depth):
+                        target[c] += a0[c] * w0[c] + a1[c] * w1[c] + a2[c] * w2[c]
                     continue
                 for j in range(kw):
-                    iw = ow * sw - left + j * dw
-                    if iw < 0 or iw >= x.shape[2]:
+                    if iw + j * dw < 0 or iw + j * dw >= width:
                         continue
-                    source = x[n, ih, iw]
-                    weight = w[i, j, 0]
+                    source = flat[s + j * dw * depth :][:depth]
+                    weight = taps[(i * kw + j) * features :][:features]
                     if multiplier == 1:
-                        for c in range(source.size):
+                        for c in range(depth):
                             target[c] += source[c] * weight[c]
                     else:
-                        for c in range(source.size):
+                        for c in range(depth):
                             for m in range(c * multiplier, (c + 1) * multiplier):
                                 target[m] += source[c] * weight[m]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _depthwise_backward_input(start, stop, dz, w, dx, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
     height, depth = dx.shape[1], dx.shape[3]
@@ -178,6 +309,35 @@ def _depthwise_backward_input(start, stop, dz, w, dx, geometry):
 
 
 @elementwise_jit
+def _depthwise_line(x, dz, partial, stride, left, dilation):
+    """Add to the sums of three taps what a line of dz gives them; x `[W, C]`, dz `[OW, C]`, partial `[3, C]`."""
+    width, depth = x.shape
+    t0 = partial[0]
+    t1 = partial[1]
+    t2 = partial[2]
+    for ow in range(dz.shape[0]):
+        iw = ow * stride - left
+        d = dz[ow]
+        if iw >= 0 and iw + 2 * dilation < width:
+            a0 = x[iw]
+            a1 = x[iw + dilation]
+            a2 = x[iw + 2 * dilation]
+            for c in range(depth):
+                v = d[c]
+                t0[c] += a0[c] * v
+                t1[c] += a1[c] * v
+                t2[c] += a2[c] * v
+        else:
+            for j in range(3):
+                at = iw + j * dilation
+                if 0 <= at < width:
+                    source = x[at]
+                    target = partial[j]
+                    for c in range(depth):
+                        target[c] += source[c] * d[c]
+
+
+@elementwise_kernel
 def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
     depth = x.shape[3]
@@ -190,6 +350,9 @@ def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
             for i in range(kh):
                 ih = oh * sh - top + i * dh
                 if ih < 0 or ih >= x.shape[1]:
+                    continue
+                if kw == 3 and multiplier == 1:
+                    _depthwise_line(x[n, ih], dz[n, oh], partial[block, i], sw, left, dw)
                     continue
                 for j in range(kw):
                     target = partial[block, i, j]
@@ -235,6 +398,28 @@ def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size, count)
 
 
+def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, turned: bool, rectify: bool,
+                 geometry: Geometry) -> None:  # fmt: skip
+    """y = conv(x, w) + bias, w as `_pack_filters` takes it."""
+    taps, size = w.shape[0] * w.shape[1], y.shape[3] // groups
+    row = taps * x.shape[3] // groups
+    pixels = y.size // y.shape[3]
+    if groups == 1 and not turned and pixels < size:
+        # The filters are larger than the images: it is they that are cut over the cores.
+        col = scratch("col", (pixels, row), x.dtype)
+        run(_windows, pixels, col.size, x, col, geometry)
+        gemm(col, w.reshape(row, size), y.reshape(pixels, size), bias, rectify)
+        return
+    packed = scratch("filters", (groups * products.packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
+    run(_pack_filters, groups * taps, w.size, w, packed, groups, turned)
+    rows = min(pixels, max(24, min(240, _BLOCK_BYTES // max(1, row * x.itemsize)) // 12 * 12))
+    work = y.size * row // _FLOPS + pixels * row * groups
+    run(
+        _convolve, -(-pixels // rows), work, products.multiplier(x.dtype), x, packed,
+        absent(x.dtype) if bias is None else bias, y, rows, groups, ZERO if bias is None else BIAS, rectify, geometry,
+    )  # fmt: skip
+
+
 def conv2d(
     x: Array,
     w: Array,
@@ -250,40 +435,18 @@ def conv2d(
         return
     features = y.shape[3]
     flat = y.reshape(-1, features)
-    if _is_pointwise(w, stride, padding, groups):
-        gemm(x.reshape(-1, x.shape[3]), w.reshape(-1, features), flat)
-        epilogue(flat, b, activation)
-        return
-    geometry = _geometry(y, w, stride, padding, dilation)
     if _is_depthwise(x, groups):
+        geometry = _geometry(y, w, stride, padding, dilation)
         run(_depthwise, y.shape[0] * y.shape[1], y.size * w.shape[0] * w.shape[1], x, w, y, geometry)
         epilogue(flat, b, activation)
         return
-    channels, size = w.shape[2], features // groups
-    row = w.shape[0] * w.shape[1] * channels
-    matrices = [_matrix(w, g, groups) for g in range(groups)]
-    for first, last in _chunks(len(flat), _chunk_rows(row, x.itemsize)):
-        col = scratch("col", (last - first, row), x.dtype)
-        for g, matrix in enumerate(matrices):
-            run(
-                _im2col,
-                len(col),
-                col.size,
-                x.reshape(-1),
-                x.shape[1:],
-                col.reshape(-1),
-                first,
-                g * channels,
-                channels,
-                geometry,
-            )
-            if groups == 1:
-                gemm(col, matrix, flat[first:last])
-            else:
-                part = scratch("group", (last - first, size), x.dtype)
-                gemm(col, matrix, part)
-                flat[first:last, g * size : (g + 1) * size] = part
-        epilogue(flat[first:last], b, activation)
+    rectify = activation == "relu"
+    if _is_pointwise(w, stride, padding, groups):
+        gemm(x.reshape(-1, x.shape[3]), w.reshape(-1, features), flat, b, rectify)
+    else:
+        _convolution(x, w, b, y, groups, False, rectify, _geometry(y, w, stride, padding, dilation))
+    if activation in ("sigmoid", "tanh"):
+        epilogue(flat, None, activation)
 
 
 def conv2d_backward_input(
@@ -298,13 +461,23 @@ def conv2d_backward_input(
         return
     geometry = _geometry(dz, w, stride, padding, dilation)
     height = dx.shape[1]
+    kh, kw = w.shape[:2]
+    corner = dilation[0] * (kh - 1) - padding[0], dilation[1] * (kw - 1) - padding[2]
+    turned = *dx.shape[1:3], kh, kw, 1, 1, *corner, *dilation
     if _is_depthwise(dx, groups):
-        work = dx.size * w.shape[0] * w.shape[1]
+        work = dx.size * kh * kw
+        if tuple(stride) == (1, 1) and features == dx.shape[3] and dz.size:
+            run(_depthwise, len(dx) * height, work, dz, np.ascontiguousarray(w[::-1, ::-1]), dx, turned)
+            return
         run(_depthwise_backward_input, dx.shape[0] * height, work, dz, w, dx, geometry)
         return
-    dx.fill(0)
     if dz.size == 0:
+        dx.fill(0)
         return
+    if tuple(stride) == (1, 1):
+        _convolution(dz, w, None, dx, groups, True, False, turned)
+        return
+    dx.fill(0)
     channels, size = w.shape[2], features // groups
     row = w.shape[0] * w.shape[1] * channels
     out_height, out_width = dz.shape[1:3]
@@ -352,32 +525,16 @@ def conv2d_backward_weight(
         run(_depthwise_backward_weight, len(partial), work, x, dz, partial, step, geometry)
         combine(partial, dw[:, :, 0], accumulate)
         return
-    channels, size = dw.shape[2], features // groups
-    row = dw.shape[0] * dw.shape[1] * channels
-    pointwise = _is_pointwise(dw, stride, padding, groups)
-    rows = len(flat) if pointwise else _chunk_rows(row, x.itemsize)
-    product = scratch("product", (row, size), x.dtype)
-    for first, last in _chunks(len(flat), rows):
-        for g in range(groups):
-            if pointwise:
-                col = x.reshape(-1, row)
-            else:
-                col = scratch("col", (last - first, row), x.dtype)
-                run(
-                    _im2col,
-                    len(col),
-                    col.size,
-                    x.reshape(-1),
-                    x.shape[1:],
-                    col.reshape(-1),
-                    first,
-                    g * channels,
-                    channels,
-                    geometry,
-                )
-            gemm(col.T, np.ascontiguousarray(flat[first:last, g * size : (g + 1) * size]), product)
-            target = dw[..., g * size : (g + 1) * size]
-            if accumulate or first > 0:
-                target += product.reshape(target.shape)
-            else:
-                target[...] = product.reshape(target.shape)
+    if _is_pointwise(dw, stride, padding, groups):
+        gemm(x.reshape(-1, x.shape[3]).T, flat, dw.reshape(-1, features), add=accumulate)
+        return
+    pixels, taps, channels = len(flat), dw.shape[0] * dw.shape[1], dw.shape[2]
+    parts = dw.shape[0] if taps * channels > 1024 else 1
+    sums = max(1, min(8 if parts == 1 else 2, max(2, _SUMS_BYTES // dw.nbytes), pixels // 128))
+    row = taps * channels // parts
+    rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
+    work = dz.size * taps * channels // _FLOPS + pixels * taps * x.shape[3]
+    partial = scratch("sums", (sums, *dw.shape), x.dtype) if sums > 1 or accumulate else dw[None]
+    run(_correlate, sums * parts, work, products.multiplier(x.dtype), x, dz, partial, rows, parts, geometry)
+    if partial.base is not dw:
+        combine(partial, dw, accumulate)

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import elementwise as reference
+from .gemm import address, transpose
 from .scalar import cos, exp, log, sin
-from .threads import elementwise_jit, run
+from .threads import elementwise_kernel, flatten, run
 
 Array = Any
 
@@ -23,11 +25,14 @@ _UNARY = {
 _BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", "minimum"))}
 _COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
 _SEGMENT = 4096
+# Elements up to which NumPy's call costs less than ours: of arrays of one shape, and of others, which we lay out first.
+_SMALL = 1 << 13
+_SMALL_BROADCAST = 1 << 17
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
 
 
-@elementwise_jit
+@elementwise_kernel
 def _unary(start, stop, x, y, op):
     x = x[start:stop]
     y = y[start:stop]
@@ -66,7 +71,7 @@ def _unary(start, stop, x, y, op):
             y[i] = cos(x[i])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _unary_backward(start, stop, dy, x, y, dx, op):
     dy = dy[start:stop]
     x = x[start:stop]
@@ -107,7 +112,7 @@ def _unary_backward(start, stop, dy, x, y, dx, op):
             dx[i] = -dy[i] * sin(x[i])
 
 
-@elementwise_jit
+@elementwise_kernel
 def _binary(start, stop, a, a_step, b, b_step, y, width, op):
     for s in range(start, stop):
         z = y[s * width : min((s + 1) * width, y.size)]
@@ -133,7 +138,7 @@ def _binary(start, stop, a, a_step, b, b_step, y, width, op):
                 z[i] = u[i] if u[i] < v[i] or u[i] != u[i] else v[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _compare(start, stop, a, a_step, b, b_step, y, width, op):
     for s in range(start, stop):
         z = y[s * width : min((s + 1) * width, y.size)]
@@ -159,15 +164,22 @@ def _compare(start, stop, a, a_step, b, b_step, y, width, op):
                 z[i] = u[i] >= v[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _select(start, stop, condition, a, a_step, b, b_step, y, width):
     for s in range(start, stop):
         z = y[s * width : min((s + 1) * width, y.size)]
         c = condition[s * width :][: z.size]
         u = a[s * a_step :][: z.size]
         v = b[s * b_step :][: z.size]
+        # Both are read in any case, or the loop would branch at every element.
         for i in range(z.size):
-            z[i] = u[i] if c[i] else v[i]
+            yes = u[i]
+            no = v[i]
+            z[i] = yes if c[i] else no
+
+
+def _is_small(y: Array, a: Array, b: Array) -> bool:
+    return y.size <= (_SMALL if a.shape == b.shape == y.shape else _SMALL_BROADCAST)
 
 
 def _segment_width(y: Array, *operands: Array) -> int:
@@ -197,19 +209,23 @@ def _lay_out(a: Array, y: Array, width: int) -> tuple[Array, int]:
 
 def unary(x: Array, y: Array, op: str) -> None:
     work = x.size * (_TRANSCENDENTAL if op in ("exp", "log", "sin", "cos") else 1)
-    run(_unary, x.size, work, x.reshape(-1), y.reshape(-1), _UNARY[op])
+    run(_unary, x.size, work, flatten(x), flatten(y), _UNARY[op])
 
 
 def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
     work = x.size * (_TRANSCENDENTAL if op in ("sin", "cos") else 2)
-    run(_unary_backward, x.size, work, dy.reshape(-1), x.reshape(-1), y.reshape(-1), dx.reshape(-1), _UNARY[op])
+    run(_unary_backward, x.size, work, flatten(dy), flatten(x), flatten(y), flatten(dx), _UNARY[op])
 
 
 _UFUNCS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power"}
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size == 0:
+    if a.shape == b.shape == y.shape and y.size <= _SEGMENT and op != "pow":
+        _binary(0, 1, 1, flatten(a), 0, flatten(b), 0, flatten(y), y.size, _BINARY[op])
+        return
+    if _is_small(y, a, b):
+        reference.binary(a, b, y, op)
         return
     # NumPy's power is vectorised and a loop over the C library's is not; other shapes than the ones above are NumPy's
     # too, whose iterator knows how to walk them.
@@ -224,7 +240,8 @@ def binary(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size == 0:
+    if _is_small(y, a, b):
+        reference.compare(a, b, y, op)
         return
     width = _segment_width(y, a, b)
     if width == 0:
@@ -236,7 +253,8 @@ def compare(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
-    if y.size == 0:
+    if _is_small(y, a, b):
+        reference.select(condition, a, b, y)
         return
     width = _segment_width(y, a, b) if condition.shape == y.shape else 0
     if width == 0:
@@ -249,28 +267,83 @@ def select(condition: Array, a: Array, b: Array, y: Array) -> None:
     )  # fmt: skip
 
 
-def _copy_rows(start: int, stop: int, x: Array, y: Array) -> None:
-    with np.errstate(invalid="ignore"):
-        np.copyto(y[start:stop], x[start:stop], casting="unsafe")
+@elementwise_kernel
+def _copy(start, stop, x, y):
+    x = x[start:stop]
+    y = y[start:stop]
+    for i in range(x.size):
+        y[i] = x[i]
+
+
+@elementwise_kernel
+def _copy_transposed(start, stop, x, x_batch, x_column, y, y_batch, y_row, rows, columns):
+    # y[n, r, c] = x[n, r, c], of which x has neighbours along the rows and y along the columns; a task is 8 rows of an
+    # image n. Squares are transposed in registers, so that both sides are met in whole lines of the cache.
+    zero = y.dtype.type(0)
+    size = y.itemsize
+    stripes = -(-rows // 8)
+    for task in range(start, stop):
+        first = task % stripes * 8
+        source = task // stripes * x_batch + first
+        target = task // stripes * y_batch + first * y_row
+        count = min(8, rows - first)
+        whole = columns // 8 * 8 if count == 8 else 0
+        for c in range(0, whole, 8):
+            transpose(
+                address(x) + size * (source + c * x_column), x_column, address(y) + size * (target + c), y_row, zero
+            )
+        for c in range(whole, columns):
+            for r in range(count):
+                y[target + r * y_row + c] = x[source + r + c * x_column]
+
+
+def _merged_axes(x: Array, y: Array) -> list[tuple[int, int, int]]:
+    """Length and strides, in elements, of the axes of two views of one shape, merged where they are walked as one."""
+    size = y.itemsize
+    axes = sorted(
+        ((n, s // size, t // size) for n, s, t in zip(y.shape, x.strides, y.strides, strict=True) if n > 1),
+        key=lambda axis: -axis[2],
+    )
+    merged: list[tuple[int, int, int]] = []
+    for n, s, t in axes:
+        if merged and merged[-1][1:] == (n * s, n * t):
+            merged[-1] = (merged[-1][0] * n, s, t)
+        else:
+            merged.append((n, s, t))
+    return merged
 
 
 def copy(x: Array, y: Array) -> None:
-    # NumPy's own copy: it orders and merges the axes of any two strided views and converts between any two types, for
-    # which a compiled kernel would need a specialisation per pair of types and number of axes. It releases the GIL,
-    # so it is cut over the threads like a kernel.
-    if y.ndim == 0:
-        with np.errstate(invalid="ignore"):
-            np.copyto(y, x, casting="unsafe")
-        return
-    run(_copy_rows, y.shape[0], y.size, x, y)
+    if y.size > _SMALL and x.dtype == y.dtype and x.dtype.kind == "f":
+        if x.flags.c_contiguous and y.flags.c_contiguous:
+            run(_copy, y.size, y.size, x.reshape(-1), y.reshape(-1))
+            return
+        if y.flags.c_contiguous and min(x.strides) > 0:
+            axes = _merged_axes(x, y)
+            if len(axes) in (2, 3) and axes[-2][1] == 1 and axes[-1][2] == 1:
+                (n, x_batch, y_batch), (rows, _, y_row), (columns, x_column, _) = [(1, 0, 0), *axes][-3:]
+                span = 1 + sum((length - 1) * stride for length, stride, _ in axes)
+                source = np.lib.stride_tricks.as_strided(x, (span,), (x.itemsize,))
+                run(
+                    _copy_transposed, n * -(-rows // 8), y.size * 2, source, x_batch, x_column, y.reshape(-1), y_batch,
+                    y_row, rows, columns,
+                )  # fmt: skip
+                return
+    # NumPy's own copy orders and merges the axes of any two strided views and converts between any two types, for
+    # which a compiled kernel would need a specialisation per pair of types and number of axes.
+    with np.errstate(invalid="ignore"):
+        np.copyto(y, x, casting="unsafe")
 
 
-def _fill_rows(start: int, stop: int, y: Array, value: float) -> None:
-    y[start:stop].fill(value)
+@elementwise_kernel
+def _fill(start, stop, y, value):
+    y = y[start:stop]
+    for i in range(y.size):
+        y[i] = value
 
 
 def fill(y: Array, value: float) -> None:
-    if y.ndim == 0:
+    if y.size > _SMALL and y.flags.c_contiguous and y.dtype.kind == "f":
+        run(_fill, y.size, y.size // 2, y.reshape(-1), y.dtype.type(value))
+    else:
         y.fill(value)
-        return
-    run(_fill_rows, y.shape[0], y.size // 2, y, value)

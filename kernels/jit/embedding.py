@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .threads import elementwise_jit, run
+from .threads import elementwise_kernel, run
 
 Array = Any
 
 
-@elementwise_jit
+@elementwise_kernel
 def _gather(start, stop, ids, table, y):
     for m in range(start, stop):
         source = table[ids[m]]
@@ -23,7 +23,7 @@ def _gather(start, stop, ids, table, y):
             target[i] = source[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _scatter_add(start, stop, dy, ids, dtable):
     for m in range(ids.size):
         source = dy[m][start:stop]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import loss as reference
 from .reduce import row_max, row_sum
 from .scalar import exp, log, log1p
-from .threads import absent, reduction_jit, run
+from .threads import absent, reduction_jit, reduction_kernel, run
 
 Array = Any
 
@@ -36,7 +37,7 @@ def _exponentials(row, out):
     return top, total
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
     none = dlogits.reshape(-1)[:0]
     for r in range(start, stop):
@@ -53,7 +54,7 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
             g[label] -= scale * w
 
 
-@reduction_jit
+@reduction_kernel
 def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
     none = dlogits.reshape(-1)[:0]
     for r in range(start, stop):
@@ -76,7 +77,7 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
                 g[i] = factor * (g[i] * share - t[i])
 
 
-@reduction_jit
+@reduction_kernel
 def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
     zero = logits.dtype.type(0)
@@ -125,6 +126,9 @@ def _prepare(logits: Array, weight: Array | None, dlogits: Array | None, scale: 
 def softmax_cross_entropy(
     logits: Array, labels: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
 ) -> None:
+    if logits.shape[1] == 1:
+        reference.softmax_cross_entropy(logits, labels, weight, losses, dlogits, scale)
+        return
     w, g, s = _prepare(logits, weight, dlogits, scale)
     run(_softmax_labels, logits.shape[0], logits.size * 6, logits, labels, w, losses, g, s)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .activation import CODES, apply_fused
 from .reduce import add_wide, fold, lane_width, row_sum
-from .threads import absent, elementwise_jit, reduction_jit, run, scratch
+from .threads import absent, elementwise_kernel, reduction_kernel, run, scratch
 
 Array = Any
 
@@ -28,7 +28,7 @@ _BLOCK = 1 << 16
 _TILE = 1024
 
 
-@elementwise_jit
+@elementwise_kernel
 def _moments(start, stop, x, step, means, squares, width):
     rows, columns = x.shape
     flat = x.reshape(-1)
@@ -56,9 +56,12 @@ def _moments(start, stop, x, step, means, squares, width):
         fold(lanes, squares[k])
 
 
-@elementwise_jit
-def _normalise(start, stop, x, y, mean, scale, beta, code):
-    width = mean.size
+@elementwise_kernel
+def _normalise(start, stop, x, y, tiles, code):
+    width = tiles.shape[1]
+    mean = tiles[0]
+    scale = tiles[1]
+    beta = tiles[2]
     for s in range(start, stop):
         u = x[s * width :][:width]
         v = y[s * width :][:width]
@@ -67,13 +70,16 @@ def _normalise(start, stop, x, y, mean, scale, beta, code):
         apply_fused(v, code)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _backward_sums(start, stop, dz, x, step, mean, partial, width):
     rows, columns = x.shape
     flat_x = x.reshape(-1)
     flat_dz = dz.reshape(-1)
     plain = np.empty(width, x.dtype)
     product = np.empty(width, x.dtype)
+    centre = np.empty(width, x.dtype)
+    for s in range(0, width, columns):
+        centre[s : s + columns] = mean
     for k in range(start, stop):
         first = k * step * columns
         last = min((k + 1) * step, rows) * columns
@@ -85,14 +91,18 @@ def _backward_sums(start, stop, dz, x, step, mean, partial, width):
             d = flat_dz[s:][:count]
             for i in range(count):
                 plain[i] += d[i]
-                product[i] += d[i] * (u[i] - mean[i])
+                product[i] += d[i] * (u[i] - centre[i])
         fold(plain, partial[k, 0])
         fold(product, partial[k, 1])
 
 
-@elementwise_jit
-def _backward_input(start, stop, dz, x, dx, mean, scale, mean_dz, slope):
-    width = mean.size
+@elementwise_kernel
+def _backward_input(start, stop, dz, x, dx, tiles):
+    width = tiles.shape[1]
+    mean = tiles[0]
+    scale = tiles[1]
+    mean_dz = tiles[2]
+    slope = tiles[3]
     for s in range(start, stop):
         u = x[s * width :][:width]
         d = dz[s * width :][:width]
@@ -101,7 +111,7 @@ def _backward_input(start, stop, dz, x, dx, mean, scale, mean_dz, slope):
             v[i] = scale[i] * (d[i] - mean_dz[i] - (u[i] - mean[i]) * slope[i])
 
 
-@reduction_jit
+@reduction_kernel
 def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
     real = x.dtype.type
     count = real(max(x.shape[1], 1))
@@ -126,7 +136,7 @@ def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
             v[i] += beta[i]
 
 
-@reduction_jit
+@reduction_kernel
 def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, step):
     real = x.dtype.type
     rows, columns = x.shape
@@ -160,28 +170,86 @@ def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, s
                     dbeta[i] += d[i]
 
 
+@elementwise_kernel
+def _merge_moments(start, stop, moments, step, rows, momentum, eps, gamma, beta, running_mean, running_var, mean,
+                   inv_std, tiles):  # fmt: skip
+    """Statistics of columns start … stop from the blocks' means and squares, in double precision."""
+    blocks, columns = moments.shape[1], moments.shape[2]
+    total = max(rows, 1)
+    for i in range(start, stop):
+        middle = 0.0
+        for k in range(blocks):
+            middle += np.float64(moments[0, k, i]) * (min((k + 1) * step, rows) - k * step)
+        middle /= total
+        squares = 0.0
+        for k in range(blocks):
+            d = moments[0, k, i] - middle
+            squares += moments[1, k, i] + d * d * (min((k + 1) * step, rows) - k * step)
+        var = squares / total
+        inverse = 1.0 / np.sqrt(var + eps)
+        mean[i] = middle
+        inv_std[i] = inverse
+        running_mean[i] = momentum * np.float64(running_mean[i]) + (1.0 - momentum) * middle
+        running_var[i] = momentum * np.float64(running_var[i]) + (1.0 - momentum) * var
+        scale = inverse * gamma[i] if gamma.size else inverse
+        for s in range(i, tiles.shape[1], columns):
+            tiles[0, s] = mean[i]
+            tiles[1, s] = scale
+            tiles[2, s] = beta[i] if beta.size else beta.dtype.type(0)
+
+
+@elementwise_kernel
+def _lay_out(start, stop, running_mean, running_var, eps, gamma, beta, tiles):
+    columns = running_mean.size
+    for i in range(start, stop):
+        inverse = 1.0 / np.sqrt(running_var[i] + eps)
+        scale = inverse * gamma[i] if gamma.size else inverse
+        for s in range(i, tiles.shape[1], columns):
+            tiles[0, s] = running_mean[i]
+            tiles[1, s] = scale
+            tiles[2, s] = beta[i] if beta.size else beta.dtype.type(0)
+
+
+@elementwise_kernel
+def _merge_gradients(start, stop, partial, rows, gamma, mean, inv_std, dgamma, dbeta, accumulate, tiles):
+    blocks, columns = partial.shape[0], partial.shape[2]
+    total = max(rows, 1)
+    for i in range(start, stop):
+        plain = 0.0
+        product = 0.0
+        for k in range(blocks):
+            plain += partial[k, 0, i]
+            product += partial[k, 1, i]
+        product *= inv_std[i]
+        if dgamma.size:
+            dgamma[i] = dgamma[i] + product if accumulate else product
+        if dbeta.size:
+            dbeta[i] = dbeta[i] + plain if accumulate else plain
+        scale = inv_std[i] * gamma[i] if gamma.size else inv_std[i]
+        for s in range(i, tiles.shape[1], columns):
+            tiles[0, s] = mean[i]
+            tiles[1, s] = scale
+            tiles[2, s] = plain / total
+            tiles[3, s] = product * inv_std[i] / total
+
+
 def _block_rows(columns: int) -> int:
     rows = max(32, _BLOCK // columns)
     unit = lane_width(columns) // columns
     return -(-rows // unit) * unit
 
 
-def _tiles(columns: int, dtype: np.dtype[Any], *vectors: Array) -> Array:
-    """The vectors as rows of one array, each repeated to about _TILE elements."""
-    tiles = np.empty((len(vectors), max(1, _TILE // columns), columns), dtype)
-    for tile, vector in zip(tiles, vectors, strict=True):
-        tile[...] = vector
-    return tiles.reshape(len(vectors), -1)
+def _tiles(count: int, columns: int, dtype: np.dtype[Any]) -> Array:
+    """Room for vectors over the columns, each to be repeated to about _TILE elements."""
+    return scratch("tiles", (count, max(1, _TILE // columns) * columns), dtype)
 
 
-def _apply(x: Array, mean: Array, scale: Array, beta: Array | None, y: Array, activation: str) -> None:
+def _apply(x: Array, tiles: Array, y: Array, activation: str) -> None:
     code = CODES[activation]
-    tiles = _tiles(x.shape[1], x.dtype, mean, scale, 0 if beta is None else beta)
     segments = -(-x.size // tiles.shape[1])
-    run(_normalise, segments, x.size * (2 if code < 2 else 6), x.reshape(-1), y.reshape(-1), *tiles, code)
+    run(_normalise, segments, x.size * (2 if code < 2 else 6), x.reshape(-1), y.reshape(-1), tiles, code)
 
 
-@_quiet
 def batchnorm(
     x: Array,
     gamma: Array | None,
@@ -202,22 +270,15 @@ def batchnorm(
     blocks = -(-rows // step)
     moments = scratch("moments", (2, blocks, columns), x.dtype)
     run(_moments, blocks, x.size * 2, x, step, moments[0], moments[1], lane_width(columns))
-    counts = np.full((blocks, 1), step, np.float64)
-    counts[-1:] = rows - (blocks - 1) * step
-    # R ≥ 1 by contract; an empty batch gives zero statistics rather than a division by zero.
-    total = max(rows, 1)
-    exact_mean = (counts * moments[0]).sum(axis=0) / total
-    spread = moments[0] - exact_mean
-    var = (moments[1].sum(axis=0, dtype=np.float64) + (counts * spread * spread).sum(axis=0)) / total
-    exact_inv_std = 1 / np.sqrt(var + eps)
-    mean[...] = exact_mean
-    inv_std[...] = exact_inv_std
-    running_mean[...] = momentum * running_mean.astype(np.float64) + (1 - momentum) * exact_mean
-    running_var[...] = momentum * running_var.astype(np.float64) + (1 - momentum) * var
-    _apply(x, mean, exact_inv_std if gamma is None else gamma * exact_inv_std, beta, y, activation)
+    none, tiles = absent(x.dtype), _tiles(3, columns, x.dtype)
+    run(
+        _merge_moments, columns, columns * blocks, moments, step, rows, float(momentum), float(eps),
+        none if gamma is None else gamma, none if beta is None else beta, running_mean, running_var, mean, inv_std,
+        tiles,
+    )  # fmt: skip
+    _apply(x, tiles, y, activation)
 
 
-@_quiet
 def batchnorm_inference(
     x: Array,
     gamma: Array | None,
@@ -230,11 +291,14 @@ def batchnorm_inference(
 ) -> None:
     if x.shape[1] == 0:
         return
-    inv_std = 1 / np.sqrt(running_var.astype(np.float64) + eps)
-    _apply(x, running_mean, inv_std if gamma is None else gamma * inv_std, beta, y, activation)
+    none, tiles = absent(x.dtype), _tiles(3, x.shape[1], x.dtype)
+    run(
+        _lay_out, x.shape[1], tiles.size, running_mean, running_var, float(eps), none if gamma is None else gamma,
+        none if beta is None else beta, tiles,
+    )  # fmt: skip
+    _apply(x, tiles, y, activation)
 
 
-@_quiet
 def batchnorm_backward(
     dz: Array,
     x: Array,
@@ -252,20 +316,15 @@ def batchnorm_backward(
     step = _block_rows(columns)
     width = lane_width(columns)
     partial = scratch("moments", (-(-rows // step), 2, columns), x.dtype)
-    (centre,) = _tiles(columns, x.dtype, mean)
-    run(_backward_sums, len(partial), x.size * 2, dz, x, step, centre[:width], partial, width)
-    sum_dz, sum_dz_x = partial.sum(axis=0, dtype=np.float64)
-    sum_dz_x *= inv_std
-    _store(dgamma, sum_dz_x, accumulate)
-    _store(dbeta, sum_dz, accumulate)
+    run(_backward_sums, len(partial), x.size * 2, dz, x, step, mean, partial, width)
+    none, tiles = absent(x.dtype), _tiles(4, columns, x.dtype)
+    run(
+        _merge_gradients, columns, columns * len(partial), partial, rows, none if gamma is None else gamma, mean,
+        inv_std, none if dgamma is None else dgamma, none if dbeta is None else dbeta, accumulate, tiles,
+    )  # fmt: skip
     if dx is not None:
-        total = max(rows, 1)
-        tiles = _tiles(
-            columns, x.dtype, mean, inv_std if gamma is None else gamma * inv_std, sum_dz / total,
-            sum_dz_x * inv_std / total,
-        )  # fmt: skip
         segments = -(-x.size // tiles.shape[1])
-        run(_backward_input, segments, x.size * 3, dz.reshape(-1), x.reshape(-1), dx.reshape(-1), *tiles)
+        run(_backward_input, segments, x.size * 3, dz.reshape(-1), x.reshape(-1), dx.reshape(-1), tiles)
 
 
 def layernorm(

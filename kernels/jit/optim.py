@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from .threads import absent, elementwise_jit, run
+from ..reference import optim as reference
+from .threads import absent, elementwise_kernel, run
 
 Array = Any
 
+# Elements up to which NumPy's calls cost less than ours.
+_SMALL = 1 << 9
 
-@elementwise_jit
+
+@elementwise_kernel
 def _sgd(start, stop, p, g, lr):
     p = p[start:stop]
     g = g[start:stop]
@@ -25,7 +29,7 @@ def _sgd(start, stop, p, g, lr):
         p[i] -= lr * g[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _momentum(start, stop, p, g, m, lr, momentum, rest, form):
     p = p[start:stop]
     g = g[start:stop]
@@ -48,7 +52,7 @@ def _momentum(start, stop, p, g, m, lr, momentum, rest, form):
             p[i] -= lr * v
 
 
-@elementwise_jit
+@elementwise_kernel
 def _adagrad(start, stop, p, g, s, lr, eps):
     p = p[start:stop]
     g = g[start:stop]
@@ -59,7 +63,7 @@ def _adagrad(start, stop, p, g, s, lr, eps):
         p[i] -= lr * g[i] / np.sqrt(v + eps)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _rmsprop(start, stop, p, g, s, m, gbar, lr, rho, rest, momentum, eps):
     p = p[start:stop]
     g = g[start:stop]
@@ -99,7 +103,7 @@ def _rmsprop(start, stop, p, g, s, m, gbar, lr, rho, rest, momentum, eps):
                 pb[i] -= step[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _adam(start, stop, p, g, m, v, vhat, beta1, rest1, beta2, rest2, eps, keep, rate):
     p = p[start:stop]
     g = g[start:stop]
@@ -125,6 +129,9 @@ def _adam(start, stop, p, g, m, v, vhat, beta1, rest1, beta2, rest2, eps, keep, 
 
 
 def sgd(p: Array, g: Array, lr: float) -> None:
+    if p.size <= _SMALL:
+        reference.sgd(p, g, lr)
+        return
     run(_sgd, p.size, p.size, p, g, p.dtype.type(lr))
 
 

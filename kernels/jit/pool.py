@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .threads import absent, elementwise_jit, run
+from ..reference import pool as reference
+from .reduce import reduce
+from .threads import absent, elementwise_jit, elementwise_kernel, run
 
 Array = Any
+
+# Channels below which loops over them are slower than NumPy's passes over all places.
+_NARROW = 8
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
@@ -25,6 +30,31 @@ def _inside(place, size, length):
 
 
 @elementwise_jit
+def _largest_of_four(a, b, d, e, best, place, first, line):
+    p0 = place.dtype.type(first)
+    p1 = place.dtype.type(first + 1)
+    p2 = place.dtype.type(first + line)
+    p3 = place.dtype.type(first + line + 1)
+    for c in range(best.size):
+        v = a[c]
+        p = p0
+        u = b[c]
+        wins = u > v or (u != u and v == v)
+        v = u if wins else v
+        p = p1 if wins else p
+        u = d[c]
+        wins = u > v or (u != u and v == v)
+        v = u if wins else v
+        p = p2 if wins else p
+        u = e[c]
+        wins = u > v or (u != u and v == v)
+        v = u if wins else v
+        p = p3 if wins else p
+        best[c] = v
+        place[c] = p
+
+
+@elementwise_kernel
 def _max_pool(start, stop, x, y, index, size, stride, corner):
     height = y.shape[1]
     keep = index.size > 0
@@ -37,6 +67,15 @@ def _max_pool(start, stop, x, y, index, size, stride, corner):
             left = ow * stride[1] - corner[1]
             j0, j1 = _inside(left, size[1], x.shape[2])
             best = y[n, oh, ow]
+            if keep and i1 - i0 == 2 and j1 - j0 == 2:
+                # The commonest window in one pass.
+                first = i0 * size[1] + j0
+                _largest_of_four(
+                    x[n, top + i0, left + j0], x[n, top + i0, left + j0 + 1],
+                    x[n, top + i0 + 1, left + j0], x[n, top + i0 + 1, left + j0 + 1],
+                    best, index[n, oh, ow], first, size[1],
+                )  # fmt: skip
+                continue
             source = x[n, top + i0, left + j0]
             for c in range(best.size):
                 best[c] = source[c]
@@ -65,7 +104,7 @@ def _max_pool(start, stop, x, y, index, size, stride, corner):
                             best[c] = v if v > b or v != v else b
 
 
-@elementwise_jit
+@elementwise_kernel
 def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
     zero = dx.dtype.type(0)
     dx[start:stop] = zero
@@ -91,7 +130,7 @@ def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
                         dx[n, top + place[c] // size[1], left + place[c] % size[1], c] += d[c]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _avg_pool(start, stop, x, y, size, stride, corner):
     height = y.shape[1]
     real = x.dtype.type
@@ -104,19 +143,37 @@ def _avg_pool(start, stop, x, y, size, stride, corner):
             left = ow * stride[1] - corner[1]
             j0, j1 = _inside(left, size[1], x.shape[2])
             total = y[n, oh, ow]
+            share = real(1) / real((i1 - i0) * (j1 - j0))
+            if i1 - i0 == 2 and j1 - j0 == 2:
+                # The commonest window in one pass.
+                a = x[n, top + i0, left + j0]
+                b = x[n, top + i0, left + j0 + 1]
+                d = x[n, top + i0 + 1, left + j0]
+                e = x[n, top + i0 + 1, left + j0 + 1]
+                for c in range(total.size):
+                    total[c] = ((a[c] + b[c]) + (d[c] + e[c])) * share
+                continue
             for c in range(total.size):
                 total[c] = real(0)
             for i in range(i0, i1):
-                for j in range(j0, j1):
+                j = j0
+                while j1 - j >= 3:
+                    a = x[n, top + i, left + j]
+                    b = x[n, top + i, left + j + 1]
+                    d = x[n, top + i, left + j + 2]
+                    for c in range(total.size):
+                        total[c] += a[c] + b[c] + d[c]
+                    j += 3
+                while j < j1:
                     source = x[n, top + i, left + j]
                     for c in range(total.size):
                         total[c] += source[c]
-            count = real((i1 - i0) * (j1 - j0))
+                    j += 1
             for c in range(total.size):
-                total[c] /= count
+                total[c] *= share
 
 
-@elementwise_jit
+@elementwise_kernel
 def _avg_pool_backward(start, stop, dy, dx, size, stride, corner):
     real = dx.dtype.type
     dx[start:stop] = real(0)
@@ -136,7 +193,7 @@ def _avg_pool_backward(start, stop, dy, dx, size, stride, corner):
                             target[c] += d[c] * share
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_avg(start, stop, x, y):
     real = x.dtype.type
     places = x.shape[1]
@@ -158,7 +215,7 @@ def _global_avg(start, stop, x, y):
             total[c] /= count
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_avg_backward(start, stop, dy, dx):
     count = dx.dtype.type(max(dx.shape[1], 1))
     share = np.empty(dx.shape[2], dx.dtype)
@@ -172,7 +229,7 @@ def _global_avg_backward(start, stop, dy, dx):
                 target[c] = share[c]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_max(start, stop, x, y, index):
     place = np.empty(x.shape[2], np.int32)
     for n in range(start, stop):
@@ -194,7 +251,7 @@ def _global_max(start, stop, x, y, index):
                 index[n, c] = place[c]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _global_max_backward(start, stop, dy, index, dx):
     dx[start:stop] = dx.dtype.type(0)
     for n in range(start, stop):
@@ -224,15 +281,24 @@ def avg_pool2d_backward(dy: Array, dx: Array, size: Pair, stride: Pair, padding:
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
+    if x.shape[2] < _NARROW and x.shape[1]:
+        reduce(x, y, "mean")
+        return
     run(_global_avg, x.shape[0], x.size, x, y)
 
 
 def global_avg_pool_backward(dy: Array, dx: Array) -> None:
+    if dx.shape[2] < _NARROW:
+        reference.global_avg_pool_backward(dy, dx)
+        return
     run(_global_avg_backward, dx.shape[0], dx.size, dy, dx)
 
 
 def global_max_pool(x: Array, y: Array, index: Array | None) -> None:
     if y.size == 0:
+        return
+    if x.shape[2] < _NARROW:
+        reference.global_max_pool(x, y, index)
         return
     run(
         _global_max, x.shape[0], x.size, x, y, absent(np.dtype(np.int32)).reshape(0, 0) if index is None else index

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .scalar import log, quarter_wave
-from .threads import elementwise_jit, run, strict_jit
+from .threads import elementwise_jit, elementwise_kernel, run, strict_kernel
 
 Array = Any
 
@@ -61,7 +61,7 @@ def _unit(word, real):
     return real(np.int32(word >> np.uint32(8))) * real(2.0**-24)
 
 
-@strict_jit
+@strict_kernel
 def _uniform(start, stop, y, low, span, seed, offset):
     words = np.empty((4, _STRETCH), np.uint32)
     real = y.dtype.type
@@ -74,7 +74,7 @@ def _uniform(start, stop, y, low, span, seed, offset):
                 z[4 * i + j] = low + span * _unit(w[i], real)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _normal(start, stop, y, mean, stddev, seed, offset):
     words = np.empty((4, _STRETCH), np.uint32)
     even = np.empty(_STRETCH, y.dtype)
@@ -103,7 +103,7 @@ def _box_muller(first, second, even, odd):
         odd[i] = radius * quarter_wave(angle, quadrant)
 
 
-@elementwise_jit
+@elementwise_kernel
 def _dropout(start, stop, x, y, threshold, kept, seed, offset):
     words = np.empty((4, _STRETCH), np.uint32)
     flat = np.empty(4 * _STRETCH, np.int32)

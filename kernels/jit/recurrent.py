@@ -1,10 +1,11 @@
 """Recurrent layers over whole sequences.
 
 Plain version: per step two products, an addition and a handful of passes for the gates. Here the input projection of
-all steps is one product, a step is the recurrent product and a single fused pass from pre-activations to new state,
-and the loop over time runs inside one compiled function. The backward stores the gradients of the pre-activations of
-all steps, so that those of the weights are one product each at the end. A masked step leaves the state as it is and
-hands its gradient on untouched.
+all steps is one product that starts from the bias, and a step adds the recurrent product to it in place (see `gemm`,
+whose packed weights are read by every step) and makes a single pass from pre-activations to new state. The batch is cut
+over the cores for the whole sequence, so that no step waits for another core. The backward stores the gradients of the
+pre-activations of all steps, so that those of the weights are one product each at the end. A masked step leaves the
+state as it is and hands its gradient on untouched.
 """
 
 from __future__ import annotations
@@ -14,21 +15,35 @@ from typing import Any
 import numpy as np
 
 from .activation import CODES, apply_fused
-from .linear import gemm
+from .gemm import STORED, WIDTH, ZERO, address, call_multiplier, gemm, multiplier, pack_matrix
 from .reduce import column_sums
 from .scalar import sigmoid, tanh
-from .threads import absent, elementwise_jit
+from .threads import absent, elementwise_jit, elementwise_kernel, run
 
 Array = Any
 
 
 @elementwise_jit
-def _multiply(a, b, y):
-    """y = a b, also where a dimension is 0."""
-    if y.size and b.size:
-        np.dot(a, b, y)
+def _multiply(function, a, t, packed, c, s, start, rows, mode):
+    """c[start …, s] = a[start …, t] · packed or, if mode is STORED, that much more; a and c `[N, T, ..]`."""
+    size = c.itemsize
+    depth = a.shape[2]
+    columns = c.shape[2]
+    panels = -(-columns // (WIDTH if size == 4 else WIDTH // 2))
+    call_multiplier(
+        function, address(a) + size * (start * a.shape[1] + t) * depth, a.shape[1] * depth, 1, rows,
+        address(packed), depth, 0, panels, columns,
+        address(c) + size * (start * c.shape[1] + s) * columns, c.shape[1] * columns, mode, 0, 0,
+    )  # fmt: skip
+
+
+@elementwise_jit
+def _step(function, first, states, t, packed, c, start, rows, mode):
+    """Add the product of the state before step t, which is in `first` or in `states`, to c[:, t]."""
+    if t == 0:
+        _multiply(function, first, 0, packed, c, t, start, rows, mode)
     else:
-        y[:] = y.dtype.type(0)
+        _multiply(function, states, t - 1, packed, c, t, start, rows, mode)
 
 
 @elementwise_jit
@@ -36,44 +51,37 @@ def _skipped(mask, n, t):
     return mask.size > 0 and mask[n, t] == 0
 
 
-@elementwise_jit
-def _simple_rnn(h, h0, u, b, mask, code):
-    # h holds the input projection and becomes the output.
-    batch, steps, size = h.shape
-    state = h0.copy()
-    recurrent = np.empty_like(state)
-    for t in range(steps):
-        _multiply(state, u, recurrent)
-        for n in range(batch):
+@elementwise_kernel
+def _simple_rnn(start, stop, function, h, h0, u, mask, code):
+    # h holds the input projection and becomes the output; h0 [N, 1, H].
+    size = h.shape[2]
+    for t in range(h.shape[1]):
+        _step(function, h0, h, t, u, h, start, stop - start, STORED)
+        for n in range(start, stop):
             z = h[n, t]
-            r = recurrent[n]
-            s = state[n]
             if _skipped(mask, n, t):
+                before = h0[n, 0] if t == 0 else h[n, t - 1]
                 for k in range(size):
-                    z[k] = s[k]
+                    z[k] = before[k]
             else:
-                for k in range(size):
-                    z[k] = z[k] + r[k] + b[k]
                 apply_fused(z, code)
-                for k in range(size):
-                    s[k] = z[k]
 
 
-@elementwise_jit
-def _simple_rnn_backward(dh, h, u, mask, dz, carry, code):
-    batch, steps, size = h.shape
+@elementwise_kernel
+def _simple_rnn_backward(start, stop, function, dh, h, u, mask, dz, carry, code):
+    # carry [N, 1, H] is the gradient of the state before the step.
+    size = h.shape[2]
     one = h.dtype.type(1)
     zero = h.dtype.type(0)
-    step = np.empty_like(carry)
-    total = np.empty_like(carry)
-    carry[:] = zero
-    for t in range(steps - 1, -1, -1):
-        for n in range(batch):
+    total = np.empty((stop - start, size), h.dtype)
+    carry[start:stop] = zero
+    for t in range(h.shape[1] - 1, -1, -1):
+        for n in range(start, stop):
             d = dh[n, t]
             o = h[n, t]
-            a = total[n]
-            z = step[n]
-            keep = carry[n]
+            a = total[n - start]
+            z = dz[n, t]
+            keep = carry[n, 0]
             for k in range(size):
                 a[k] = d[k] + keep[k]
             if _skipped(mask, n, t):
@@ -91,66 +99,59 @@ def _simple_rnn_backward(dh, h, u, mask, dz, carry, code):
             else:
                 for k in range(size):
                     z[k] = a[k] * (one - o[k] * o[k])
-            out = dz[n, t]
-            for k in range(size):
-                out[k] = z[k]
-        _multiply(step, u.T, carry)
-        for n in range(batch):
+        _multiply(function, dz, t, u, carry, 0, start, stop - start, ZERO)
+        for n in range(start, stop):
             if _skipped(mask, n, t):
-                carry[n] = total[n]
+                carry[n, 0] = total[n - start]
 
 
-@elementwise_jit
-def _lstm(gates, h0, c0, u, b, mask, h, c):
-    # gates hold the input projection and become the gates.
-    batch, steps, size = h.shape
-    state = h0.copy()
-    cell = c0.copy()
-    recurrent = np.empty((batch, 4 * size), h.dtype)
-    for t in range(steps):
-        _multiply(state, u, recurrent)
-        for n in range(batch):
+@elementwise_kernel
+def _lstm(start, stop, function, gates, h0, c0, u, mask, h, c):
+    # gates hold the input projection and become the gates; h0 and c0 [N, 1, H].
+    size = h.shape[2]
+    for t in range(h.shape[1]):
+        _step(function, h0, h, t, u, gates, start, stop - start, STORED)
+        for n in range(start, stop):
             z = gates[n, t]
-            r = recurrent[n]
+            before = c0[n, 0] if t == 0 else c[n, t - 1]
+            h_out = h[n, t]
+            c_out = c[n, t]
             for k in range(2 * size):
-                z[k] = sigmoid(z[k] + r[k] + b[k])
+                z[k] = sigmoid(z[k])
             for k in range(2 * size, 3 * size):
-                z[k] = tanh(z[k] + r[k] + b[k])
+                z[k] = tanh(z[k])
             for k in range(3 * size, 4 * size):
-                z[k] = sigmoid(z[k] + r[k] + b[k])
-            s = state[n]
-            m = cell[n]
-            if not _skipped(mask, n, t):
+                z[k] = sigmoid(z[k])
+            if _skipped(mask, n, t):
+                h_before = h0[n, 0] if t == 0 else h[n, t - 1]
+                for k in range(size):
+                    c_out[k] = before[k]
+                    h_out[k] = h_before[k]
+            else:
                 i = z[:size]
                 f = z[size:][:size]
                 g = z[2 * size :][:size]
                 o = z[3 * size :]
                 for k in range(size):
-                    v = f[k] * m[k] + i[k] * g[k]
-                    m[k] = v
-                    s[k] = o[k] * tanh(v)
-            h_out = h[n, t]
-            c_out = c[n, t]
-            for k in range(size):
-                h_out[k] = s[k]
-                c_out[k] = m[k]
+                    v = f[k] * before[k] + i[k] * g[k]
+                    c_out[k] = v
+                    h_out[k] = o[k] * tanh(v)
 
 
-@elementwise_jit
-def _lstm_backward(dh, c0, u, mask, c, gates, dz, carry_h, carry_c):
-    # carry_c holds the gradient of the last cell state.
-    batch, steps, size = dh.shape
+@elementwise_kernel
+def _lstm_backward(start, stop, function, dh, c0, u, mask, c, gates, dz, carry_h, carry_c):
+    # carry_c holds the gradient of the last cell state; both carries and c0 are [N, 1, H].
+    size = dh.shape[2]
     one = dh.dtype.type(1)
     zero = dh.dtype.type(0)
-    step = np.empty((batch, 4 * size), dh.dtype)
-    total = np.empty_like(carry_h)
-    carry_h[:] = zero
-    for t in range(steps - 1, -1, -1):
-        for n in range(batch):
+    total = np.empty((stop - start, size), dh.dtype)
+    carry_h[start:stop] = zero
+    for t in range(dh.shape[1] - 1, -1, -1):
+        for n in range(start, stop):
             d = dh[n, t]
-            a = total[n]
-            keep = carry_h[n]
-            z = step[n]
+            a = total[n - start]
+            keep = carry_h[n, 0]
+            z = dz[n, t]
             for k in range(size):
                 a[k] = d[k] + keep[k]
             if _skipped(mask, n, t):
@@ -166,8 +167,8 @@ def _lstm_backward(dh, c0, u, mask, c, gates, dz, carry_h, carry_c):
                 dg = z[2 * size :][:size]
                 do = z[3 * size :]
                 cell = c[n, t]
-                before = c0[n] if t == 0 else c[n, t - 1]
-                dc = carry_c[n]
+                before = c0[n, 0] if t == 0 else c[n, t - 1]
+                dc = carry_c[n, 0]
                 for k in range(size):
                     tanh_c = tanh(cell[k])
                     v = dc[k] + a[k] * o[k] * (one - tanh_c * tanh_c)
@@ -179,134 +180,126 @@ def _lstm_backward(dh, c0, u, mask, c, gates, dz, carry_h, carry_c):
                     v = dc[k]
                     df[k] = v * before[k] * f[k] * (one - f[k])
                     dc[k] = v * f[k]
-            out = dz[n, t]
-            for k in range(z.size):
-                out[k] = z[k]
-        _multiply(step, u.T, carry_h)
-        for n in range(batch):
+        _multiply(function, dz, t, u, carry_h, 0, start, stop - start, ZERO)
+        for n in range(start, stop):
             if _skipped(mask, n, t):
-                carry_h[n] = total[n]
+                carry_h[n, 0] = total[n - start]
 
 
-@elementwise_jit
-def _gru_reset_after(projected, h0, u, b0, b1, mask, h, gates):
+@elementwise_kernel
+def _gru_reset_after(start, stop, function, projected, h0, u, b, mask, h, gates):
     batch, steps, size = h.shape
-    one = h.dtype.type(1)
-    state = h0.copy()
-    recurrent = np.empty((batch, 3 * size), h.dtype)
+    recurrent = np.empty((batch, 1, 3 * size), h.dtype)
     for t in range(steps):
-        _multiply(state, u, recurrent)
-        for n in range(batch):
+        if t == 0:
+            _multiply(function, h0, 0, u, recurrent, 0, start, stop - start, ZERO)
+        else:
+            _multiply(function, h, t - 1, u, recurrent, 0, start, stop - start, ZERO)
+        for n in range(start, stop):
             p = projected[n, t]
-            r = recurrent[n]
-            for k in range(r.size):
-                p[k] += b0[k]
-                r[k] += b1[k]
+            r = recurrent[n, 0]
             zr = gates[n, t, : 2 * size]
             for k in range(zr.size):
-                zr[k] = sigmoid(p[k] + r[k])
-            _gru_candidate(p[2 * size :], zr[size:], r[2 * size :], gates[n, t])
+                zr[k] = sigmoid(p[k] + (r[k] + b[k]))
+            reset = zr[size:]
+            g = gates[n, t, 2 * size :][:size]
             q = gates[n, t, 3 * size :]
-            rq = r[2 * size :]
+            rg = r[2 * size :]
+            pg = p[2 * size :]
+            bg = b[2 * size :]
             for k in range(size):
-                q[k] = rq[k]
-            _gru_update(gates[n, t], state[n], h[n, t], one, _skipped(mask, n, t))
+                v = rg[k] + bg[k]
+                q[k] = v
+                g[k] = tanh(pg[k] + reset[k] * v)
+            before = h0[n, 0] if t == 0 else h[n, t - 1]
+            _gru_update(gates[n, t], before, h[n, t], _skipped(mask, n, t))
 
 
 @elementwise_jit
-def _gru_candidate(p, reset, q, gates):
-    size = p.size
-    g = gates[2 * size :][:size]
-    for k in range(size):
-        g[k] = tanh(p[k] + reset[k] * q[k])
-
-
-@elementwise_jit
-def _gru_update(gates, state, h, one, skipped):
-    size = state.size
+def _gru_update(gates, before, h, skipped):
+    size = h.size
+    one = h.dtype.type(1)
     z = gates[:size]
     g = gates[2 * size :][:size]
-    if not skipped:
+    if skipped:
         for k in range(size):
-            state[k] = z[k] * state[k] + (one - z[k]) * g[k]
-    for k in range(size):
-        h[k] = state[k]
+            h[k] = before[k]
+    else:
+        for k in range(size):
+            h[k] = z[k] * before[k] + (one - z[k]) * g[k]
 
 
-@elementwise_jit
-def _gru_reset_before(projected, h0, u_zr, u_h, b, mask, h, gates):
+@elementwise_kernel
+def _gru_reset_before(start, stop, function, projected, h0, u_zr, u_h, mask, h, gates):
     batch, steps, size = h.shape
-    one = h.dtype.type(1)
-    state = h0.copy()
-    reset_state = np.empty_like(state)
-    recurrent_zr = np.empty((batch, 2 * size), h.dtype)
-    recurrent_h = np.empty_like(state)
+    reset_state = np.empty((batch, 1, size), h.dtype)
+    recurrent = np.empty((batch, 1, 2 * size), h.dtype)
+    candidate = np.empty((batch, 1, size), h.dtype)
     for t in range(steps):
-        _multiply(state, u_zr, recurrent_zr)
-        for n in range(batch):
+        if t == 0:
+            _multiply(function, h0, 0, u_zr, recurrent, 0, start, stop - start, ZERO)
+        else:
+            _multiply(function, h, t - 1, u_zr, recurrent, 0, start, stop - start, ZERO)
+        for n in range(start, stop):
             p = projected[n, t]
-            v = recurrent_zr[n]
+            v = recurrent[n, 0]
             zr = gates[n, t, : 2 * size]
             for k in range(zr.size):
-                zr[k] = sigmoid(p[k] + v[k] + b[k])
+                zr[k] = sigmoid(p[k] + v[k])
             r = zr[size:]
             q = gates[n, t, 3 * size :]
-            s = state[n]
-            rs = reset_state[n]
+            s = h0[n, 0] if t == 0 else h[n, t - 1]
+            rs = reset_state[n, 0]
             for k in range(size):
                 q[k] = r[k] * s[k]
                 rs[k] = q[k]
-        _multiply(reset_state, u_h, recurrent_h)
-        for n in range(batch):
+        _multiply(function, reset_state, 0, u_h, candidate, 0, start, stop - start, ZERO)
+        for n in range(start, stop):
             p = projected[n, t, 2 * size :]
-            v = recurrent_h[n]
-            bias = b[2 * size :]
+            v = candidate[n, 0]
             g = gates[n, t, 2 * size : 3 * size]
             for k in range(size):
-                g[k] = tanh(p[k] + v[k] + bias[k])
-            _gru_update(gates[n, t], state[n], h[n, t], one, _skipped(mask, n, t))
+                g[k] = tanh(p[k] + v[k])
+            before = h0[n, 0] if t == 0 else h[n, t - 1]
+            _gru_update(gates[n, t], before, h[n, t], _skipped(mask, n, t))
 
 
-@elementwise_jit
-def _gru_backward(dh, h0, u_zr, u_h, u, mask, h, gates, dz_input, dz_recurrent, carry, reset_after):
-    # u_zr and u_h are used where the reset comes before the product, u where it comes after.
+@elementwise_kernel
+def _gru_backward(start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_input, dz_recurrent, carry, reset_after):
+    # Packed and transposed: u is the whole recurrent kernel where the reset comes after the product, else its part for
+    # z and r, and u_h that for the candidate.
     batch, steps, size = h.shape
     one = h.dtype.type(1)
     zero = h.dtype.type(0)
-    width = 3 * size if reset_after else 2 * size
-    step = np.empty((batch, width), h.dtype)
-    step_g = np.empty_like(carry)
-    back = np.empty_like(carry)
-    direct = np.empty_like(carry)
-    carry[:] = zero
+    step_g = np.empty((batch, 1, size), h.dtype)
+    step_zr = np.empty((batch, 1, 2 * size), h.dtype)
+    back = np.empty((batch, 1, size), h.dtype)
+    direct = np.empty((batch, size), h.dtype)
+    carry[start:stop] = zero
     for t in range(steps - 1, -1, -1):
-        for n in range(batch):
+        for n in range(start, stop):
             z = gates[n, t, :size]
             r = gates[n, t, size : 2 * size]
             g = gates[n, t, 2 * size : 3 * size]
             q = gates[n, t, 3 * size :]
-            before = h0[n] if t == 0 else h[n, t - 1]
+            before = h0[n, 0] if t == 0 else h[n, t - 1]
             d = dh[n, t]
-            keep = carry[n]
+            keep = carry[n, 0]
             past = direct[n]
             out = dz_input[n, t]
             dz = out[:size]
             dr = out[size:][:size]
             dg = out[2 * size :]
-            dg_step = step_g[n]
             if _skipped(mask, n, t):
                 for k in range(size):
                     past[k] = d[k] + keep[k]
-                    dg_step[k] = zero
                 for k in range(out.size):
                     out[k] = zero
             else:
                 for k in range(size):
                     a = d[k] + keep[k]
                     dz[k] = a * (before[k] - g[k]) * z[k] * (one - z[k])
-                    v = a * (one - z[k]) * (one - g[k] * g[k])
-                    dg[k] = v
-                    dg_step[k] = v
+                    dg[k] = a * (one - z[k]) * (one - g[k] * g[k])
                     past[k] = a * z[k]
                 if reset_after:
                     for k in range(size):
@@ -318,33 +311,38 @@ def _gru_backward(dh, h0, u_zr, u_h, u, mask, h, gates, dz_input, dz_recurrent, 
                 rec_g = rec[2 * size :]
                 for k in range(size):
                     rec_g[k] = dg[k] * r[k]
-                s = step[n]
-                for k in range(s.size):
-                    s[k] = rec[k]
+            else:
+                dg_step = step_g[n, 0]
+                for k in range(size):
+                    dg_step[k] = dg[k]
         if reset_after:
-            _multiply(step, u.T, back)
+            _multiply(function, dz_recurrent, t, u, back, 0, start, stop - start, ZERO)
         else:
-            _multiply(step_g, u_h.T, back)
-            for n in range(batch):
+            _multiply(function, step_g, 0, u_h, back, 0, start, stop - start, ZERO)
+            for n in range(start, stop):
                 r = gates[n, t, size : 2 * size]
-                before = h0[n] if t == 0 else h[n, t - 1]
+                before = h0[n, 0] if t == 0 else h[n, t - 1]
                 out = dz_input[n, t]
                 dr = out[size:][:size]
-                dq = back[n]
+                dq = back[n, 0]
                 past = direct[n]
                 for k in range(size):
                     dr[k] = dq[k] * before[k] * r[k] * (one - r[k])
                     past[k] += dq[k] * r[k]
-                s = step[n]
+                s = step_zr[n, 0]
                 for k in range(s.size):
                     s[k] = out[k]
-            _multiply(step, u_zr.T, back)
-        for n in range(batch):
-            keep = carry[n]
+            _multiply(function, step_zr, 0, u, back, 0, start, stop - start, ZERO)
+        for n in range(start, stop):
+            keep = carry[n, 0]
             past = direct[n]
-            more = back[n]
+            more = back[n, 0]
             for k in range(size):
                 keep[k] = past[k] + more[k]
+
+
+def _work(h: Array, u: Array) -> int:
+    return h.shape[0] * h.shape[1] * (u.size // 16 + 8 * u.shape[1])
 
 
 def _rows(a: Array) -> Array:
@@ -365,12 +363,7 @@ def _previous(first: Array, states: Array) -> Array:
 
 
 def _store_product(a: Array, b: Array, target: Array, accumulate: bool) -> None:
-    if accumulate:
-        product = np.empty_like(target)
-        gemm(a.T, b, product)
-        np.add(target, product, out=target)
-    else:
-        gemm(a.T, b, target)
+    gemm(a.T, b, target, add=accumulate)
 
 
 def _store_inputs(dz: Array, x: Array, w: Array, dx: Array | None, dw: Array, accumulate: bool) -> None:
@@ -382,8 +375,12 @@ def _store_inputs(dz: Array, x: Array, w: Array, dx: Array | None, dw: Array, ac
 def simple_rnn(
     x: Array, h0: Array, w: Array, u: Array, b: Array | None, mask: Array | None, h: Array, activation: str
 ) -> None:
-    gemm(_rows(x), w, _rows(h))
-    _simple_rnn(h, h0, u, np.zeros(u.shape[1], u.dtype) if b is None else b, _mask(mask), CODES[activation])
+    gemm(_rows(x), w, _rows(h), b)
+    if h.size:
+        run(
+            _simple_rnn, len(h), _work(h, u), multiplier(h.dtype), h, h0[:, None], pack_matrix(u, "u"), _mask(mask),
+            CODES[activation],
+        )  # fmt: skip
 
 
 def simple_rnn_backward(
@@ -404,7 +401,11 @@ def simple_rnn_backward(
 ) -> None:
     dz = np.empty_like(dh)
     carry = np.empty_like(h0) if dh0 is None else dh0
-    _simple_rnn_backward(dh, h, u, _mask(mask), dz, carry, CODES[activation])
+    if dz.size:
+        run(
+            _simple_rnn_backward, len(h), _work(h, u), multiplier(h.dtype), dh, h, pack_matrix(u.T, "u"), _mask(mask),
+            dz, carry[:, None], CODES[activation],
+        )  # fmt: skip
     _store_inputs(dz, x, w, dx, dw, accumulate)
     _store_product(_rows(_previous(h0, h)), _rows(dz), du, accumulate)
     if db is not None:
@@ -424,8 +425,12 @@ def lstm(
     gates: Array | None,
 ) -> None:
     gates = np.empty((*h.shape[:2], u.shape[1]), h.dtype) if gates is None else gates
-    gemm(_rows(x), w, _rows(gates))
-    _lstm(gates, h0, c0, u, np.zeros(u.shape[1], u.dtype) if b is None else b, _mask(mask), h, c)
+    gemm(_rows(x), w, _rows(gates), b)
+    if h.size:
+        run(
+            _lstm, len(h), _work(h, u), multiplier(h.dtype), gates, h0[:, None], c0[:, None], pack_matrix(u, "u"),
+            _mask(mask), h, c,
+        )  # fmt: skip
 
 
 def lstm_backward(
@@ -452,7 +457,11 @@ def lstm_backward(
     carry_h = np.empty_like(h0) if dh0 is None else dh0
     carry_c = np.empty_like(c0) if dc0 is None else dc0
     carry_c[...] = 0 if dc_last is None else dc_last
-    _lstm_backward(dh, c0, u, _mask(mask), c, gates, dz, carry_h, carry_c)
+    if dz.size:
+        run(
+            _lstm_backward, len(h), _work(h, u), multiplier(h.dtype), dh, c0[:, None], pack_matrix(u.T, "u"),
+            _mask(mask), c, gates, dz, carry_h[:, None], carry_c[:, None],
+        )  # fmt: skip
     _store_inputs(dz, x, w, dx, dw, accumulate)
     _store_product(_rows(_previous(h0, h)), _rows(dz), du, accumulate)
     if db is not None:
@@ -473,14 +482,22 @@ def gru(
     size = h0.shape[1]
     gates = np.empty((*h.shape[:2], 4 * size), h.dtype) if gates is None else gates
     projected = np.empty((*h.shape[:2], 3 * size), h.dtype)
-    gemm(_rows(x), w, _rows(projected))
+    first, second = (None, np.zeros(3 * size, h.dtype)) if b is None else b if reset_after else (b, None)
+    gemm(_rows(x), w, _rows(projected), first)
+    if not h.size:
+        return
+    common = len(h), _work(h, u), multiplier(h.dtype), projected, h0[:, None]
     if reset_after:
-        b0, b1 = np.zeros((2, 3 * size), h.dtype) if b is None else b
-        _gru_reset_after(projected, h0, u, b0, b1, _mask(mask), h, gates)
+        run(_gru_reset_after, *common, pack_matrix(u, "u"), second, _mask(mask), h, gates)
     else:
-        u_zr, u_h = np.ascontiguousarray(u[:, : 2 * size]), np.ascontiguousarray(u[:, 2 * size :])
-        bias = np.zeros(3 * size, h.dtype) if b is None else b
-        _gru_reset_before(projected, h0, u_zr, u_h, bias, _mask(mask), h, gates)
+        run(_gru_reset_before, *common, *_parts(u, False), _mask(mask), h, gates)
+
+
+def _parts(u: Array, transposed: bool) -> list[Array]:
+    """The packed recurrent kernel of z and r, and that of the candidate."""
+    size = len(u)
+    parts = np.ascontiguousarray(u[:, : 2 * size]), np.ascontiguousarray(u[:, 2 * size :])
+    return [pack_matrix(p.T if transposed else p, slot) for p, slot in zip(parts, ("u", "u_h"), strict=True)]
 
 
 def gru_backward(
@@ -504,8 +521,12 @@ def gru_backward(
     dz_input = np.empty((*h.shape[:2], 3 * size), h.dtype)
     dz_recurrent = np.empty_like(dz_input) if reset_after else dz_input
     carry = np.empty_like(h0) if dh0 is None else dh0
-    u_zr, u_h = np.ascontiguousarray(u[:, : 2 * size]), np.ascontiguousarray(u[:, 2 * size :])
-    _gru_backward(dh, h0, u_zr, u_h, u, _mask(mask), h, gates, dz_input, dz_recurrent, carry, reset_after)
+    if h.size:
+        packed = [pack_matrix(u.T, "u"), absent(u.dtype)] if reset_after else _parts(u, True)
+        run(
+            _gru_backward, len(h), _work(h, u), multiplier(h.dtype), dh, h0[:, None], *packed, _mask(mask), h, gates,
+            dz_input, dz_recurrent, carry[:, None], reset_after,
+        )  # fmt: skip
     _store_inputs(dz_input, x, w, dx, dw, accumulate)
     before = _rows(_previous(h0, h))
     if reset_after:

@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import reduce as reference
 from .scalar import from_order_key, order_key
-from .threads import elementwise_jit, reduction_jit, run, scratch
+from .threads import elementwise_jit, elementwise_kernel, reduction_jit, run, scratch
 
 Array = Any
 
 # Elements in a block: it stays in the first-level cache, and a lane adds a thousand numbers at most.
 _BLOCK = 1 << 13
+# Sums that are finished together.
+_LANES = 512
 # Elements whose maximum is taken at a time when its place is wanted.
-_STRETCH = 256
+_STRETCH = 4096
+# Elements up to which NumPy's call costs less than ours.
+_SMALL = 1 << 12
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
 # A row narrower than this is summed together with the next ones.
@@ -80,7 +85,7 @@ def fold(lanes, total):
             total[i] += lanes[s + i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _reduce_blocks(start, stop, x, rows, partial, width, op):
     # x [A, R, B] is cut along R; partial [A, blocks, B].
     blocks = partial.shape[1]
@@ -93,15 +98,7 @@ def _reduce_blocks(start, stop, x, rows, partial, width, op):
         first = k * rows
         last = min(first + rows, x.shape[1])
         y = partial[a, k]
-        if columns == 1:
-            flat = z.reshape(-1)[first:last]
-            if op < 2:
-                y[0] = row_sum(flat)
-            elif op == 2:
-                y[0] = row_max(flat)
-            else:
-                y[0] = row_min(flat)
-        elif op < 2:
+        if op < 2:
             lanes[:] = x.dtype.type(0)
             add_wide(z.reshape(-1)[first * columns : last * columns], lanes)
             fold(lanes, y)
@@ -118,7 +115,7 @@ def _reduce_blocks(start, stop, x, rows, partial, width, op):
                         y[i] = y[i] if y[i] < row[i] or y[i] != y[i] else row[i]
 
 
-@elementwise_jit
+@elementwise_kernel
 def _reduce_short(start, stop, x, y, op):
     # Few elements per result: plain loops without slices, whose reference counts would cost more than the sums.
     real = x.dtype.type
@@ -139,7 +136,7 @@ def _reduce_short(start, stop, x, y, op):
             y[a, c] = total
 
 
-@elementwise_jit
+@elementwise_kernel
 def _argmax_short(start, stop, x, y):
     for r in range(start, stop):
         place = 0
@@ -153,20 +150,55 @@ def _argmax_short(start, stop, x, y):
 
 
 @elementwise_jit
+def _largest(x):
+    best = order_key(x.dtype.type(-np.inf))
+    zero = x.dtype.type(0)
+    for i in range(x.size):
+        k = order_key(x[i] + zero)
+        best = k if k > best else best
+    return best
+
+
+@elementwise_jit
+def _first_place(x, key):
+    zero = x.dtype.type(0)
+    place = np.int32(_STRETCH)
+    for i in range(x.size):
+        here = np.int32(i) if order_key(x[i] + zero) == key else np.int32(_STRETCH)
+        place = here if here < place else place
+    return place
+
+
+@elementwise_kernel
 def _argmax(start, stop, x, y):
-    # The largest of each stretch is found in vector lanes; only the first stretch that holds the largest is searched.
+    # The largest of each stretch is found in vector lanes, as integers that order as the elements do; of the first
+    # stretch that holds the largest, the first place where it stands. Adding 0 makes 0 of −0.
     for r in range(start, stop):
         row = x[r]
-        top = row_max(row[:_STRETCH])
+        top = _largest(row[:_STRETCH])
         first = 0
         for s in range(_STRETCH, row.size, _STRETCH):
-            v = row_max(row[s : s + _STRETCH])
-            if v > top or (v != v and top == top):
-                top = v
+            best = _largest(row[s : s + _STRETCH])
+            if best > top:
+                top = best
                 first = s
-        while row[first] != top and (top == top or row[first] == row[first]):
-            first += 1
-        y[r] = first
+        y[r] = first + _first_place(row[first : first + _STRETCH], top)
+
+
+@elementwise_kernel
+def _reduce_rows(start, stop, x, rows, partial, op):
+    # x [A, R], cut along R.
+    blocks = partial.shape[1]
+    for task in range(start, stop):
+        a = task // blocks
+        k = task % blocks
+        row = x[a, k * rows : (k + 1) * rows]
+        if op < 2:
+            partial[a, k, 0] = row_sum(row)
+        elif op == 2:
+            partial[a, k, 0] = row_max(row)
+        else:
+            partial[a, k, 0] = row_min(row)
 
 
 def lane_width(columns: int) -> int:
@@ -182,13 +214,27 @@ def block_rows(columns: int) -> int:
     return -(-rows // unit) * unit
 
 
-def combine(partial: Array, y: Array, accumulate: bool = False) -> None:
-    """y = sums of partial over its first axis, added in double precision."""
-    with np.errstate(all="ignore"):
-        total = partial.sum(axis=0, dtype=np.float64) if len(partial) > 1 else partial.sum(axis=0)
+@elementwise_kernel
+def _combine(start, stop, partial, y, accumulate):
+    for first in range(start, stop, _LANES):
+        last = min(first + _LANES, stop)
+        total = np.zeros(last - first)
+        target = y[first:last]
+        for k in range(partial.shape[0]):
+            source = partial[k, first:last]
+            for i in range(source.size):
+                total[i] += source[i]
         if accumulate:
-            total += y
-        y[...] = total
+            for i in range(target.size):
+                total[i] += target[i]
+        for i in range(target.size):
+            target[i] = total[i]
+
+
+def combine(partial: Array, y: Array, accumulate: bool = False) -> None:
+    """y = sums of partial over its first axis, added in double precision; all contiguous."""
+    flat = y.reshape(-1)
+    run(_combine, flat.size, partial.size, partial.reshape(len(partial), flat.size), flat, accumulate)
 
 
 def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
@@ -197,12 +243,18 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
     if columns == 0:
         return
     step = block_rows(columns)
+    if rows <= step and not accumulate:
+        run(_reduce_blocks, 1, x.size, x[None], step, y[None, None], lane_width(columns), 0)
+        return
     partial = scratch("column_sums", (1, -(-rows // step), columns), x.dtype)
     run(_reduce_blocks, partial.shape[1], x.size, x[None], step, partial, lane_width(columns), 0)
     combine(partial[0], y, accumulate)
 
 
 def reduce(x: Array, y: Array, op: str) -> None:
+    if x.size <= _SMALL and x.shape[1]:
+        reference.reduce(x, y, op)
+        return
     count, rows, columns = x.shape
     if y.size == 0:
         return
@@ -219,7 +271,10 @@ def reduce(x: Array, y: Array, op: str) -> None:
         run(_reduce_short, count, x.size * 4, x, y, code)
     else:
         partial = y.reshape(count, 1, columns) if blocks == 1 else scratch("reduce", (count, blocks, columns), x.dtype)
-        run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
+        if columns == 1:
+            run(_reduce_rows, count * blocks, x.size, x.reshape(count, rows), step, partial, code)
+        else:
+            run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
     with np.errstate(all="ignore"):
         if blocks > 1:
             if code < 2:
@@ -231,4 +286,7 @@ def reduce(x: Array, y: Array, op: str) -> None:
 
 
 def argmax(x: Array, y: Array) -> None:
+    if x.size <= _SMALL:
+        reference.argmax(x, y)
+        return
     run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], x.size * 2, x, y)

@@ -1,63 +1,369 @@
-"""How this engine uses several cores: plain kernels on slices, handed to a small pool of Python threads.
+"""How this engine uses several cores: serial kernels on ranges, shared out in machine code.
 
 Numba's own `parallel=True` is not used. Its three threading layers each have a way to end the process: "workqueue"
 aborts when two Python threads enter parallel kernels at once (also where one of them runs somebody else's Numba code,
 which no lock of ours could see), GNU OpenMP terminates a forked child, TBB is an extra most machines lack. And every
 parallel kernel costs seconds to compile. Instead each kernel is serial, releases the GIL (`nogil=True`) and takes a
-range `start, stop` as its first arguments; `run` cuts the range and lets the caller do the first piece and sleeping
-worker threads the others. That is safe from any number of threads and after a fork, costs some 20 µs, and uses the
-same machine code for one core.
+range `start, stop` as its first arguments.
 
-Workers sleep while they wait, so they do not fight with the threads of the BLAS, which is only called outside of
-`run`. What a kernel computes never depends on the number of pieces: reductions are cut into blocks of a size fixed by
-the shape.
+The plain version is a queue that hands pieces of the range to Python threads; it costs two wake-ups of a sleeping
+thread and a fight for the GIL, some 100 µs, more than a pass over a megabyte. Here each ranged kernel is compiled into
+a launcher that posts its arguments and a function pointer in shared memory, takes pieces itself until none is left and
+waits for those that others took. The workers are Python threads inside one compiled loop, without the GIL: they spin
+for a moment after the last job, since a network calls one primitive right after the other, and a job reaches them in
+well under a microsecond; then they sleep. A worker that wakes too late finds nothing left and is not waited for.
+A caller that finds the post taken, by another Python thread, does all pieces by itself.
+
+That is safe from any number of threads and after a fork, and uses the same machine code for one core. What a kernel
+computes never depends on the number of pieces: reductions are cut into blocks of a size fixed by the shape.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import inspect
 import os
+import platform
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from itertools import product
-from queue import SimpleQueue
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-# Work (elements touched, one cheap operation each) below which a second thread costs more than it brings.
-GRAIN = 1 << 15
+# Work (elements touched, one cheap operation each) below which a piece costs more than it brings.
+GRAIN = 1 << 14
+# Pieces for each thread, so that one that is late or slowed finds less to do.
+_PIECES = 2
+_TASKS = 16
 # Scratch a thread keeps for its next call; larger requests are allocated and freed.
 SCRATCH_KEPT = 32 << 20
 
 # Contraction (a·b + c as one instruction) leaves NaN and infinity alone, so it is on everywhere; reassociation lets
 # sums be vectorised and is for kernels that hold no compensated arithmetic.
-elementwise_jit: Callable[..., Any] = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, boundscheck=False
-)
-reduction_jit: Callable[..., Any] = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}, boundscheck=False
-)
+_COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_CONTRACT = {"contract"}
+_REASSOCIATE = {"contract", "reassoc", "nsz"}
+elementwise_jit: Callable[..., Any] = numba.njit(fastmath=_CONTRACT, **_COMMON)
+reduction_jit: Callable[..., Any] = numba.njit(fastmath=_REASSOCIATE, **_COMMON)
 # For results that are the same bits on every engine.
-strict_jit: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+strict_jit: Callable[..., Any] = numba.njit(**_COMMON)
 
 _ABSENT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.uint8, np.int32)}
+
+# The shared memory of a pool, as indices of 64-bit words, a cache line apart where several threads write.
+_BUSY, _JOBS, _LEFT, _DONE, _FUNCTION, _ARGUMENTS, _COUNT, _STEP, _WORDS = 0, 8, 16, 24, 32, 33, 34, 35, 40
+# Polls, each some tens of nanoseconds, before a worker without work sleeps.
+_POLLS = 4000
+# Polls before a caller that waits for the last piece lets other threads of the core run.
+_PATIENCE = 2000
+
+_WORD = ir.IntType(64)
+_BYTES = ir.IntType(8).as_pointer()
+_PIECE = ir.FunctionType(ir.VoidType(), [_WORD, _WORD, _BYTES])
+
+
+def _word(builder: Any, crew: Any, index: int) -> Any:
+    return builder.gep(builder.inttoptr(crew, _WORD.as_pointer()), [_WORD(index)])
+
+
+def _load(builder: Any, crew: Any, index: int) -> Any:
+    return builder.load_atomic(_word(builder, crew, index), "acquire", 8)
+
+
+def _store(builder: Any, crew: Any, index: int, value: Any) -> None:
+    builder.store_atomic(value, _word(builder, crew, index), "release", 8)
+
+
+def _take_pieces(builder: Any, crew: Any) -> None:
+    """Run pieces of the posted job until none is left."""
+    # One word decides who runs what: whoever counts it down from i + 1 > 0 runs piece i. Between two jobs it is 0 or
+    # less, so that a worker which comes late, or in the middle of a posting, goes away empty-handed.
+    function = builder.function
+    more = function.append_basic_block("take")
+    mine = function.append_basic_block("mine")
+    end = function.append_basic_block("taken")
+    builder.branch(more)
+    builder.position_at_end(more)
+    left = builder.atomic_rmw("sub", _word(builder, crew, _LEFT), _WORD(1), "acq_rel")
+    builder.cbranch(builder.icmp_signed(">", left, _WORD(0)), mine, end)
+    builder.position_at_end(mine)
+    count, step = (builder.load(_word(builder, crew, i)) for i in (_COUNT, _STEP))
+    start = builder.mul(builder.sub(left, _WORD(1)), step)
+    stop = builder.add(start, step)
+    stop = builder.select(builder.icmp_signed("<", stop, count), stop, count)
+    piece = builder.inttoptr(builder.load(_word(builder, crew, _FUNCTION)), _PIECE.as_pointer())
+    arguments = builder.inttoptr(builder.load(_word(builder, crew, _ARGUMENTS)), _BYTES)
+    builder.call(piece, [start, stop, arguments])
+    builder.atomic_rmw("add", _word(builder, crew, _DONE), _WORD(1), "acq_rel")
+    builder.branch(more)
+    builder.position_at_end(end)
+
+
+def _pause(builder: Any) -> None:
+    """Tell an x86 processor that this is a waiting loop; others wait without."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        hint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
+        builder.call(hint, [])
+
+
+@intrinsic
+def _serve_pieces(typing, crew):
+    """Take pieces once."""
+
+    def code(context, builder, signature, arguments):
+        _take_pieces(builder, arguments[0])
+
+    return types.void(types.int64), code
+
+
+@intrinsic
+def _read(typing, crew, index):
+    def code(context, builder, signature, arguments):
+        crew, index = arguments
+        at = builder.gep(builder.inttoptr(crew, _WORD.as_pointer()), [index])
+        return builder.load_atomic(at, "acquire", 8)
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def _relax(typing):
+    def code(context, builder, signature, arguments):
+        _pause(builder)
+
+    return types.void(), code
+
+
+@intrinsic
+def _give_way(typing):
+    """Let another thread of this core run."""
+
+    def code(context, builder, signature, arguments):
+        if os.name == "posix":
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
+            )
+            builder.call(function, [])
+        else:
+            _pause(builder)
+
+    return types.void(), code
+
+
+@numba.njit(types.int64(types.int64, types.int64), nogil=True, cache=True)
+def _serve(crew, seen):
+    """Work on jobs as they come, until none has come for a while; gives the number of the last job seen."""
+    polls = 0
+    while polls < _POLLS:
+        job = _read(crew, _JOBS)
+        if job != seen:
+            seen = job
+            polls = 0
+            _serve_pieces(crew)
+        else:
+            polls += 1
+            # Should worker and caller share a core, whoever has work gets it at once and not after a time slice.
+            if polls % 64:
+                _relax()
+            else:
+                _give_way()
+    return seen
+
+
+@numba.njit(nogil=True)
+def _wait(crew, pieces):
+    polls = 0
+    while _read(crew, _DONE) < pieces:
+        polls += 1
+        if polls < _PATIENCE:
+            _relax()
+        else:
+            _give_way()
+
+
+@intrinsic
+def _post(typing, kernel, crew, count, step, arguments):
+    """Post kernel(start, stop, *arguments) over range(count) and take pieces; True if others may have taken some.
+
+    A range of one step, and any while the post is taken, is done at once instead.
+    """
+    signature = kernel.get_call_type(typing, (types.int64, types.int64, *arguments.types), {})
+
+    def code(context, builder, _, values):
+        _, crew, count, step, packed = values
+        compiled = kernel.dispatcher.get_compile_result(signature)
+        context.active_code_library.add_linking_library(compiled.library)
+        piece = ir.Function(builder.module, _PIECE, builder.module.get_unique_name("piece"))
+        piece.linkage = "internal"
+        piece.attributes.add("noinline")  # one copy of the kernel is enough
+        inner = ir.IRBuilder(piece.append_basic_block())
+        here = inner.load(inner.bitcast(piece.args[2], packed.type.as_pointer()))
+        parts = [inner.extract_value(here, i) for i in range(len(arguments.types))]
+        context.call_internal_no_propagate(inner, compiled.fndesc, signature, [*piece.args[:2], *parts])
+        inner.ret_void()
+
+        place = cgutils.alloca_once_value(builder, packed)
+        won = cgutils.alloca_once_value(builder, cgutils.false_bit)
+        with builder.if_then(builder.icmp_signed("<", step, count)):
+            before = builder.cmpxchg(_word(builder, crew, _BUSY), _WORD(0), _WORD(1), "acq_rel", "monotonic")
+            builder.store(builder.extract_value(before, 1), won)
+        with builder.if_else(builder.load(won)) as (share, alone):
+            with share:
+                for index, value in (
+                    (_FUNCTION, builder.ptrtoint(piece, _WORD)),
+                    (_ARGUMENTS, builder.ptrtoint(place, _WORD)),
+                    (_COUNT, count),
+                    (_STEP, step),
+                    (_DONE, _WORD(0)),
+                ):
+                    builder.store(value, _word(builder, crew, index))
+                _store(builder, crew, _LEFT, builder.sdiv(builder.sub(builder.add(count, step), _WORD(1)), step))
+                builder.atomic_rmw("add", _word(builder, crew, _JOBS), _WORD(1), "acq_rel")
+                _take_pieces(builder, crew)
+            with alone:
+                builder.call(piece, [_WORD(0), count, builder.bitcast(place, _BYTES)])
+        return builder.load(won)
+
+    return types.boolean(kernel, types.int64, types.int64, types.int64, arguments), code
+
+
+@intrinsic
+def _release(typing, crew):
+    """Let others post; gives the number of this thread's core, −1 where the system does not tell."""
+
+    def code(context, builder, signature, arguments):
+        _store(builder, arguments[0], _BUSY, _WORD(0))
+        if not sys.platform.startswith("linux"):
+            return _WORD(-1)
+        number = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_getcpu")
+        return builder.sext(builder.call(number, []), _WORD)
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def _borrow(typing, value):
+    """The same array without an owner.
+
+    A slice of an array counts a reference to its owner up and down, atomically, and two cores that cut rows out of one
+    array would spend most of their time passing that counter back and forth.
+    """
+
+    def code(context, builder, signature, arguments):
+        if not isinstance(value, types.Array):
+            return arguments[0]
+        array = context.make_array(value)(context, builder, arguments[0])
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+
+    return value(value), code
+
+
+# `place`, which holds the arguments, lives in the launcher's frame: post, wait and release must be inlined into it.
+_LAUNCHER = """
+def {name}(_crew, _count, _step, {names}):
+{borrowed}
+    if _post(_kernel, _crew, _count, _step, ({names},)):
+        _wait(_crew, (_count + _step - 1) // _step)
+        return _release(_crew)
+    return -1
+"""
+
+
+LAUNCHERS: list[Any] = []
+
+
+def _ranged(jit: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator for kernel(start, stop, ...): the launcher that `run` takes, kept in Numba's cache on disk."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        names = [*inspect.signature(function).parameters][2:]
+        code = function.__code__
+        scope: dict[str, Any] = {
+            "_kernel": jit(function), "_borrow": _borrow, "_post": _post, "_wait": _wait, "_release": _release,
+            "__name__": function.__module__,
+        }  # fmt: skip
+        # The cache finds its place by the file and the line that the function claims to come from, and takes what it
+        # holds for stale when that file has changed.
+        source = "\n" * (code.co_firstlineno - 2) + _LAUNCHER.format(
+            name=function.__name__,
+            names=", ".join(names),
+            borrowed="\n".join(f"    {name} = _borrow({name})" for name in names),
+        )
+        exec(compile(source, code.co_filename, "exec"), scope)
+        launch = numba.njit(cache=True, **_COMMON)(scope[function.__name__])
+        LAUNCHERS.append(launch)
+        return launch
+
+    return decorate
+
+
+elementwise_kernel = _ranged(elementwise_jit)
+reduction_kernel = _ranged(reduction_jit)
+strict_kernel = _ranged(strict_jit)
 
 
 class _Pool:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.workers = 0
-        self.tasks: SimpleQueue[Any] = SimpleQueue()
+        self.memory = np.zeros(_WORDS + 8, np.int64)
+        self.crew = (self.memory.ctypes.data + 63) // 64 * 64
+        self.home = -1
+        self.asleep: deque[threading.Lock] = deque()
         self.lock = threading.Lock()
+        self.crew_threads: list[threading.Thread] = []
+        self.open = True
 
     def start(self) -> None:
         with self.lock:
             while self.workers < self.threads - 1:
-                threading.Thread(target=_work, args=(self.tasks,), name="dlcore-numba", daemon=True).start()
+                worker = threading.Thread(target=self._work, name="dlcore-numba", daemon=True)
+                worker.start()
+                self.crew_threads.append(worker)
                 self.workers += 1
+                self.home = -1
+
+    def bind(self, home: int) -> None:
+        """Bind the workers to the cores after the caller's, going round.
+
+        Linux leaves a woken worker on the caller's core for whole milliseconds, which would halve the speed.
+        """
+        with self.lock:
+            self.home = home
+            cores = sorted(os.sched_getaffinity(0))
+            if home not in cores or len(cores) <= self.workers:
+                return
+            place = cores.index(home)
+            for i, worker in enumerate(self.crew_threads, 1):
+                if worker.native_id is not None:
+                    os.sched_setaffinity(worker.native_id, {cores[(place + i) % len(cores)]})
+
+    def _work(self) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        seen = -1
+        while self.open:
+            seen = _serve(self.crew, seen)
+            self.asleep.append(gate)
+            if self.open:
+                gate.acquire()
+
+    def close(self) -> None:
+        """Let the workers end."""
+        self.open = False
+        while self.asleep:
+            self.asleep.pop().release()
 
 
 def _usable_cores() -> int:
@@ -69,7 +375,7 @@ _local = threading.local()
 
 
 def _after_fork() -> None:
-    # The child has none of the parent's workers, and the parent's queue may have been locked at that moment.
+    # The child has none of the parent's workers, and the parent may have been in the middle of a job.
     global _pool
     _pool = _Pool(_pool.threads)
 
@@ -78,61 +384,49 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _work(tasks: SimpleQueue[Any]) -> None:
-    while True:
-        kernel, start, stop, args, done = tasks.get()
-        error = None
-        try:
-            kernel(start, stop, *args)
-        except BaseException as caught:
-            error = caught
-        done.put(error)
-        # While it sleeps a worker must not keep arrays alive.
-        del kernel, args, done, error
-
-
 def num_threads() -> int:
     return _pool.threads
 
 
 def set_num_threads(count: int) -> None:
-    """Threads of `run`, and of the BLAS where that is an OpenBLAS; another one keeps its own setting."""
-    _pool.threads = max(1, int(count))
-    # NumPy's multiplies matrices, SciPy's is the one that compiled kernels call. Symbols of the library that an
-    # extension module depends on are found through the module's handle; their names differ between wheels, conda and
-    # distributions.
-    for module in ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas"):
-        handle = ctypes.CDLL(importlib.import_module(module).__file__)
-        for prefix, suffix in product(("scipy_", ""), ("64_", "")):
-            function = getattr(handle, f"{prefix}openblas_set_num_threads{suffix}", None)
-            if function is not None:
-                function(ctypes.c_int(_pool.threads))
-                break
+    """Threads of `run`, and of NumPy's BLAS where that is an OpenBLAS; another one keeps its own setting."""
+    global _pool
+    former, _pool = _pool, _Pool(max(1, int(count)))
+    former.close()
+    # Symbols of the library that an extension module depends on are found through the module's handle; their names
+    # differ between wheels, conda and distributions.
+    handle = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+    for prefix, suffix in product(("scipy_", ""), ("64_", "")):
+        function = getattr(handle, f"{prefix}openblas_set_num_threads{suffix}", None)
+        if function is not None:
+            function(ctypes.c_int(_pool.threads))
+            break
 
 
-def run(kernel: Callable[..., None], count: int, work: int, *args: Any) -> None:
+def run(launch: Callable[..., int], count: int, work: int, *args: Any) -> None:
     """kernel(start, stop, *args) over the whole of range(count), in pieces on several threads if `work` is worth it."""
     pool = _pool
-    pieces = min(pool.threads, count, work // GRAIN)
-    if pieces <= 1:
-        kernel(0, count, *args)
+    if work < 2 * GRAIN or count < 2 or pool.threads == 1:
+        launch(0, count, count, *args)
         return
+    pieces = min(count, work // GRAIN)
+    # A few tasks are handed out one by one, many in stretches.
+    if count > _TASKS * pool.threads:
+        pieces = min(pieces, _PIECES * pool.threads)
+    step = -(-count // pieces)
+    # Long ranges are cut at multiples of 64 elements, so that no two threads write to the same cache line.
+    if step > 512:
+        step = -(-step // 64) * 64
     if pool.workers < pool.threads - 1:
         pool.start()
-    # Long ranges are cut at multiples of 64 elements, so that no two threads write to the same cache line.
-    unit = 64 if count >= 1024 * pieces else 1
-    cuts = [count * i // (pieces * unit) * unit for i in range(pieces)] + [count]
-    done: SimpleQueue[BaseException | None] = SimpleQueue()
-    for i in range(1, pieces):
-        pool.tasks.put((kernel, cuts[i], cuts[i + 1], args, done))
-    errors: list[BaseException | None] = []
-    try:
-        kernel(0, cuts[1], *args)
-    finally:
-        errors = [done.get() for _ in range(1, pieces)]
-    for error in errors:
-        if error is not None:
-            raise error
+    for _ in range(min(len(pool.asleep), pool.threads - 1)):
+        try:
+            pool.asleep.pop().release()
+        except IndexError:  # another caller was faster
+            break
+    home = launch(pool.crew, count, step, *args)
+    if home != pool.home and home >= 0:
+        pool.bind(home)
 
 
 def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -146,6 +440,11 @@ def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
     if held is None or held.size < size:
         held = _local.__dict__[slot] = np.empty(size, np.uint8)
     return held[:size].view(dtype).reshape(shape)
+
+
+def flatten(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A contiguous array as one axis."""
+    return array if array.ndim == 1 else array.reshape(-1)
 
 
 def absent(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -144,7 +144,7 @@ typedef struct {
     REAL *out;
 } pack_job;
 
-INLINE long packed_size(long gates, long k, long n) { return gates * k * round_up(n, NR); }
+INLINE long packed_gates_size(long gates, long k, long n) { return gates * k * round_up(n, NR); }
 
 static void pack_item(void *job, long item, int worker) {
     const pack_job *g = job;
@@ -156,13 +156,13 @@ static void pack_item(void *job, long item, int worker) {
 
 static REAL *pack(pack_job g) {
     pool_for(g.gates * div_up(g.n, NR), pack_item, &g);
-    return g.out + packed_size(g.gates, g.k, g.n);
+    return g.out + packed_gates_size(g.gates, g.k, g.n);
 }
 
 // Forward: w [i][gates h] and u [h][gates h], the gates of a panel side by side.
 static int pack_forward(sequence_job *g, const REAL *w, const REAL *u) {
     const long h = g->s.h, i = g->s.i, n = g->gates * h;
-    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)(packed_size(g->gates, h + i, h) + 4 * h) * sizeof(REAL) + 64);
+    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)(packed_gates_size(g->gates, h + i, h) + 4 * h) * sizeof(REAL) + 64);
     if (!out) return -1;
     g->u = out;
     g->w = out = pack((pack_job){g->gates, h, h, n, 1, h, 1, u, out});
@@ -173,7 +173,7 @@ static int pack_forward(sequence_job *g, const REAL *w, const REAL *u) {
 // Backward: the transposes, gate by gate.
 static int pack_backward(sequence_job *g, const REAL *w, const REAL *u) {
     const long h = g->s.h, i = g->s.i, n = g->gates * h;
-    long size = packed_size(g->gates, h, h) + packed_size(g->gates, h, i);
+    long size = packed_gates_size(g->gates, h, h) + packed_gates_size(g->gates, h, i);
     REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)size * sizeof(REAL) + 64);
     if (!out) return -1;
     g->u = out;
@@ -386,7 +386,7 @@ static void keep_gradients(const sequence_job *g, const step *p) {
 static void times_gate(const sequence_job *g, const step *p, long q, const REAL *packed, long gate, long n, REAL *c, long ldc,
                        int add) {
     const long h = g->s.h;
-    const REAL *a = p->z + q * g->share * ld(h), *b = packed + gate * packed_size(1, h, n);
+    const REAL *a = p->z + q * g->share * ld(h), *b = packed + gate * packed_gates_size(1, h, n);
     for (long j = 0; j < n; j += NR)
         gemm_rows(p->rows, min_l(NR, n - j), h, a, ld(h), 1, b + j * h, NR, c + j, ldc, (epilogue){NULL, add, LINEAR});
 }

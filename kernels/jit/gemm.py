@@ -1,0 +1,713 @@
+"""Matrix products in machine code of our own: register tiles written as LLVM vectors, callable from any kernel.
+
+Plain version: three loops, or the BLAS through NumPy. A BLAS is fast for large matrices, but it brings threads of its
+own, which spin for a while after each call and take the cores from the loops between two products; it cannot be
+called on the tiles of an image before they have left the cache; and a small product costs it a microsecond or more.
+Numba's loops, on the other hand, do not keep a tile of sums in registers. So `_tile` writes what a compiler's vector
+extensions would: `rows` vectors of `width` sums, and per step one vector of b and one broadcast element of each row of
+a. LLVM splits the vectors to what the processor has.
+
+b is packed into panels of one tile's width, so that a tile reads it in one stream (`pack`; transposed operands are
+transposed on the way by shuffles in registers); a is read where it lies, by rows or by columns. Sums start from zero,
+from the bias, or from what the result holds; the rectifier is applied before they are stored. All addresses are
+integers and all strides count elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import cfunc, types
+from numba.core import cgutils, config, imputils
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from ..reference import linear as reference
+from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, reduction_kernel, run, scratch
+
+Array = Any
+
+# Of the processor that Numba compiles for.
+_FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
+_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx" in _FEATURES else 16
+# Sums take rows · 2 registers of 32 or 16; two more hold b, one an element of a.
+_ROWS = 12 if _BYTES == 64 else 6
+WIDTH = 2 * _BYTES // 4  # of a panel of float32; one of float64 has half as many columns
+# Steps between two stores of a tile: a panel of so many rows stays in the caches while row after row of a passes.
+_DEPTH = 512
+# Rows of a that are multiplied with one panel after the other: they stay in the second-level cache meanwhile.
+_BLOCK = 8 * _ROWS
+
+# What sums start from.
+ZERO, BIAS, STORED = 0, 1, 2
+
+
+@intrinsic
+def address(typing, array):
+    """Where an array's first element lies."""
+
+    def code(context, builder, signature, arguments):
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.int64(array), code
+
+
+def _element(real: Any) -> Any:
+    return ir.FloatType() if real == types.float32 else ir.DoubleType()
+
+
+def _at(builder: Any, place: Any, offset: Any, kind: Any) -> Any:
+    """Pointer to a value of type `kind`, `offset` elements of its own element type after the address."""
+    element = kind.element if isinstance(kind, ir.VectorType) else kind
+    pointer = builder.gep(builder.inttoptr(place, element.as_pointer()), [offset])
+    return builder.bitcast(pointer, kind.as_pointer())
+
+
+def _splat(builder: Any, value: Any, width: int) -> Any:
+    vector = ir.VectorType(value.type, width)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(
+        one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    )
+
+
+def _tile(rows: int, halvings: int) -> Callable[..., None]:
+    """A tile of `rows` rows and a panel's width halved so many times."""
+
+    @intrinsic
+    def tile(typing, a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero):
+        word, real = ir.IntType(64), _element(zero)
+        width = (WIDTH if zero == types.float32 else WIDTH // 2) >> halvings
+        vector = ir.VectorType(real, width)
+        size = 4 if zero == types.float32 else 8
+
+        def code(context, builder, signature, arguments):
+            a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, _ = arguments
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width)))
+            count = _splat(builder, builder.trunc(columns, ir.IntType(32)), width)
+            mask = builder.icmp_signed("<", lanes, count)
+            masked = (ir.VectorType(ir.IntType(1), width), vector)
+            suffix = f"v{width}f{8 * size}"
+            load = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), *masked]),
+                f"llvm.masked.load.{suffix}.p0",
+            )
+            store = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), ir.IntType(32), masked[0]]),
+                f"llvm.masked.store.{suffix}.p0",
+            )
+            multiply_add = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
+            )
+            alignment = ir.IntType(32)(size)
+            nothing = ir.Constant(vector, None)
+            row_of_c = [builder.mul(c_row, word(i)) for i in range(rows)]
+
+            function = builder.function
+            from_bias, not_bias, from_c, begin, loop, end, clip, finish = (
+                function.append_basic_block(name)
+                for name in ("bias", "other", "stored", "begin", "loop", "end", "clip", "finish")
+            )
+            builder.cbranch(builder.icmp_signed("==", start, word(BIAS)), from_bias, not_bias)
+            builder.position_at_end(from_bias)
+            biases = builder.call(load, [_at(builder, bias, word(0), vector), alignment, mask, nothing])
+            builder.branch(begin)
+            builder.position_at_end(not_bias)
+            builder.cbranch(builder.icmp_signed("==", start, word(STORED)), from_c, begin)
+            builder.position_at_end(from_c)
+            held = [builder.call(load, [_at(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
+            builder.branch(begin)
+
+            builder.position_at_end(begin)
+            firsts = []
+            for i in range(rows):
+                first = builder.phi(vector)
+                first.add_incoming(biases, from_bias)
+                first.add_incoming(nothing, not_bias)
+                first.add_incoming(held[i], from_c)
+                firsts.append(first)
+            a_bytes = builder.mul(a_step, word(size))
+            b_bytes = builder.mul(b_step, word(size))
+            row_of_a = [builder.mul(a_row, word(i)) for i in range(rows)]
+            builder.cbranch(builder.icmp_signed(">", depth, word(0)), loop, end)
+
+            builder.position_at_end(loop)
+            k, a_now, b_now = builder.phi(word), builder.phi(word), builder.phi(word)
+            sums = [builder.phi(vector) for _ in range(rows)]
+            values = builder.load(_at(builder, b_now, word(0), vector), align=size)
+            added = []
+            for i in range(rows):
+                element = builder.load(_at(builder, a_now, row_of_a[i], real), align=size)
+                added.append(builder.call(multiply_add, [_splat(builder, element, width), values, sums[i]]))
+            k_next = builder.add(k, word(1))
+            for phi, first, following in (
+                (k, word(0), k_next),
+                (a_now, a, builder.add(a_now, a_bytes)),
+                (b_now, b, builder.add(b_now, b_bytes)),
+                *zip(sums, firsts, added, strict=True),
+            ):
+                phi.add_incoming(first, begin)
+                phi.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, end)
+
+            builder.position_at_end(end)
+            totals = []
+            for i in range(rows):
+                total = builder.phi(vector)
+                total.add_incoming(firsts[i], begin)
+                total.add_incoming(added[i], loop)
+                totals.append(total)
+            builder.cbranch(rectify, clip, finish)
+            builder.position_at_end(clip)
+            # NaN is not ≤ 0 and stays.
+            clipped = [builder.select(builder.fcmp_ordered("<=", total, nothing), nothing, total) for total in totals]
+            builder.branch(finish)
+            builder.position_at_end(finish)
+            for i in range(rows):
+                result = builder.phi(vector)
+                result.add_incoming(totals[i], end)
+                result.add_incoming(clipped[i], clip)
+                totals[i] = result
+            for i in range(rows):
+                builder.call(store, [totals[i], _at(builder, c, row_of_c[i], vector), alignment, mask])
+
+        integers = [types.int64] * 11
+        return types.void(*integers, types.boolean, zero), code
+
+    return tile
+
+
+def _height(rows: int) -> Callable[..., None]:
+    wide, half, quarter = (_tile(rows, halvings) for halvings in range(3))
+
+    @elementwise_jit
+    def height(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero, width):
+        if columns * 2 > width:
+            wide(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero)
+        elif columns * 4 > width:
+            half(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero)
+        else:
+            quarter(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero)
+
+    return height
+
+
+@intrinsic
+def copy(typing, source, target, count, zero):
+    """Copy `count` elements."""
+
+    def code(context, builder, signature, arguments):
+        source, target, count, _ = arguments
+        size = 4 if zero == types.float32 else 8
+        pointers = (builder.inttoptr(place, ir.IntType(8).as_pointer()) for place in (target, source))
+        cgutils.raw_memcpy(builder, *pointers, count, size)
+
+    return types.void(types.int64, types.int64, types.int64, zero), code
+
+
+@intrinsic
+def copy_panel_row(typing, source, target, zero):
+    """Copy as many elements as a panel has columns."""
+
+    def code(context, builder, signature, arguments):
+        vector = ir.VectorType(_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
+        size = 4 if zero == types.float32 else 8
+        word = ir.IntType(64)(0)
+        row = builder.load(_at(builder, arguments[0], word, vector), align=size)
+        builder.store(row, _at(builder, arguments[1], word, vector), align=size)
+
+    return types.void(types.int64, types.int64, zero), code
+
+
+@intrinsic
+def transpose(typing, source, source_row, target, target_row, zero):
+    """target[j, i] = source[i, j] for a square of 8 rows."""
+
+    def code(context, builder, signature, arguments):
+        source, source_row, target, target_row, _ = arguments
+        word, vector = ir.IntType(64), ir.VectorType(_element(zero), _SQUARE)
+        size = 4 if zero == types.float32 else 8
+        offsets = [[builder.mul(row, word(i)) for i in range(_SQUARE)] for row in (source_row, target_row)]
+        rows = [builder.load(_at(builder, source, offset, vector), align=size) for offset in offsets[0]]
+        half, places = _SQUARE // 2, range(_SQUARE)
+        choices = [
+            ir.Constant(
+                ir.VectorType(ir.IntType(32), _SQUARE), [part * half + i // 2 + i % 2 * _SQUARE for i in places]
+            )
+            for part in (0, 1)
+        ]
+        # A perfect shuffle of all elements, as often as the number of rows can be halved, is the transposition.
+        for _ in range(_SQUARE.bit_length() - 1):
+            rows = [builder.shuffle_vector(rows[i], rows[i + half], choice) for i in range(half) for choice in choices]
+        for row, offset in zip(rows, offsets[1], strict=True):
+            builder.store(row, _at(builder, target, offset, vector), align=size)
+
+    return types.void(types.int64, types.int64, types.int64, types.int64, zero), code
+
+
+_SQUARE = 8
+# Rows of b that are packed for all panels before the next.
+_STRIPE = 32
+_HEIGHTS = (12, 8, 4, 2, 1) if _ROWS == 12 else (6, 4, 2, 1)
+_heights = [_height(rows) for rows in _HEIGHTS]
+_full, (_h8, _h4, _h2, _h1) = _heights[0], (_heights[1], *_heights[-3:])
+
+
+@elementwise_jit
+def _panel_width(columns, width):
+    """Columns that a panel holds for so many columns of b."""
+    return width if columns * 2 > width else width // 2 if columns * 4 > width else width // 4
+
+
+@elementwise_jit
+def pack(b, b_row, b_column, depth, columns, packed, first, last, k0, k1):
+    """Lay b, flat, b[(k − k0)·b_row + j·b_column], out as rows k0 … k1 of panels first … last, filled up with zeros.
+
+    Some rows of all panels come before the next, so that b is read by lines of the cache that follow one another.
+    """
+    width = WIDTH if packed.itemsize == 4 else WIDTH // 2
+    for k in range(k0, k1, _STRIPE):
+        stop = min(k + _STRIPE, k1)
+        for j in range(first * width, min(last * width, columns), width):
+            count = min(width, columns - j)
+            at = (k - k0) * b_row + j * b_column
+            if b_row == 1 and b_column != 1:
+                _pack_transposed(b, at, b_column, packed, j * depth, k, stop, count, width)
+            else:
+                _pack_rows(b, at, b_row, b_column, packed, j * depth, k, stop, count, width)
+
+
+@elementwise_jit
+def _pack_rows(b, at, b_row, b_column, packed, panel, k0, k1, count, width):
+    zero = packed.dtype.type(0)
+    size = packed.itemsize
+    step = _panel_width(count, width)
+    for k in range(k0, k1):
+        source = at + (k - k0) * b_row
+        target = panel + k * step
+        if b_column == 1 and count == width:
+            copy_panel_row(address(b) + size * source, address(packed) + size * target, zero)
+        else:
+            for n in range(count):
+                packed[np.uint64(target + n)] = b[np.uint64(source + n * b_column)]
+            for n in range(count, step):
+                packed[np.uint64(target + n)] = zero
+
+
+@elementwise_jit
+def _pack_transposed(b, at, b_column, packed, panel, k0, k1, count, width):
+    zero = packed.dtype.type(0)
+    size = packed.itemsize
+    step = _panel_width(count, width)
+    k = k0
+    while k1 - k >= _SQUARE:
+        source = at + k - k0
+        whole = count // _SQUARE * _SQUARE
+        for i in range(0, whole, _SQUARE):
+            transpose(
+                address(b) + size * (source + i * b_column), b_column,
+                address(packed) + size * (panel + k * step + i), step, zero,
+            )  # fmt: skip
+        for m in range(_SQUARE):
+            target = panel + (k + m) * step
+            for n in range(whole, count):
+                packed[np.uint64(target + n)] = b[np.uint64(source + m + n * b_column)]
+            for n in range(count, step):
+                packed[np.uint64(target + n)] = zero
+        k += _SQUARE
+    if k < k1:
+        _pack_rows(b, at + k - k0, 1, b_column, packed, panel, k, k1, count, width)
+
+
+def _multiply(zero: Any) -> Callable[..., None]:
+    real, size = zero.dtype, zero.itemsize
+    width = WIDTH * 4 // size
+
+    def multiply(a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify):
+        # Rows or steps of a that lie a page apart compete for the same few lines of the cache: where a is read often
+        # enough, a block of it is copied to where they lie close together.
+        copied = last - first > 1 and rows > _ROWS and size * max(a_row, a_step) >= 1024
+        width_of_block = min(depth, _DEPTH) + 16
+        block = np.empty(_BLOCK * width_of_block if copied else 1, real)
+        for r in range(0, rows, _BLOCK):
+            count = min(_BLOCK, rows - r)
+            for k in range(0, max(depth, 1), _DEPTH):
+                steps = min(_DEPTH, depth - k)
+                mode = start if k == 0 else STORED
+                clip = rectify != 0 and k + steps == depth
+                u, u_row, u_step = a + size * (r * a_row + k * a_step), a_row, a_step
+                if copied:
+                    if a_step == 1:
+                        u_row, u_step = width_of_block, 1
+                        for i in range(count):
+                            copy(u + size * i * a_row, address(block) + size * i * u_row, steps, zero)
+                    else:
+                        u_row, u_step = 1, _BLOCK
+                        for i in range(steps):
+                            copy(u + size * i * a_step, address(block) + size * i * u_step, count, zero)
+                    u = address(block)
+                for p in range(first, last):
+                    j = p * width
+                    n = min(width, columns - j)
+                    w = _panel_width(n, width)
+                    b = packed + size * (j * depth + k * w)
+                    beta = bias + size * j
+                    v = c + size * (r * c_row + j)
+                    i = 0
+                    while count - i >= _ROWS:
+                        _full(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
+                        i += _ROWS
+                    if count - i >= 8:
+                        _h8(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
+                        i += 8
+                    if count - i >= 4:
+                        _h4(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
+                        i += 4
+                    if count - i >= 2:
+                        _h2(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
+                        i += 2
+                    if count > i:
+                        _h1(
+                            u + size * i * u_row,
+                            u_row,
+                            u_step,
+                            b,
+                            w,
+                            v + size * i * c_row,
+                            c_row,
+                            steps,
+                            n,
+                            mode,
+                            beta,
+                            clip,
+                            zero,
+                            width,
+                        )
+
+    return multiply
+
+
+@cache
+def multiplier(dtype: np.dtype[Any]) -> int:
+    """Address of the product of rows of a and panels of b, compiled once per dtype for all kernels that call it.
+
+    c[:, panels first … last] = start + a b, clipped at zero if `rectify`; a and c by address and strides, b packed.
+    """
+    signature = types.void(*[types.int64] * 14)
+    compiled = cfunc(signature, cache=True, nopython=True, error_model="numpy")(_multiply(dtype.type(0)))
+    return int(compiled.address)
+
+
+@intrinsic
+def call_multiplier(
+    typing, function, a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
+):
+    """Call what `multiplier` has given."""
+
+    def code(context, builder, signature, arguments):
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 14)
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+
+    return types.void(*[types.int64] * 15), code
+
+
+@intrinsic
+def flat(typing, array):
+    """All elements of a contiguous array of either order as they lie in memory."""
+    result = types.Array(array.dtype, 1, "C")
+
+    def code(context, builder, signature, arguments):
+        source = context.make_array(array)(context, builder, arguments[0])
+        target = context.make_array(result)(context, builder)
+        size = context.get_abi_sizeof(context.get_data_type(array.dtype))
+        arrayobj.populate_array(
+            target, data=source.data, shape=[source.nitems], strides=[ir.IntType(64)(size)],
+            itemsize=source.itemsize, meminfo=source.meminfo, parent=source.parent,
+        )  # fmt: skip
+        return imputils.impl_ret_borrowed(context, builder, result, target._getvalue())
+
+    return result(array), code
+
+
+@elementwise_jit
+def _strides(a):
+    """The strides of a matrix, counted in elements."""
+    return a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
+
+
+@elementwise_kernel
+def _pack(start, stop, b, packed):
+    b_row, b_column = _strides(b)
+    pack(flat(b)[start * b_row :], b_row, b_column, b.shape[0], b.shape[1], packed, 0, b.shape[1], start, stop)
+
+
+@elementwise_kernel
+def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, panels):
+    # A task is `lines` rows by `panels` panels of the result. Where it has all rows it packs the panels itself, so that
+    # they are in its cache; otherwise they are packed already.
+    rows, depth = a.shape
+    columns = y.shape[1]
+    width = WIDTH if y.itemsize == 4 else WIDTH // 2
+    total = -(-columns // width)
+    across = -(-total // panels)
+    a_row, a_step = _strides(a)
+    b_row, b_column = _strides(b)
+    for task in range(start, stop):
+        row = task // across * lines
+        first = task % across * panels
+        last = min(first + panels, total)
+        if lines >= rows:
+            pack(flat(b), b_row, b_column, depth, columns, packed, first, last, 0, depth)
+        call_multiplier(
+            function, address(a) + y.itemsize * row * a_row, a_row, a_step, min(lines, rows - row),
+            address(packed), depth, first, last, columns,
+            address(y) + y.itemsize * row * columns, columns, mode, address(bias), clip,
+        )  # fmt: skip
+
+
+@elementwise_kernel
+def _few_rows(first, last, parts, a, b, y, bias, mode, clip):
+    # b is read once, by rows, in stretches that the prefetcher follows: as few parts of the columns as there are cores.
+    rows, depth = a.shape
+    start = y.shape[1] * first // parts
+    stop = y.shape[1] * last // parts
+    zero = y.dtype.type(0)
+    for m in range(rows):
+        sums = y[m, start:stop]
+        if mode == ZERO:
+            for j in range(sums.size):
+                sums[j] = zero
+        elif mode == BIAS:
+            beta = bias[start:stop]
+            for j in range(sums.size):
+                sums[j] = beta[j]
+    whole = depth // 8 * 8
+    for k in range(0, whole, 8):
+        b0 = b[k, start:stop]
+        b1 = b[k + 1, start:stop]
+        b2 = b[k + 2, start:stop]
+        b3 = b[k + 3, start:stop]
+        b4 = b[k + 4, start:stop]
+        b5 = b[k + 5, start:stop]
+        b6 = b[k + 6, start:stop]
+        b7 = b[k + 7, start:stop]
+        for m in range(rows):
+            sums = y[m, start:stop]
+            x = a[m, k : k + 8]
+            for j in range(sums.size):
+                s = x[0] * b0[j] + x[1] * b1[j] + x[2] * b2[j] + x[3] * b3[j]
+                t = x[4] * b4[j] + x[5] * b5[j] + x[6] * b6[j] + x[7] * b7[j]
+                sums[j] += s + t
+    for k in range(whole, depth):
+        b0 = b[k, start:stop]
+        for m in range(rows):
+            sums = y[m, start:stop]
+            x0 = a[m, k]
+            for j in range(sums.size):
+                sums[j] += x0 * b0[j]
+    if clip:
+        for m in range(rows):
+            sums = y[m, start:stop]
+            for j in range(sums.size):
+                sums[j] = zero if sums[j] <= zero else sums[j]
+
+
+@reduction_kernel
+def _few_rows_transposed(start, stop, a, b, y, mode):
+    # b is transposed.
+    for j in range(start, stop):
+        column = b[j]
+        for m in range(a.shape[0]):
+            row = a[m]
+            total = y.dtype.type(0)
+            for k in range(row.size):
+                total += row[k] * column[k]
+            y[m, j] = total + y[m, j] if mode == STORED else total
+
+
+@elementwise_kernel
+def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, depth, packed_size):
+    _, rows, columns = y.shape
+    packed = np.empty(packed_size, y.dtype)
+    panels = -(-columns // (WIDTH if y.itemsize == 4 else WIDTH // 2))
+    size = y.itemsize
+    for n in range(start, stop):
+        pack(b[n * depth * columns :], b_row, b_column, depth, columns, packed, 0, panels, 0, depth)
+        call_multiplier(
+            function, address(a) + size * n * rows * depth, a_row, a_step, rows, address(packed), depth, 0, panels,
+            columns, address(y) + size * n * rows * columns, columns, ZERO, 0, 0,
+        )  # fmt: skip
+
+
+@elementwise_kernel
+def _few_steps(start, stop, a, b, y, bias, mode, clip):
+    # Bound by the writing of y, row after row; a is transposed.
+    zero = y.dtype.type(0)
+    for i in range(start, stop):
+        row = y[i]
+        x = a[0, i]
+        other = b[0]
+        if mode == ZERO:
+            for j in range(row.size):
+                row[j] = x * other[j]
+        elif mode == BIAS:
+            for j in range(row.size):
+                row[j] = bias[j] + x * other[j]
+        else:
+            for j in range(row.size):
+                row[j] += x * other[j]
+        for k in range(1, a.shape[0]):
+            x = a[k, i]
+            other = b[k]
+            for j in range(row.size):
+                row[j] += x * other[j]
+        if clip:
+            for j in range(row.size):
+                row[j] = zero if row[j] <= zero else row[j]
+
+
+# Flops of a product that take as long as one element of a cheap loop.
+_FLOPS = 16
+# Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread; and of each of many.
+SMALL = 1 << 18
+_SMALL_BATCHED = 1 << 13
+
+
+def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
+    """y = a b, or max(a b + bias, 0) if asked; y += a b if `add`.
+
+    a and b `[.., ..]` contiguous or transposes of contiguous arrays, y C-contiguous.
+    """
+    rows, depth = a.shape
+    columns = y.shape[1]
+    if y.size == 0:
+        return
+    mode = STORED if add else ZERO if bias is None else BIAS
+    start = absent(y.dtype) if bias is None else bias
+    if rows < 4 and depth > 1 and a.flags.c_contiguous:
+        if b.flags.c_contiguous:
+            parts = num_threads() if columns >= 256 else 1
+            run(_few_rows, parts, depth * columns, parts, a, b, y, start, mode, rectify)
+            return
+        if bias is None and not rectify:
+            run(_few_rows_transposed, columns, depth * columns, a, b.T, y, mode)
+            return
+    if 0 < depth <= 4 and columns >= 64 and b.flags.c_contiguous:
+        run(_few_steps, rows, y.size, a.T, b, y, start, mode, rectify)
+        return
+    width = WIDTH * 4 // y.itemsize
+    packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
+    work = rows * depth * columns // _FLOPS
+    lines, total = rows, -(-columns // width)
+    panels = total
+    if work >= 2 * GRAIN:
+        wanted = min(4 * num_threads(), work // GRAIN)
+        if total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
+            panels = max(1, total // wanted)
+        else:
+            lines = -(-rows // wanted // _ROWS) * _ROWS
+            run(_pack, depth, depth * columns, b, packed)
+    tasks = -(-total // panels) * -(-rows // lines)
+    run(_product, tasks, work, multiplier(y.dtype), a, b, packed, y, start, mode, rectify, lines, panels)
+
+
+def batched(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
+    """y[i] = op(a[i]) op(b[i]) for contiguous a, b and y."""
+    count, rows, columns = y.shape
+    depth = a.shape[1 if transpose_a else 2]
+    if rows * depth * columns <= _SMALL_BATCHED or y.size * depth <= SMALL:
+        reference.matmul(a, b, y, transpose_a, transpose_b)
+        return
+    if count < 2 * num_threads():
+        for i in range(count):
+            gemm(a[i].T if transpose_a else a[i], b[i].T if transpose_b else b[i], y[i])
+        return
+    run(
+        _batched, count, y.size * depth // _FLOPS, multiplier(y.dtype),
+        a.reshape(-1), *((1, rows) if transpose_a else (depth, 1)),
+        b.reshape(-1), *((1, depth) if transpose_b else (columns, 1)),
+        y, depth, packed_elements(depth, columns, WIDTH * 4 // y.itemsize),
+    )  # fmt: skip
+
+
+def pack_matrix(b: Array, slot: str) -> Array:
+    """b `[K, N]`, contiguous or the transpose of a contiguous matrix, as panels in scratch memory."""
+    packed = scratch(slot, (packed_elements(*b.shape, WIDTH * 4 // b.itemsize),), b.dtype)
+    run(_pack, b.shape[0], b.size, b, packed)
+    return packed
+
+
+def packed_elements(depth: int, columns: int, width: int) -> int:
+    """Elements of a packed matrix."""
+    whole = columns // width * width
+    rest = columns - whole
+    return depth * (
+        whole + (width if rest * 2 > width else width // 2 if rest * 4 > width else width // 4 if rest else 0)
+    )

@@ -1,0 +1,171 @@
+"""The Numba engine's own machinery: its threads and its matrix products."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from conformance import CASES, check
+
+from dlcore.backends import get_backend
+from dlcore.backends.interface import PRIMITIVES
+
+pytest.importorskip("numba")
+
+
+def _square(n: int = 1 << 18) -> None:
+    x, y = np.full(n, 3, np.float32), np.zeros(n, np.float32)
+    get_backend("numba").unary(x, y, "square")
+    assert (y == 9).all()
+
+
+def _in_threads(count: int, call) -> None:
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(20):
+                call()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert failures == []
+
+
+@pytest.fixture
+def engine():
+    engine = get_backend("numba")
+    yield engine
+    engine.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def test_many_callers_at_once(engine):
+    engine.set_num_threads(4)
+    _in_threads(6, _square)
+
+
+def test_threads_change_under_way(engine):
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            for count in (1, 3, 2):
+                engine.set_num_threads(count)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        _in_threads(2, _square)
+    finally:
+        stop.set()
+        changing.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_fork():
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import test_jit as t; t._square(); pid = os.fork(); "
+        "t._square(); sys.exit(0 if not pid else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    run = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__)], timeout=100)
+    assert run.returncode == 0
+
+
+def test_idle_threads_sleep():
+    _square()
+    time.sleep(0.2)
+    before = time.process_time()
+    time.sleep(1)
+    assert time.process_time() - before < 0.05
+
+
+def test_number_of_threads_changes_no_bit(engine):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((4, 30, 30, 16), np.float32), rng.standard_normal((3, 3, 16, 24), np.float32)
+    dz = rng.standard_normal((4, 28, 28, 24), np.float32)
+    how = (1, 1), (0, 0, 0, 0), (1, 1), 1
+    results = []
+    for threads in (1, 2, 5):
+        engine.set_num_threads(threads)
+        y, dx, dw, db = np.empty_like(dz), np.empty_like(x), np.empty_like(w), np.empty(24, np.float32)
+        engine.conv2d(x, w, None, y, *how, "relu")
+        engine.conv2d_backward_input(dz, w, dx, *how)
+        engine.conv2d_backward_weight(x, dz, dw, db, *how, False)
+        results.append((y, dx, dw, db))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
+_LIMITS = {
+    "activation": ("_SMALL",),
+    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SEGMENT"),
+    "gemm": ("SMALL", "_SMALL_BATCHED"),
+    "linear": ("SMALL", "_SMALL_VECTOR"),
+    "optim": ("_SMALL",),
+    "pool": ("_NARROW",),
+    "reduce": ("_SMALL",),
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("primitive", PRIMITIVES)
+def test_conformance_where_nothing_is_small(engine, monkeypatch, primitive):
+    for module, names in _LIMITS.items():
+        for name in names:
+            monkeypatch.setattr(f"dlcore.kernels.jit.{module}.{name}", 64 if name == "_SEGMENT" else 0)
+    for module in ("threads", "gemm"):
+        monkeypatch.setattr(f"dlcore.kernels.jit.{module}.GRAIN", 1)
+    engine.set_num_threads(3)
+    for case in CASES:
+        if case.primitive == primitive:
+            check(engine, case)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 5, 3), (2, 9, 70), (7, 0, 4), (13, 33, 31), (12, 600, 8), (25, 1, 100), (100, 520, 97), (5, 3, 1),
+        (300, 70, 40),
+    ],
+)  # fmt: skip
+def test_products(dtype, transpose_a, transpose_b, shape):
+    """Every tile's height, width and edge, against NumPy in double precision."""
+    from dlcore.kernels.jit.gemm import gemm
+
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+
+    def operand(rows: int, columns: int, transposed: bool) -> np.ndarray:
+        return (
+            rng.standard_normal((columns, rows)).astype(dtype).T
+            if transposed
+            else rng.standard_normal((rows, columns)).astype(dtype)
+        )
+
+    a, b = operand(m, k, transpose_a), operand(k, n, transpose_b)
+    bias, y = rng.standard_normal(n).astype(dtype), rng.standard_normal((m, n)).astype(dtype)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    tolerance = 8 * np.finfo(dtype).eps * (np.abs(a).astype(np.float64) @ np.abs(b) + np.abs(bias) + 4)
+    added = y + exact
+    gemm(a, b, y, add=True)
+    assert (np.abs(y - added) <= tolerance).all()
+    gemm(a, b, y)
+    assert (np.abs(y - exact) <= tolerance).all()
+    gemm(a, b, y, bias, True)
+    assert (np.abs(y - np.maximum(exact + bias, 0)) <= tolerance).all()
