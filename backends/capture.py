@@ -176,7 +176,7 @@ class Recorder(Backend):
         self.calls.append(Call(function.__qualname__, arguments, function))
 
     def view_of(self, array: Array) -> Any:
-        """What stands for an array in the recorded calls: a View, or the array itself where the step did not make it."""
+        """What stands for an array in recorded calls: a View, or itself where the step did not make it."""
         return self._noted(array)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from . import functional as F
 from . import layers
 from .backends import current, use_backend
-from .backends.registry import is_active
 from .backends.interface import Backend
+from .backends.registry import is_active
 from .layers.base import Layer, unique_name
 from .layers.core import InputLayer
 from .layers.operation import Operation

@@ -30,16 +30,32 @@ Rewrite = Callable[[list[Call], list[Any], set[int], Backend], list[Call]]
 class _Recording:
     """Recorded calls on batches of one shape, and the program made from them."""
 
-    def __init__(self, traits: list[Any], staged: list[np.ndarray], recorder: Recorder, results: Any) -> None:
+    def __init__(
+        self, traits: list[Any], data: tuple, staged: list[np.ndarray], recorder: Recorder, results: Any
+    ) -> None:
         self.traits = traits
         self.staged = staged  # what the calls read a batch from
         self.recorder = recorder
         self.results = results
+        self._plain = all(type(part) is np.ndarray or part is None for part in data)
+        self._looks = [None if part is None else (part.shape, part.dtype) for part in data] if self._plain else []
         leaves = flatten(results)
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
         self.program: Program | None = None
         self.version = weights_version()  # of those that the program may have packed
+
+    def fits(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
+        """Whether it is of this engine, model and shape of batch; told quickly for plain arrays, else False."""
+        if not self._plain or self.recorder.engine is not engine or self.traits != traits:
+            return False
+        for part, look in zip(data, self._looks, strict=True):
+            if part is None or look is None:
+                if part is not look:
+                    return False
+            elif type(part) is not np.ndarray or part.shape != look[0] or part.dtype != look[1]:
+                return False
+        return True
 
     def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
         """Make the program, and tensors in which it leaves the results."""
@@ -87,6 +103,7 @@ class Step:
         self._constants = constants
         self._recordings: dict[Any, _Recording] = {}
         self._last: Any = None  # what the last batch looked like
+        self._latest: _Recording | None = None  # what the last call replayed
         self._first: _Recording | None = None  # a recording that waits for a second to compare it with
         self._unsteady = 0
         self._problem: str | None = None
@@ -100,11 +117,18 @@ class Step:
         self.replayed = False
         if self._problem is not None:
             return self.eagerly(data)
+        latest = self._latest
+        if latest is not None and latest.fits(engine, traits, data) and self._is_bound(latest):
+            return self._replay(latest, data)
         key = engine, *map(_look_of, data)
         found = self._recordings.get(key)
         if found is not None and found.traits == traits:
             self._last = key
-            return self._replay(found, data) if self._is_bound(found) else self.eagerly(data)
+            if not self._is_bound(found):
+                return self.eagerly(data)
+            self._latest = found
+            return self._replay(found, data)
+        self._latest = None
         if found is not None:
             del self._recordings[key]
         if key != self._last or traits is None:
@@ -118,7 +142,7 @@ class Step:
 
     def _replay(self, found: _Recording, data: tuple) -> Any:
         for place, given in zip(found.staged, _leaves(data), strict=True):
-            np.copyto(place, given)
+            place[...] = given
         assert found.program is not None
         found.program.run()
         self.replayed = True
@@ -154,7 +178,7 @@ class Step:
         recorder = Recorder(engine)
         with stand_in(recorder):
             results = self._function(*tensors)
-        recording = _Recording(traits, staged, recorder, results)
+        recording = _Recording(traits, data, staged, recorder, results)
         problem = recorder.problem or (difference(first.recorder, recorder) if first is not None else None)
         if self._traits() != traits:
             self._unsteady += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -82,7 +83,12 @@ class _Subclassed(dl.Model):
 
 
 CASES = {
-    "mlp": (_mlp, _images(6), "sparse_categorical_crossentropy", lambda: optimizers.Adam(schedules.ExponentialDecay(0.01, 3, 0.9))),
+    "mlp": (
+        _mlp,
+        _images(6),
+        "sparse_categorical_crossentropy",
+        lambda: optimizers.Adam(schedules.ExponentialDecay(0.01, 3, 0.9)),
+    ),
     "convnet": (
         _convnet,
         _images(10, 10, 2),
@@ -174,6 +180,26 @@ def test_predictions_follow_the_weights(active_backend):
     model.train_on_batch(X, Y)
     for _ in range(4):
         np.testing.assert_allclose(model.predict_on_batch(X), model(X).numpy(), rtol=1e-6)
+
+
+def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
+    model, _ = _trained("residual", False)
+    x = CASES["residual"][1]
+    model.compile_inference(x)
+    np.testing.assert_allclose(model.predict_on_batch(x), model(x, training=False).numpy(), rtol=1e-5, atol=1e-6)
+    assert model._prediction().replayed
+
+
+def test_memory_is_steady_over_ten_thousand_steps():
+    model = _dense()
+    for _ in range(100):
+        model.train_on_batch(X, Y)
+    tracemalloc.start()
+    for _ in range(10_000):
+        model.train_on_batch(X, Y)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 20_000  # bytes: less than two for each step
 
 
 def test_freezing_a_layer_takes_effect_at_once(active_backend):
@@ -273,7 +299,8 @@ def test_metrics_may_keep_what_they_get(active_backend):
     model = _dense(metrics=[metric := Keeps()])
     metric.reset_state()
     model.fit(np.tile(X, (8, 1)), np.tile(Y, (8, 1)), batch_size=6, epochs=1, verbose=0, shuffle=False)
-    assert len(metric.seen) == 8 and metric.result() == 8.0
+    assert len(metric.seen) == 8
+    assert metric.result() == 8.0
 
 
 def test_stepping_between_shapes_and_engines():
