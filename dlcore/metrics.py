@@ -95,8 +95,8 @@ class _Reduction(Metric):
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Add values: a scalar, or an array whose first axis is the samples, each with a weight if given."""
-        if isinstance(values, Tensor):
-            values = values.data
+        if isinstance(values, Tensor):  # a step that is being recorded must notice that its values are read
+            values = values.numpy() if isinstance(values.data, np.ndarray) else values.data
         if hasattr(values, "__cuda_array_interface__"):
             self._pending.append((values, sample_weight))
         else:

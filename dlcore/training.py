@@ -201,8 +201,9 @@ class _CompiledLoss:
         total = None
         for key, loss, weight, tracker in self._terms:
             value = loss(labels[key], outputs[key], sample_weights[key])
-            if tracker is not None:
-                tracker.update_state(value, outputs[key].shape[0])
+            if tracker is not None:  # in replays, too
+                rows = outputs[key].shape[0]
+                current().on_host(lambda loss, tracker=tracker, rows=rows: tracker.update_state(loss, rows), value.data)
             if weight is not None:
                 value = value * weight
             total = value if total is None else total + value

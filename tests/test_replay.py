@@ -270,6 +270,33 @@ def test_a_constant_that_differs_between_steps_is_noticed(active_backend):
         assert not _replays(model)
 
 
+def test_a_metric_updated_within_the_step_keeps_it_eager(active_backend):
+    class Tracked(dl.Sequential):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+            self.seen.update_state(loss)
+            return loss
+
+    model = Tracked([layers.Input((4,)), layers.Dense(1)])
+    model.seen = dl.metrics.Sum(name="seen")
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="it reads values on the host"):
+        for _ in range(6):
+            figures = model.train_on_batch(X, Y, return_dict=True)
+            assert figures["seen"] == pytest.approx(figures["loss"])
+
+
+def test_losses_of_single_outputs_are_counted_in_every_replay(active_backend):
+    inputs = layers.Input((4,))
+    model = dl.Model(inputs, [layers.Dense(1, name="a")(inputs), layers.Dense(1, name="b")(inputs)])
+    model.compile("sgd", ["mse", "mae"])
+    for step in range(8):
+        total, a, b = model.train_on_batch(X, [Y, Y])
+        assert total == pytest.approx(a + b), step
+        assert min(a, b) > 0.0
+    assert model._plan.train.replayed
+
+
 def test_an_array_kept_from_an_earlier_step_is_noticed(active_backend):
     class Previous(layers.Layer):
         def build(self, input_shape):
