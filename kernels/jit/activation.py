@@ -223,7 +223,8 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        elementwise.copy(x, y)
+        if y is not x:
+            elementwise.copy(x, y)
         return
     if x.size <= _SMALL and kind in _UFUNCS:
         reference.activation(x, y, kind, alpha)
@@ -233,7 +234,8 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        elementwise.copy(dy, dx)
+        if dx is not dy:
+            elementwise.copy(dy, dx)
         return
     if y.size <= _SMALL and kind == "exponential":
         np.multiply(dy, y, out=dx)

@@ -314,7 +314,10 @@ def _merged_axes(x: Array, y: Array) -> list[tuple[int, int, int]]:
 
 
 def copy(x: Array, y: Array) -> None:
-    if y.size > _SMALL and x.dtype == y.dtype and x.dtype.kind == "f":
+    if x.dtype == y.dtype and (y.size <= _SMALL or x.dtype.kind != "f"):
+        np.copyto(y, x)
+        return
+    if x.dtype == y.dtype:
         if x.flags.c_contiguous and y.flags.c_contiguous:
             run(_copy, y.size, y.size, x.reshape(-1), y.reshape(-1))
             return

@@ -29,31 +29,6 @@ def _inside(place, size, length):
     return max(0, -place), min(size, length - place)
 
 
-@elementwise_jit
-def _largest_of_four(a, b, d, e, best, place, first, line):
-    p0 = place.dtype.type(first)
-    p1 = place.dtype.type(first + 1)
-    p2 = place.dtype.type(first + line)
-    p3 = place.dtype.type(first + line + 1)
-    for c in range(best.size):
-        v = a[c]
-        p = p0
-        u = b[c]
-        wins = u > v or (u != u and v == v)
-        v = u if wins else v
-        p = p1 if wins else p
-        u = d[c]
-        wins = u > v or (u != u and v == v)
-        v = u if wins else v
-        p = p2 if wins else p
-        u = e[c]
-        wins = u > v or (u != u and v == v)
-        v = u if wins else v
-        p = p3 if wins else p
-        best[c] = v
-        place[c] = p
-
-
 @elementwise_kernel
 def _max_pool(start, stop, x, y, index, size, stride, corner):
     height = y.shape[1]
@@ -67,15 +42,6 @@ def _max_pool(start, stop, x, y, index, size, stride, corner):
             left = ow * stride[1] - corner[1]
             j0, j1 = _inside(left, size[1], x.shape[2])
             best = y[n, oh, ow]
-            if keep and i1 - i0 == 2 and j1 - j0 == 2:
-                # The commonest window in one pass.
-                first = i0 * size[1] + j0
-                _largest_of_four(
-                    x[n, top + i0, left + j0], x[n, top + i0, left + j0 + 1],
-                    x[n, top + i0 + 1, left + j0], x[n, top + i0 + 1, left + j0 + 1],
-                    best, index[n, oh, ow], first, size[1],
-                )  # fmt: skip
-                continue
             source = x[n, top + i0, left + j0]
             for c in range(best.size):
                 best[c] = source[c]
