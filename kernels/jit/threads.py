@@ -29,6 +29,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
@@ -347,7 +348,8 @@ class _Pool:
             place = cores.index(home)
             for i, worker in enumerate(self.crew_threads, 1):
                 if worker.native_id is not None:
-                    os.sched_setaffinity(worker.native_id, {cores[(place + i) % len(cores)]})
+                    with suppress(ProcessLookupError):  # it has ended since, for others now set the number of threads
+                        os.sched_setaffinity(worker.native_id, {cores[(place + i) % len(cores)]})
 
     def _work(self) -> None:
         gate = threading.Lock()

@@ -15,10 +15,13 @@ enum {
     FEW = 16,            // channels below which the runs of neighbouring taps are joined
     CHANNELS = 512,      // the longest run
     PLACES = 24 << 10,   // addresses in the table of one block
+    SMALL_IMAGE = 16,    // pixels up to which a tile takes the same pixel of several images: all of it skips the same taps
 };
 
 TILE(outputs_1, ROWS_OF_1, OUTPUTS)
 TILE(outputs_2, ROWS_OF_2, OUTPUTS)
+TILE(spaced_outputs_1, ROWS_OF_1, SPACED_OUTPUTS)
+TILE(spaced_outputs_2, ROWS_OF_2, SPACED_OUTPUTS)
 
 // ---- images with their padding written out ------------------------------------------------------------------------------
 
@@ -53,7 +56,7 @@ typedef struct {
     product g;
     long share, parts;
     const REAL *zeros;
-    const REAL **places; // per worker: a table of `table` addresses
+    void **tables; // per worker: a table, in words
     size_t table;
 } product_job;
 
@@ -78,69 +81,102 @@ static void pack_item(void *job, long item, int worker) {
             }
 }
 
-// Fills the table for the pixels p0 ... p1 and says how many rows each tile has.
-static long tabulate(const product *g, const REAL *zeros, long group, long p0, long p1, const REAL **from, long *to,
-                     long *mr) {
+// One block's table: per tile its rows, where they go, and where they come from, run by run (joined: where row 0 does).
+typedef struct {
+    long tiles, mr[TILES], *to;
+    const REAL **from;
+    unsigned char *live; // per tile and run: whether any row of it lies inside the image
+} table;
+
+INLINE long place_of(const product *g, long group, long image, long oy, long ox) {
+    return group * g->k + ((image * g->out_h + g->y.place + oy * g->y.pace) * g->out_w + g->x.place + ox * g->x.pace) *
+                              g->k * g->groups;
+}
+
+// Where tile q begins in its line.
+INLINE long start_of(const product *g, long q) { return q % g->cuts * g->line / g->cuts; }
+INLINE long rows_of(const product *g, long q) { return (q % g->cuts + 1) * g->line / g->cuts - start_of(g, q); }
+
+static void tabulate(const product *g, const REAL *zeros, long group, long first, table *t) {
     const axis *ya = &g->y, *xa = &g->x;
-    long tiles = div_up(p1 - p0, g->rows), ld = g->c * g->groups, image = p0 / (ya->outputs * xa->outputs);
-    long oy = p0 / xa->outputs % ya->outputs, ox = p0 % xa->outputs;
-    for (long q = 0, p = p0; q < tiles; q++) {
-        mr[q] = div_up(p1 - p, tiles - q);
-        for (long i = 0; i < mr[q]; i++, p++) {
-            long y = oy * ya->stride, x = ox * xa->stride;
-            to[q * g->rows + i] = group * g->k +
-                ((image * g->out_h + ya->place + oy * ya->pace) * g->out_w + xa->place + ox * xa->pace) * g->k * g->groups;
-            if (g->joined) from[q * g->rows + i] = g->in + (image * g->tall + y) * g->wide + x * ld + g->origin;
-            else {
-                const REAL **place = from + q * g->runs * g->rows + i;
-                for (long u = 0, iy = y + ya->offset; u < ya->taps; u++, iy += ya->spacing) {
-                    int inside = iy >= 0 && iy < g->h;
-                    const REAL *row = g->in + (inside ? (image * g->h + iy) * g->w * ld + group * g->c : 0);
-                    for (long v = 0, ix = x + xa->offset; v < xa->taps; v++, ix += xa->spacing, place += g->rows)
-                        *place = inside && ix >= 0 && ix < g->w ? row + ix * ld : zeros;
+    long ld = g->c * g->groups, places = ya->outputs * xa->outputs;
+    memset(t->live, 0, (size_t)(t->tiles * g->runs));
+    for (long q = 0; q < t->tiles; q++) {
+        long p = start_of(g, first + q), line = (first + q) / g->cuts;
+        long image = g->images_first ? p : p / places, place = g->images_first ? line : p % places;
+        long oy = place / xa->outputs, ox = place % xa->outputs;
+        t->mr[q] = rows_of(g, first + q);
+        for (long i = 0; i < t->mr[q]; i++) {
+            long y = oy * ya->stride + ya->offset, x = ox * xa->stride + xa->offset;
+            const REAL **from = t->from + q * g->runs * g->rows + i;
+            unsigned char *live = t->live + q * g->runs;
+            t->to[q * g->rows + i] = place_of(g, group, image, oy, ox);
+            for (long u = 0, iy = y; u < ya->taps; u++, iy += ya->spacing) {
+                int inside = iy >= 0 && iy < g->h;
+                const REAL *row = g->in + (inside ? (image * g->h + iy) * g->w * ld + group * g->c : 0);
+                for (long v = 0, ix = x; v < xa->taps; v++, ix += xa->spacing, from += g->rows, live++) {
+                    int within = inside && ix >= 0 && ix < g->w;
+                    *from = within ? row + ix * ld : zeros;
+                    *live |= within;
                 }
             }
-            if (++ox == xa->outputs) {
+            if (g->images_first) image++;
+            else if (++ox == xa->outputs) {
                 ox = 0;
                 if (++oy == ya->outputs) oy = 0, image++;
             }
         }
     }
-    return tiles;
+}
+
+static void tabulate_joined(const product *g, long first, table *t) {
+    for (long q = 0; q < t->tiles; q++) {
+        long row = (first + q) / g->cuts, image = row / g->y.outputs, oy = row % g->y.outputs, ox = start_of(g, first + q);
+        t->mr[q] = rows_of(g, first + q);
+        t->from[q] = g->in + (image * g->tall + oy * g->y.stride) * g->wide + ox * g->x.stride * g->c + g->origin;
+        long *to = t->to + q * g->rows;
+        for (long i = 0; i < t->mr[q]; i++) to[i] = place_of(g, 0, image, oy, ox + i);
+    }
 }
 
 static void product_item(void *job, long item, int worker) {
     const product_job *r = job;
     const product *g = &r->g;
     long part = item % r->parts, block = item / r->parts % g->blocks, group = item / r->parts / g->blocks;
-    long p0 = block * g->block, p1 = min_l(p0 + g->block, g->pixels), mr[TILES];
-    const REAL **from = r->places + (size_t)worker * r->table;
-    long *to = (long *)(from + (g->joined ? 1 : g->runs) * g->tiles * g->rows);
-    long tiles = tabulate(g, r->zeros, group, p0, p1, from, to, mr);
-    long per_tile = g->joined ? g->rows : g->runs * g->rows, all = g->joined ? g->len : g->c;
-    long step = g->joined ? max_l(g->len, 1) : channel_block(g), c0 = 0;
+    long first = block * g->block;
+    table table = {.tiles = min_l(g->block, g->lines * g->cuts - first), .from = (const REAL **)(r->tables + (size_t)worker * r->table)};
+    table.to = (long *)(table.from + g->tiles * (g->joined ? 1 : g->runs * g->rows));
+    table.live = (unsigned char *)(table.to + g->tiles * g->rows);
+    if (g->joined) tabulate_joined(g, first, &table);
+    else tabulate(g, r->zeros, group, first, &table);
+    long all = g->joined ? g->len : g->c, step = g->joined ? max_l(g->len, 1) : channel_block(g), c0 = 0;
     do { // at least once, so that an empty sum is written too
         long len = min_l(step, all - c0), chunk = max_l(1, CHUNK / (max_l(len, 1) * NR * (long)sizeof(REAL))), r0 = 0;
         do {
             long runs = min_l(chunk, g->runs - r0);
-            int first = !c0 && !r0, last = c0 + step >= all && r0 + chunk >= g->runs;
-            for (long panel = part * r->share, end = min_l(panel + r->share, g->panels); panel < end; panel++) {
+            int start = !c0 && !r0, last = c0 + step >= all && r0 + chunk >= g->runs;
+            for (long panel = part * r->share, to = min_l(panel + r->share, g->panels); panel < to; panel++) {
                 long columns = columns_of(panel, g->k), width = width_of(columns), at = group * g->panels + panel;
                 tile_job t = {.runs = runs, .len = len, .offset = c0, .nr = columns, .out = g->out + panel * NR};
                 t.b = g->packed + at * g->panel_size + (c0 * g->runs + r0 * len) * width;
-                t.bias = first ? g->packed_bias + at * NR : NULL;
-                t.residual = first && g->residual ? g->residual + panel * NR : NULL;
+                t.bias = start ? g->packed_bias + at * NR : NULL;
+                t.residual = start && g->residual ? g->residual + panel * NR : NULL;
                 t.relu = last && g->activation == RELU;
                 t.places = g->joined ? 0 : g->rows;
-                t.run_step = g->joined ? g->wide * g->y.spacing : 0;
-                if (g->joined) t.offset = r0 * t.run_step;
-                for (long q = 0; q < tiles; q++) {
-                    t.from = from + q * per_tile + (g->joined ? 0 : r0 * g->rows);
-                    t.to = to + q * g->rows;
-                    (width > LANES ? outputs_2 : outputs_1)(mr[q], &t);
+                if (g->joined) {
+                    t.spacing = g->x.stride * g->c;
+                    t.run_step = g->wide * g->y.spacing;
+                    t.offset = r0 * t.run_step;
+                }
+                for (long q = 0; q < table.tiles; q++) {
+                    long mr = table.mr[q];
+                    t.to = table.to + q * g->rows;
+                    t.from = table.from + (g->joined ? q : (q * g->runs + r0) * g->rows);
+                    t.live = table.live + q * g->runs + r0;
+                    if (g->joined) (width > LANES ? spaced_outputs_2 : spaced_outputs_1)(mr, &t);
+                    else (width > LANES ? outputs_2 : outputs_1)(mr, &t);
                     if (last && g->activation > RELU)
-                        for (long i = 0; i < mr[q]; i++)
-                            apply_activation(1, columns, t.out + t.to[i], 0, g->activation);
+                        for (long i = 0; i < mr; i++) apply_activation(1, columns, t.out + t.to[i], 0, g->activation);
                 }
             }
             r0 += chunk;
@@ -153,7 +189,6 @@ void plan_product(product *g) {
     long ld = g->c * g->groups, taps = g->y.taps * g->x.taps, low_y, low_x, high_y, high_x;
     extent(&g->y, g->h, &low_y, &high_y);
     extent(&g->x, g->w, &low_x, &high_x);
-    g->pixels = g->n * g->y.outputs * g->x.outputs;
     g->joined = g->c < FEW && g->groups == 1 && taps && g->c && (g->x.spacing == 1 || g->x.taps == 1);
     g->runs = g->joined ? g->y.taps : taps;
     g->len = g->joined ? g->x.taps * g->c : g->c;
@@ -163,10 +198,15 @@ void plan_product(product *g) {
     g->wide = (high_x - low_x) * ld;
     g->origin = (g->y.offset - low_y) * g->wide + (g->x.offset - low_x) * ld;
     g->rows = tile_rows(g->k);
+    g->images_first = g->n >= g->rows && g->y.outputs * g->x.outputs <= SMALL_IMAGE;
+    long pixels = g->n * g->y.outputs * g->x.outputs;
+    g->line = g->joined ? g->x.outputs : g->images_first ? g->n : pixels;
+    g->lines = pixels ? pixels / g->line : 0;
+    g->cuts = div_up(g->line, g->rows);
     g->tiles = g->joined ? TILES : max_l(1, min_l(TILES, PLACES / (max_l(g->runs, 1) * g->rows)));
-    g->blocks = div_up(g->pixels, g->tiles * g->rows);
-    g->block = g->blocks ? round_up(div_up(g->pixels, g->blocks), g->rows) : 0;
-    g->blocks = g->block ? div_up(g->pixels, g->block) : 0;
+    g->blocks = div_up(g->lines * g->cuts, g->tiles);
+    g->block = g->blocks ? div_up(g->lines * g->cuts, g->blocks) : 0;
+    g->blocks = g->blocks ? div_up(g->lines * g->cuts, g->block) : 0;
     g->panels = div_up(g->k, NR);
     g->panel_size = taps * g->c * NR;
 }
@@ -180,20 +220,20 @@ void pack_filters(product *g, REAL *room) {
 }
 
 int run_product(const product *g) {
-    if (!g->pixels || !g->k) return 0;
+    if (!g->lines || !g->k) return 0;
     product_job r = {.g = *g};
     long threads = pool_size(), ld = g->c * g->groups;
     r.parts = min_l(g->panels, div_up(4 * threads, g->blocks * g->groups));
     r.share = div_up(g->panels, r.parts);
     r.parts = div_up(g->panels, r.share);
-    r.table = (size_t)((g->joined ? 1 : g->runs) + 1) * g->tiles * g->rows;
+    r.table = (size_t)g->tiles * (g->joined ? 1 + g->rows : (g->runs + 1) * g->rows + div_up(g->runs, sizeof(void *)));
     int copied = g->joined && (g->tall != g->h || g->wide != g->w * ld);
     size_t zeros = (size_t)round_up(g->c, NR), copy = copied ? (size_t)round_up(g->n * g->tall * g->wide, NR) : 0;
-    REAL *input = scratch(SCRATCH_INPUT, (zeros + copy) * sizeof(REAL) + threads * r.table * sizeof(REAL *));
+    REAL *input = scratch(SCRATCH_INPUT, (zeros + copy) * sizeof(REAL) + threads * r.table * sizeof(void *));
     if (!input) return -1;
     memset(input, 0, zeros * sizeof(REAL));
     r.zeros = input;
-    r.places = (const REAL **)(input + zeros + copy);
+    r.tables = (void **)(input + zeros + copy);
     if (copied) {
         pad_images(g->n, g->h, g->w, ld, g->in, g->top, g->left, g->tall, g->wide, input + zeros);
         r.g.in = input + zeros;

@@ -68,7 +68,10 @@ typedef struct {
     // What plan_product makes of that:
     int joined;                   // runs of x.taps * c floats from images of `tall` rows of `wide` floats
     long runs, len, tall, wide, left, top, origin; // origin: where in a padded image tap (0, 0) of output (0, 0) lies
-    long rows, tiles, panels, panel_size, pixels, block, blocks;
+    int images_first;
+    long line, lines, cuts;       // a line of pixels is cut into tiles: a row, a pixel of all images, or all pixels
+    long rows, tiles, block, blocks; // rows of a tile and tiles of a block at most; tiles of a block, blocks
+    long panels, panel_size;
     const REAL *packed, *packed_bias; // what pack_filters makes
 } product;
 

@@ -2,6 +2,7 @@
 // the gradient of the filters, a panel of dz). Included by the sources that use it.
 #pragma once
 #include "gemm.h"
+#include <string.h>
 
 #if defined(__AVX512F__)
 enum { ROWS1 = 14 }; // rows of a tile one vector wide
@@ -13,6 +14,8 @@ typedef struct {
     long runs, len;
     const REAL *const *from; // where row i starts: from[run * places + i] + offset + run * run_step
     long places, offset, run_step;
+    long spacing;              // or, for evenly spaced rows: from[0] + i * spacing + offset + run * run_step
+    const unsigned char *live; // 0 for each run of zeros
     const REAL *b; // one row of b per element of a run
     long nr;       // columns of the result
     REAL *out;     // row i goes to out + to[i]
@@ -24,11 +27,29 @@ typedef struct {
     long a_step, ldb, b_run_step, images, image_step, b_image_step;
 } tile_job;
 
-enum tile_kind { OUTPUTS, FILTERS, ADJACENT_FILTERS };
+enum tile_kind { OUTPUTS, SPACED_OUTPUTS, FILTERS, ADJACENT_FILTERS };
+
+// Few base registers serve all rows.
+INLINE const REAL *spaced_run(const int mr, const int nv, vec acc[ROWS1][2], long len, const REAL *a, long spacing,
+                              const REAL *b) {
+    const REAL *a3 = a + 3 * spacing, *a6 = a + 6 * spacing, *a9 = a + 9 * spacing, *a12 = a + 12 * spacing;
+    for (; len > 0; len--, a++, a3++, a6++, a9++, a12++, b += nv * LANES) {
+        vec b0 = load(b), b1 = nv > 1 ? load(b + LANES) : b0;
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++) {
+            vec x = splat(*(i < 3 ? a + i * spacing : i < 6 ? a3 + (i - 3) * spacing : i < 9 ? a6 + (i - 6) * spacing
+                            : i < 12 ? a9 + (i - 9) * spacing : a12 + (i - 12) * spacing));
+            acc[i][0] += x * b0;
+            if (nv > 1) acc[i][1] += x * b1;
+        }
+    }
+    return b;
+}
 
 INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const tile_job *t) {
     vec acc[ROWS1][2];
-    const long step = kind == OUTPUTS ? 1 : t->a_step, ldb = kind == OUTPUTS ? nv * LANES : t->ldb;
+    const int outputs = kind <= SPACED_OUTPUTS;
+    const long step = outputs ? 1 : t->a_step, ldb = outputs ? nv * LANES : t->ldb;
     const long part = t->nr < nv * LANES ? t->nr - (nv - 1) * LANES : 0;
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++)
@@ -36,7 +57,7 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
         for (int j = 0; j < nv; j++)
             if (t->bias) acc[i][j] = load(t->bias + j * LANES);
             else acc[i][j] = load_some(t->out + t->to[i] + j * LANES, j == nv - 1 ? part : 0);
-    if (kind == OUTPUTS && t->residual) {
+    if (outputs && t->residual) {
 #pragma GCC unroll 14
         for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
@@ -44,10 +65,19 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
                 acc[i][j] += load_some(t->residual + t->to[i] + j * LANES, j == nv - 1 ? part : 0);
     }
     const REAL *const *from = t->from, *b = t->b;
-    long start = t->offset, len = t->len, images = kind == OUTPUTS ? 1 : t->images;
+    long start = t->offset, len = t->len, images = outputs ? 1 : t->images;
+    const unsigned char *live = t->live;
     for (; images > 0; images--) {
         long offset = start;
         for (long run = t->runs; run > 0; run--, from += t->places, offset += t->run_step) {
+            if (kind == OUTPUTS && !*live++) {
+                b += len * ldb;
+                continue;
+            }
+            if (kind == SPACED_OUTPUTS) {
+                b = spaced_run(mr, nv, acc, len, from[0] + offset, t->spacing, b);
+                continue;
+            }
             const REAL *a[ROWS1];
 #pragma GCC unroll 14
             for (int i = 0; i < mr; i++) a[i] = kind == ADJACENT_FILTERS ? from[0] + offset + i : from[i] + offset;
@@ -61,9 +91,9 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
                     if (nv > 1) acc[i][1] += x * b1;
                 }
             }
-            if (kind != OUTPUTS) b += t->b_run_step;
+            if (!outputs) b += t->b_run_step;
         }
-        if (kind != OUTPUTS) start += t->image_step, b += t->b_image_step;
+        if (!outputs) start += t->image_step, b += t->b_image_step;
     }
     if (t->relu) {
 #pragma GCC unroll 14
@@ -108,7 +138,6 @@ INLINE long tile_rows(long n) { return n > LANES ? MR : ROWS1; }
 
 // out[k][width] from columns strides (rs, cs) apart, filled up with zeros.
 static inline void pack_panel(long k, long columns, long width, const REAL *b, long rs, long cs, REAL *out) {
-    enum { STRIP = 32 };
     if (cs == 1) {
         for (long p = 0; p < k; p++, b += rs, out += width) {
             long q = 0;
@@ -118,8 +147,6 @@ static inline void pack_panel(long k, long columns, long width, const REAL *b, l
         }
         return;
     }
-    for (long p0 = 0; p0 < k; p0 += STRIP)
-        for (long q = 0; q < width; q++)
-            for (long p = p0, end = min_l(p0 + STRIP, k); p < end; p++)
-                out[p * width + q] = q < columns ? b[p * rs + q * cs] : 0;
+    if (columns < width) memset(out, 0, (size_t)(k * width) * sizeof(REAL));
+    interleave(k, columns, b, rs, cs, out, width);
 }

@@ -146,10 +146,16 @@ INLINE void transpose_runs(const REAL *in, long stride, REAL *out, long ld) {
 }
 #endif
 
-// out[p * ld + q] = in[p * rs + q * cs] for p < k, q < n. Where runs along p are contiguous they are transposed, STRIP at
-// a time, so that the lines of the panel are written while they are in L1.
-static void interleave(long k, long n, const REAL *in, long rs, long cs, REAL *out, long ld) {
+// Where runs along p are contiguous they are transposed, STRIP at a time, so that the lines of the panel are written while
+// they are in L1.
+void interleave(long k, long n, const REAL *in, long rs, long cs, REAL *out, long ld) {
     enum { STRIP = 32 };
+    for (long p = 0; cs == 1 && p < k; p++) {
+        long q = 0;
+        for (; q + LANES <= n; q += LANES) store(out + p * ld + q, load(in + p * rs + q));
+        if (q < n) store_part(out + p * ld + q, load_part(in + p * rs + q, n - q), n - q);
+    }
+    if (cs == 1) return;
     for (long p0 = 0; p0 < k; p0 += STRIP) {
         long p1 = min_l(p0 + STRIP, k), q = 0;
         for (; rs == 1 && q + RUN <= n; q += RUN) {

@@ -11,6 +11,7 @@
 #define gemm NAME(gemm)
 #define gemm_rows NAME(gemm_rows)
 #define pack_columns NAME(pack_columns)
+#define interleave NAME(interleave)
 #define packed_size NAME(packed_size)
 #define pack_weights NAME(pack_weights)
 #define gemm_packed NAME(gemm_packed)
@@ -39,6 +40,9 @@ void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, cons
 
 // Panels of NR columns: out[n / NR][k][NR] from B with strides (rs, cs), the last panel filled up with zeros.
 void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out);
+
+// out[p * ld + q] = in[p * rs + q * cs] for p < k, q < n.
+void interleave(long k, long n, const REAL *in, long rs, long cs, REAL *out, long ld);
 
 // C[m][n] with row stride ldc. B has strides (brs, bcs). Uses the pool. 0, or -1 when memory is out.
 int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c, long ldc,

@@ -317,8 +317,7 @@ static void transform_filters(const winograd_job *g, long panel, long c0, long c
                 REAL *to = turned + i * STRIP * NR;
                 const REAL *w = g->flipped ? g->filters + ((8 - i) * s->k + panel * NR) * s->c + from : filter + i * tap;
                 long rs = g->flipped ? 1 : s->k, cs = g->flipped ? s->c : 1;
-                for (long q = 0; q < columns; q++)
-                    for (long p = 0; p < n; p++) to[p * NR + q] = w[p * rs + q * cs];
+                interleave(n, columns, w, rs, cs, to, NR);
             }
             filter = turned;
             tap = STRIP * NR;
