@@ -118,8 +118,8 @@ class Step:
         if self._problem is not None:
             return self.eagerly(data)
         latest = self._latest
-        if latest is not None and latest.fits(engine, traits, data) and self._is_bound(latest):
-            return self._replay(latest, data)
+        if latest is not None and latest.fits(engine, traits, data):
+            return self._replay(latest, data) if self._is_bound(latest) else self.eagerly(data)
         key = engine, *map(_look_of, data)
         found = self._recordings.get(key)
         if found is not None and found.traits == traits:
