@@ -7,7 +7,7 @@ dicts of them. Floating arrays come in the model's dtype.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -148,10 +148,17 @@ class Batches:
 
 
 class ArrayBatches(Batches):
-    """Slices of arrays, in order or shuffled anew each epoch by the library's seed; the last may be smaller."""
+    """Slices of arrays, in order or shuffled anew each epoch; the last may be smaller."""
 
     def __init__(
-        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool | str, steps: int | None
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        shuffle: bool | str,
+        steps: int | None,
+        generator: Callable[[], np.random.Generator] = host_generator,
     ) -> None:
         samples = count_samples(x, y, sample_weight)
         size = 32 if batch_size is None else batch_size
@@ -165,15 +172,16 @@ class ArrayBatches(Batches):
         self._data = _pack(x, y, sample_weight)
         self._plain = all(isinstance(part, np.ndarray) for part in self._data)
         self._shuffle = shuffle
+        self._generator = generator
 
     def _pass(self) -> Iterator[tuple]:
         size, data = self.batch_size or 1, self._data
         starts: Any = range(0, self._rows, size)
         order = None
         if self._shuffle == "batch":
-            starts = host_generator().permutation(np.arange(0, self._rows, size))
+            starts = self._generator().permutation(np.arange(0, self._rows, size))
         elif self._shuffle:
-            order = host_generator().permutation(self._rows)
+            order = self._generator().permutation(self._rows)
         for start in starts:
             if order is None:
                 rows: Any = slice(start, start + size)
@@ -190,7 +198,15 @@ class ArrayBatches(Batches):
 class SourceBatches(Batches):
     """Batches that a sequence (`len`, `[]`), a loader (`iter` starts anew) or a generator gives."""
 
-    def __init__(self, source: Any, shuffle: Any, steps: int | None, dtype: Any, class_weight: Any) -> None:
+    def __init__(
+        self,
+        source: Any,
+        shuffle: Any,
+        steps: int | None,
+        dtype: Any,
+        class_weight: Any,
+        generator: Callable[[], np.random.Generator] = host_generator,
+    ) -> None:
         self._source = source
         self._indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
         self._once = not self._indexed and iter(source) is source
@@ -201,6 +217,7 @@ class SourceBatches(Batches):
         self._shuffle = bool(shuffle) and self._indexed
         self._dtype = dtype
         self._class_weight = class_weight
+        self._generator = generator
 
     def _pass(self) -> Iterator[tuple]:
         if self._once:
@@ -208,7 +225,7 @@ class SourceBatches(Batches):
         elif self._indexed:
             order: Any = range(len(self._source))
             if self._shuffle:
-                order = host_generator().permutation(len(self._source))
+                order = self._generator().permutation(len(self._source))
             raw = (self._source[int(i)] for i in order)
         else:
             raw = iter(self._source)
@@ -237,7 +254,7 @@ class SourceBatches(Batches):
             source = self._source
             self._source = _chain(first, source)
             return self._ready(first)
-        return next(self._pass(), None)
+        return self._ready(self._source[0]) if self._indexed else next(self._pass(), None)
 
 
 def _chain(first: Any, rest: Iterator) -> Iterator:
@@ -255,8 +272,11 @@ def make_batches(
     steps: int | None = None,
     class_weight: dict[int, float] | None = None,
     dtype: Any = np.float32,
+    generator: Callable[[], np.random.Generator] = host_generator,
 ) -> Batches:
     """Batches from whatever a user gave as `x`: arrays (then `y` goes beside), or something that yields batches.
+
+    `generator` gives what draws the orders, and is asked before each epoch.
 
     Raises:
         ValueError: lengths differ, no samples, or arguments that exclude each other.
@@ -269,7 +289,7 @@ def make_batches(
             if sample_weight is not None:
                 raise ValueError("Arguments `class_weight` and `sample_weight` cannot be given at the same time.")
             sample_weight = class_weights(y, class_weight)
-        return ArrayBatches(x, y, sample_weight, batch_size, shuffle, steps)
+        return ArrayBatches(x, y, sample_weight, batch_size, shuffle, steps, generator)
     if x is None:
         raise ValueError("Argument `x` must hold data. Received: None")
     if not hasattr(x, "__iter__") and not (hasattr(x, "__getitem__") and hasattr(x, "__len__")):
@@ -278,7 +298,7 @@ def make_batches(
         raise ValueError("With batches as `x`, labels and weights come in its batches: leave `y` and `sample_weight`.")
     if batch_size is not None:
         raise ValueError(f"With batches as `x`, `batch_size` cannot be set. Received: batch_size={batch_size}")
-    return SourceBatches(x, shuffle, steps, dtype, class_weight)
+    return SourceBatches(x, shuffle, steps, dtype, class_weight, generator)
 
 
 def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[tuple, tuple]:

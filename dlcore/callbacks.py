@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import html
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -557,7 +558,8 @@ class ModelCheckpoint(_Monitor):
 
 
 class BackupAndRestore(Callback):
-    """Keep the latest weights, optimizer state and epoch in a folder, and go on from there after an interruption.
+    """Keep the latest weights, states of optimizer and random numbers, and epoch in a folder, and go on from there
+    after an interruption: to the bits that the run would have reached without it.
 
     Args:
         backup_dir: folder for the backup; it is written after every epoch (or `save_freq` of them).
@@ -577,26 +579,37 @@ class BackupAndRestore(Callback):
         self.delete_checkpoint = delete_checkpoint
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        from .io.safetensors import set_random_state
+
         if not self.path.exists():
             return
         with np.load(self.path, allow_pickle=False) as saved:
             weights = {int(name[2:]): saved[name] for name in saved.files if name.startswith("w/")}
             state = {name[2:]: saved[name] for name in saved.files if name.startswith("o/")}
-            epoch = int(saved["epoch"])
+            epoch, drawn = int(saved["epoch"]), json.loads(str(saved["random"]))
+            rate = float(saved["rate"]) if "rate" in saved.files else None
         self.model.set_weights([weights[i] for i in range(len(weights))])
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.optimizer.set_state(state)
+        if rate is not None:
+            self.model.optimizer.learning_rate = rate
+        set_random_state(self.model, drawn)
         self.model._initial_epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        from .io.safetensors import random_state
+
         if (epoch + 1) % self.every:
             return
         arrays: dict[str, Any] = {f"w/{i}": w for i, w in enumerate(self.model.get_weights())}
         arrays.update({f"o/{name}": value for name, value in self.model.optimizer.get_state().items()})
+        optimizer = self.model.optimizer
+        if isinstance(optimizer.get_config()["learning_rate"], float):  # no schedule: a callback may have set it
+            arrays["rate"] = optimizer.learning_rate
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         with open(part, "wb") as file:
-            np.savez(file, epoch=epoch + 1, **arrays)
+            np.savez(file, epoch=epoch + 1, random=json.dumps(random_state(self.model)), **arrays)
         os.replace(part, self.path)
 
     def on_train_end(self, logs: Logs = None) -> None:

@@ -652,7 +652,8 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
     Args:
         filepath: the file.
         custom_objects: name -> class or function, for what is not part of the library.
-        compile: whether it shall be compiled as it was, with the optimizer's state.
+        compile: whether it shall be compiled as it was, and training go on as it would have: with the optimizer's
+            state, the orders of samples and the masks that would have followed.
 
     Raises:
         FileNotFoundError: there is no such file.

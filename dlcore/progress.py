@@ -1,4 +1,4 @@
-"""The progress of a long run on standard error: a bar on a terminal, one line per epoch elsewhere."""
+"""The progress of a long run on standard error: a bar on a terminal and in a notebook, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -29,6 +29,26 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60.0 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel, whose standard error is no terminal but shows bars all the same."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _tqdm(notebook: bool) -> Any:
+    """tqdm's bar of widgets in a notebook that has ipywidgets, else its bar of text."""
+    from tqdm import tqdm
+
+    if notebook:
+        try:
+            import ipywidgets  # noqa: F401
+            from tqdm.notebook import tqdm  # type: ignore[no-redef]
+        except ImportError:
+            pass
+    return tqdm
+
+
 class ProgressBar:
     """Progress through one pass over the data, with ETA, samples per second and the latest figures.
 
@@ -36,7 +56,7 @@ class ProgressBar:
         label: what stands in front, "Epoch 3/10".
         total: samples (or batches, see `unit`) in all, or None if unknown.
         unit: "samples" or "batches".
-        bar: True for a bar that moves, False for one line at the end, None for a bar on a terminal only.
+        bar: True for a bar that moves, False for one line at the end, None for a bar on a terminal and in a notebook.
         stream: where to write; standard error by default.
     """
 
@@ -44,8 +64,9 @@ class ProgressBar:
         self, label: str, total: int | None, unit: str = "samples", bar: bool | None = None, stream: Any = None
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
+        notebook = stream is None and in_notebook()
         if bar is None:
-            bar = hasattr(self._stream, "isatty") and self._stream.isatty()
+            bar = notebook or (hasattr(self._stream, "isatty") and self._stream.isatty())
         self._label = label
         self._unit = unit
         self._count = 0
@@ -53,10 +74,8 @@ class ProgressBar:
         self._start = self._last = time.perf_counter()
         self._bar = None
         if bar:
-            from tqdm import tqdm
-
             count = "{n_fmt}" if total is None else "{percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}"
-            self._bar = tqdm(
+            self._bar = _tqdm(notebook)(
                 total=total,
                 desc=label,
                 unit=f" {unit}",

@@ -36,6 +36,7 @@ from .batches import (
 from .callbacks import CallbackList, History
 from .layers import base as layer_base
 from .metrics import Mean, Metric
+from .random import host_generator
 from .replay import Step
 from .symbolic import flatten, map_structure
 from .tensor import Tensor, as_tensor, no_grad, weights_changed, wrap
@@ -713,6 +714,7 @@ class Trainer:
                 steps=steps_per_epoch,
                 class_weight=class_weight,
                 dtype=self._dtype,
+                generator=self._shuffler,
             )
             self._build_from(batches)
             validation = None
@@ -927,6 +929,10 @@ class Trainer:
         return traits
 
     # ---- what the loops share --------------------------------------------------------------------------------
+
+    def _shuffler(self) -> np.random.Generator:
+        """What draws the orders of samples: the library's generator, or that of the run a loaded model goes on with."""
+        return vars(self).get("_shuffles") or host_generator()
 
     def _build_from(self, batches: Batches) -> None:
         """Build a model that is not built yet by showing it one sample."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -253,20 +255,28 @@ def test_lambda_callback():
 
 
 def test_backup_and_restore(tmp_path):
-    """A run that breaks off goes on as if nothing had happened."""
+    """A run that breaks off goes on as if nothing had happened, to the same bits."""
 
     class Break(callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    fit = {"epochs": 5, "verbose": 0, "shuffle": False}
-    whole = _model("adam")
-    whole.fit(X, Y, **fit)
+    def slower(epoch, rate):
+        return rate * 0.9
+
+    def run(*further, seed=0):
+        dl.set_random_seed(seed)
+        model = _model("adam")
+        model.add(layers.Dropout(0.1))
+        return model, model.fit(
+            X, Y, epochs=5, verbose=0, callbacks=[*further, callbacks.LearningRateScheduler(slower)]
+        )
+
+    whole, _ = run()
     with pytest.raises(KeyboardInterrupt):
-        _model("adam").fit(X, Y, callbacks=[callbacks.BackupAndRestore(tmp_path), Break()], **fit)
-    resumed = _model("adam")
-    history = resumed.fit(X, Y, callbacks=[callbacks.BackupAndRestore(tmp_path)], **fit)
+        run(callbacks.BackupAndRestore(tmp_path), Break())
+    resumed, history = run(callbacks.BackupAndRestore(tmp_path), seed=5)
     assert history.epoch == [2, 3, 4]
     for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -302,3 +312,30 @@ def test_the_bar(capsys):
     assert "100%" in text
     assert "loss: 0.2500 - val_loss: 1.0000e-06" in text
     assert format_logs({"a": float("nan")}) == "a: nan"
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_the_bar_in_a_notebook(widgets, monkeypatch, capsys):
+    """As widgets where there are some, else as text; a notebook's standard error is no terminal."""
+
+    class ZMQInteractiveShell:  # the class of a Jupyter kernel's shell
+        pass
+
+    made = []
+
+    class Widgets:
+        def __init__(self, **arguments):
+            made.append(arguments["desc"])
+
+        def __getattr__(self, name):
+            return lambda *args, **kwargs: None
+
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=ZMQInteractiveShell))
+    monkeypatch.setitem(sys.modules, "ipywidgets", ModuleType("ipywidgets") if widgets else None)
+    monkeypatch.setitem(sys.modules, "tqdm.notebook", SimpleNamespace(tqdm=Widgets))
+    _model().fit(X, Y, epochs=2, verbose="auto")
+    text = capsys.readouterr().err
+    assert made == (["Epoch 1/2", "Epoch 2/2"] if widgets else [])
+    assert ("20/20" in text) != widgets
+    _model().fit(X, Y, verbose=2)
+    assert "Epoch 1/1 - " in capsys.readouterr().err

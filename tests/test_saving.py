@@ -64,6 +64,48 @@ def test_training_goes_on(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def _noisy(rate):
+    """Shuffles, masks, noise, augmentation, moving statistics, and an optimizer with moments."""
+    model = dl.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.RandomTranslation(0.2, 0.2),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.GaussianNoise(0.1),
+            layers.Dropout(0.3),
+            layers.Reshape((6, 24)),
+            layers.LSTM(5, dropout=0.2),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(dl.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("schedule", [False, True])
+def test_training_goes_on_to_the_same_bits(schedule, active_backend, tmp_path):
+    """Five epochs at once, or two, and three more from the file, in whatever state the library's generators are."""
+    rate = dl.optimizers.schedules.CosineDecay(0.01, 60) if schedule else 0.01
+    x, y = _x(100, 8, 8, 1), np.arange(100) % 3
+    path = tmp_path / "model.safetensors"
+    dl.set_random_seed(0)
+    whole = _noisy(rate)
+    expected = whole.fit(x, y, epochs=5, batch_size=16, verbose=0).history["loss"]
+    dl.set_random_seed(0)
+    first = _noisy(rate)
+    first.fit(x, y, epochs=2, batch_size=16, verbose=0)
+    first.save(path)
+    dl.set_random_seed(7)
+    resumed = dl.load_model(path)
+    losses = resumed.fit(x, y, epochs=5, initial_epoch=2, batch_size=16, verbose=0).history["loss"]
+    assert losses == expected[2:]
+    for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, value in whole.optimizer.get_state().items():
+        np.testing.assert_array_equal(resumed.optimizer.get_state()[name], value)
+
+
 def test_without_compilation(tmp_path):
     path = tmp_path / "model.safetensors"
     _trained().save(path, include_optimizer=False)
@@ -261,6 +303,28 @@ def test_damaged_files(kind, tmp_path):
         assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"streams": []},
+        {"streams": [[1, 0]], "shuffles": {}},
+        {"streams": [], "shuffles": {"bit_generator": "PCG64", "state": {"state": -1, "inc": 0}}},
+        {"streams": [["a", 0]], "shuffles": None},
+    ],
+)
+def test_damaged_random_state(state, tmp_path):
+    path = tmp_path / "model.safetensors"
+    _trained().save(path)
+    header, body = _header(path.read_bytes())
+    document = json.loads(header["__metadata__"]["architecture"])
+    document["random"] = state
+    header["__metadata__"]["architecture"] = json.dumps(document)
+    path.write_bytes(_with_header(header, body))
+    with pytest.raises(ValueError, match="random state does not fit"):
+        dl.load_model(path)
+    assert dl.load_model(path, compile=False).built
+
+
 def test_other_shapes_in_the_file(tmp_path):
     path = tmp_path / "model.safetensors"
     dl.Sequential([layers.Input((4,)), layers.Dense(3)]).save(path)
@@ -283,6 +347,9 @@ def test_bad_paths(tmp_path):
     model.save(tmp_path / "model.safetensors")
     with pytest.raises(FileExistsError, match="overwrite=True"):
         model.save(tmp_path / "model.safetensors", overwrite=False)
+    (tmp_path / "theirs.weights.h5").write_bytes(b"")
+    with pytest.raises(ValueError, match="load_keras_weights"):
+        model.load_weights(tmp_path / "theirs.weights.h5")
     with pytest.raises(ValueError, match="not built"):
         dl.Sequential([layers.Dense(2)]).save(tmp_path / "model.safetensors")
 

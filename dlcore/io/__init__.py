@@ -1,15 +1,19 @@
-"""Files: models and weights as safetensors, configs as JSON, and weights from PyTorch's state dicts."""
+"""Files: models and weights as safetensors, configs as JSON, and weights from PyTorch's and Keras's files."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["load_torch_weights"]
+__all__ = ["load_keras_weights", "load_torch_weights"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "load_torch_weights":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .torchvision import load_torch_weights
+    if name == "load_torch_weights":
+        from .torchvision import load_torch_weights
 
-    return load_torch_weights
+        return load_torch_weights
+    if name == "load_keras_weights":
+        from .keras_files import load_keras_weights
+
+        return load_keras_weights
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,8 +2,8 @@
 
 A file holds the weights under the paths of their Variables ("dense/kernel"), the optimizer's state under "optimizer:…",
 and in its metadata the format's version, the order of the weights, the SHA-256 of all tensors and, for a whole model,
-architecture and compilation as JSON. Nothing in a file is ever executed. A file is written beside its target and then
-moved there, so that a failure leaves what was there before.
+architecture, compilation and where its streams of random numbers are, as JSON. Nothing in a file is ever executed. A
+file is written beside its target and then moved there, so that a failure leaves what was there before.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..random import SeedGenerator
 from ..tensor import Variable
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True, include_opti
                 f"model {model.name!r} is compiled with a lambda, which has no name to be found by when it is loaded: "
                 "use a def, or save with include_optimizer=False"
             )
+        document["random"] = random_state(model)
         optimizer = model.optimizer
         if optimizer is not None and getattr(optimizer, "built", False):
             with model._at_home():
@@ -93,7 +95,36 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
                 if not model.optimizer.built:
                     model.optimizer.build(model.trainable_variables)
                 model.optimizer.set_state(state)
+            if "random" in document:
+                try:
+                    set_random_state(model, document["random"])
+                except (ValueError, KeyError, TypeError, OverflowError) as error:
+                    raise ValueError(f"{path} is damaged: its random state does not fit the model ({error})") from error
     return model
+
+
+def random_state(model: Model) -> dict[str, Any]:
+    """Where the orders of samples and each layer's masks are in their streams of random numbers: plain JSON."""
+    streams = [list(stream.state) for stream in _streams(model)]
+    return {"shuffles": model._shuffler().bit_generator.state, "streams": streams}
+
+
+def set_random_state(model: Model, state: dict[str, Any]) -> None:
+    """Let a model's training go on from where `random_state` was taken; the library's own generator stays as it is."""
+    streams = _streams(model)
+    values = [(int(seed), int(offset)) for seed, offset in state["streams"]]
+    if len(values) != len(streams):
+        raise ValueError(f"it has {len(values)} streams, the model {len(streams)}")
+    generator = np.random.default_rng()
+    generator.bit_generator.state = state["shuffles"]
+    for stream, value in zip(streams, values, strict=True):
+        stream.state = value
+    vars(model)["_shuffles"] = generator
+
+
+def _streams(model: Model) -> list[SeedGenerator]:
+    values = [value for layer in model._flatten_layers() for value in vars(layer).values()]
+    return [value for value in values if isinstance(value, SeedGenerator)]
 
 
 def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
@@ -290,6 +321,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     if path.is_dir():
         raise IsADirectoryError(f"filepath {str(path)!r} is a directory, expected a {_SUFFIX} file")
+    if path.suffix in (".h5", ".keras"):
+        raise ValueError(f"{path} is a Keras file: dlcore.io.load_keras_weights(model, path) reads its weights")
     try:
         with safe_open(str(path), "np") as file:
             metadata = file.metadata() or {}
