@@ -416,11 +416,9 @@ class Model(Trainer, Layer):
 
     def _repr_html_(self) -> str:
         """The summary, as notebooks show it."""
-        import html
+        from .summary import summary_html
 
-        from .summary import summary_text
-
-        return f"<pre>{html.escape(summary_text(self, None, False, False))}</pre>"
+        return summary_html(self)
 
     def explain(self, x: Any, y: Any) -> Any:
         """One training step written out with its numbers: see `dlcore.explanation.explain`."""

@@ -1,7 +1,8 @@
-"""The table that `Model.summary` prints, and what a layer costs."""
+"""The table that `Model.summary` prints and a notebook shows, and what a layer costs."""
 
 from __future__ import annotations
 
+import html
 import math
 import shutil
 from typing import Any
@@ -21,6 +22,26 @@ def summary_text(
     show_costs: bool = False,
 ) -> str:
     """Layers with output shapes and numbers of parameters, and for a graph with branches what each is connected to."""
+    header, rows, totals = _content(model, expand_nested, show_trainable, layer_range, show_costs)
+    return "\n".join([f'Model: "{model.name}"', *_table(header, rows, line_length), *totals])
+
+
+def summary_html(model: Any) -> str:
+    """The same as an HTML table, models within the model unfolded."""
+    header, rows, totals = _content(model, True, False, None, False)
+
+    def row(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(row(cells, "td") for cells in rows)
+    table = f"<table><thead>{row(header, 'th')}</thead><tbody>{body}</tbody></table>"
+    return f"<b>{html.escape(model.name)}</b> ({type(model).__name__}){table}{'<br>'.join(totals)}"
+
+
+def _content(
+    model: Any, expand_nested: bool, show_trainable: bool, layer_range: Any, show_costs: bool
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """The table's header, its rows, and the lines below it."""
     graph = model._graph
     branched = graph is not None and (
         any(len(node.inputs) != 1 for node in graph.nodes)
@@ -32,7 +53,7 @@ def summary_text(
     header += ["Trainable"] if show_trainable else []
     header += ["How", "Memory", "FLOPs"] if show_costs else []
     rows: list[list[str]] = []
-    totals = [0, 0]
+    spent = [0, 0]
 
     def add(layer: Layer, nested: int, within: Any) -> None:
         prefix = "   " * nested + "└ " if nested else ""
@@ -46,7 +67,7 @@ def summary_text(
             size, flops = costs(layer, calls)
             row += [_shape_formula(layer, calls), _bytes(size), f"{flops:,}"]
             if not nested:
-                totals[:] = totals[0] + size, totals[1] + flops
+                spent[:] = spent[0] + size, spent[1] + flops
         rows.append(row)
         if expand_nested and hasattr(layer, "summary"):
             for inner in _layers(layer):
@@ -54,8 +75,7 @@ def summary_text(
 
     for layer in _between(_layers(model), layer_range):
         add(layer, 0, graph)
-    lines = [f'Model: "{model.name}"', *_table(header, rows, line_length)]
-
+    lines = []
     weights = model.weights
     trainable = {id(v) for v in model.trainable_weights}
     if not weights and not model.built:
@@ -70,8 +90,8 @@ def summary_text(
             size = sum(int(np.prod(v.shape, dtype=np.int64)) * v.dtype.itemsize for v in variables)
             lines.append(f" {title} params: {count:,} ({_bytes(size)})")
     if show_costs:
-        lines.append(f" For one sample: outputs {_bytes(totals[0])}, forward pass {totals[1]:,} FLOPs")
-    return "\n".join(lines)
+        lines.append(f" For one sample: outputs {_bytes(spent[0])}, forward pass {spent[1]:,} FLOPs")
+    return header, rows, lines
 
 
 def _layers(model: Any) -> list[Layer]:

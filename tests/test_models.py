@@ -400,6 +400,10 @@ def test_costs_of_recurrent_nested_and_shared_layers():
 
 
 def test_summary_in_a_notebook():
-    model = dl.Sequential([layers.Input((3,)), layers.Dense(2, name="a<b")])
-    assert "a&lt;b (Dense)" in model._repr_html_()
-    assert model._repr_html_().startswith("<pre>Model:")
+    inner = dl.Sequential([layers.Input((3,)), layers.Dense(2, name="a<b")], name="inner")
+    text = dl.Sequential([layers.Input((3,)), inner, layers.ReLU(name="r")], name="net")._repr_html_()
+    assert text.startswith("<b>net</b> (Sequential)<table>")
+    assert "<th>Layer (type)</th><th>Output Shape</th><th>Param #</th>" in text
+    assert "└ a&lt;b (Dense)</td><td>(None, 2)</td><td>8</td></tr>" in text
+    assert text.count("<tr>") == 4
+    assert " Total params: 8 (32.00 B)" in text

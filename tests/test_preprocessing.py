@@ -1,12 +1,16 @@
-"""Scalers and label encoders: their formulas, fitted on one set and used on another; the perceptron and its rule."""
+"""Scalers, label encoders: their formulas, fitted on one set and used on another; padded sequences; the perceptron."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 import dlcore as dl
-from dlcore import applications, optimizers
+from dlcore import applications, layers, optimizers, preprocessing
 from dlcore.preprocessing import LabelEncoder, MinMaxScaler, StandardScaler, to_categorical
 
 RNG = np.random.default_rng(4)
@@ -128,3 +132,60 @@ def test_perceptron_on_digits(active_backend):
     model.fit(x, to_categorical(y), batch_size=1 if active_backend.name == "cython" else 8, epochs=3, verbose=0)
     scores = xt.reshape(len(xt), -1) @ model.get_weights()[0] + model.get_weights()[1]
     assert (scores.argmax(axis=1) == yt).mean() > 0.85
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("truncating", ["pre", "post"])
+@pytest.mark.parametrize("maxlen", [None, 2, 5])
+def test_pad_sequences_as_keras_does(padding, truncating, maxlen):
+    utils = pytest.importorskip("keras").utils
+    arguments = {"maxlen": maxlen, "padding": padding, "truncating": truncating, "value": 9}
+    words = [[1, 2, 3, 4], [5], [], [6, 7]]
+    expected = utils.pad_sequences(words, **arguments)
+    result = preprocessing.pad_sequences(words, **arguments)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
+    rows = [np.random.default_rng(n).normal(size=(n, 2)) for n in (3, 1, 4)]
+    expected = utils.pad_sequences(rows, dtype="float32", **arguments)
+    np.testing.assert_array_equal(preprocessing.pad_sequences(rows, dtype="float32", **arguments), expected)
+
+
+def test_pad_sequences_refuses():
+    with pytest.raises(ValueError, match="padding must be 'pre' or 'post', got 'left'"):
+        preprocessing.pad_sequences([[1]], padding="left")
+    with pytest.raises(ValueError, match=r"steps of one shape, got \[\(2,\), \(3,\)\]"):
+        preprocessing.pad_sequences([np.ones((4, 2)), np.ones((1, 3))])
+    with pytest.raises(ValueError, match="int32 cannot hold sequences of float64"):
+        preprocessing.pad_sequences([[0.5]])
+    with pytest.raises(ValueError, match="got a number"):
+        preprocessing.pad_sequences([1, 2])
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: [layers.SimpleRNN(4)],
+        lambda: [layers.LSTM(4)],
+        lambda: [layers.GRU(4)],
+        lambda: [layers.LSTM(4, return_sequences=True), layers.GRU(3)],
+        lambda: [layers.Bidirectional(layers.LSTM(4))],
+    ],
+    ids=["simple", "lstm", "gru", "stacked", "both directions"],
+)
+def test_ragged_sequences_in_one_batch(network, padding, active_backend):
+    """Outputs and gradients are those of each sequence by itself."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 3)).astype(np.float32) for n in (5, 2, 7, 1)]
+    x = preprocessing.pad_sequences(sequences, dtype="float32", padding=padding, value=-5.0)
+    model = dl.Sequential([layers.Input((None, 3)), layers.Masking(-5.0), *network(), layers.Dense(1)])
+    outputs = model(x)
+    outputs.sum().backward()
+    gradients = [np.array(v.grad) for v in model.trainable_weights]
+    model.zero_grad()
+    for row, sequence in zip(outputs.numpy(), sequences, strict=True):
+        alone = model(sequence[None])
+        np.testing.assert_allclose(alone.numpy()[0], row, rtol=1e-4, atol=1e-5)
+        alone.sum().backward()  # gradients of single sequences add up
+    for variable, gradient in zip(model.trainable_weights, gradients, strict=True):
+        np.testing.assert_allclose(np.array(variable.grad), gradient, rtol=1e-3, atol=1e-5)
