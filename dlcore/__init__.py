@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         losses,
         metrics,
         models,
+        ops,
         optimizers,
         plots,
         preprocessing,
         random,
         regularizers,
+        sklearn,
         training,
     )
     from .backends import BackendUnavailableError, available_backends, use_backend
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from .layers import Input
     from .models import Model, Sequential, load_model
     from .random import set_seed as set_random_seed
-    from .tensor import Tensor, Variable, no_grad
+    from .tensor import Tensor, Variable, from_dlpack, no_grad
 
 __version__ = "0.1.0"
 
@@ -49,17 +51,20 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
     "plots",
     "preprocessing",
     "random",
     "regularizers",
+    "sklearn",
     "training",
 )
 _NAMES = {  # public name -> (module, its name there)
     "Tensor": ("tensor", "Tensor"),
     "Variable": ("tensor", "Variable"),
     "no_grad": ("tensor", "no_grad"),
+    "from_dlpack": ("tensor", "from_dlpack"),
     "Sequential": ("models", "Sequential"),
     "Model": ("models", "Model"),
     "load_model": ("models", "load_model"),

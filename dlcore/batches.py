@@ -55,11 +55,28 @@ def to_arrays(structure: Any, dtype: Any, argument: str) -> Any:
 def _to_array(leaf: Any, dtype: Any, argument: str) -> Any:
     if leaf is None:
         return None
-    array = leaf.numpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
+    array = _host(leaf, argument)
     if array.dtype.kind not in "fiub":
         hint = " Encode string labels as integers or one-hot rows first." if array.dtype.kind in "USO" else ""
         raise TypeError(f"Argument `{argument}` must hold numbers; received dtype {array.dtype}.{hint}")
     return array.astype(dtype) if array.dtype.kind == "f" and array.dtype != dtype else array
+
+
+def _host(leaf: Any, argument: str) -> np.ndarray:
+    """The leaf as an array, whatever its type; of a data frame, columns of different types as floats together."""
+    if isinstance(leaf, Tensor):
+        return leaf.numpy()
+    if not hasattr(leaf, "to_numpy") or not hasattr(leaf, "iloc"):
+        return np.asarray(leaf)
+    columns = leaf.dtypes.items() if leaf.ndim == 2 else [(leaf.name, leaf.dtype)]
+    wrong = [f"{name!r} ({dtype})" for name, dtype in columns if getattr(dtype, "kind", "O") not in "fiub"]
+    if wrong:
+        raise TypeError(
+            f"Argument `{argument}` must hold numbers; received a data frame whose columns {', '.join(wrong)} do not. "
+            "Encode them as integers or one-hot columns first."
+        )
+    array = leaf.to_numpy()
+    return array if array.dtype.kind in "fiub" else leaf.astype("float64").to_numpy()
 
 
 def count_samples(x: Any, y: Any = None, sample_weight: Any = None) -> int:
@@ -317,7 +334,10 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
         else np.asarray(part)
         for part in (x, y, sample_weight)
     ]
-    data = [map_structure(lambda leaf: None if leaf is None else np.asarray(leaf), part) for part in data]
+    data = [
+        map_structure(lambda leaf: None if leaf is None else _host(leaf, name), part)  # noqa: B023  (called at once)
+        for name, part in zip(("x", "y", "sample_weight"), data, strict=True)
+    ]
     samples = count_samples(*data)
     at = int(samples * (1.0 - fraction))
     if at in (0, samples):

@@ -8,6 +8,8 @@ offset into it, so every engine gives the same bits and nothing depends on the o
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .backends.registry import current
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from .tensor import Tensor
 
-__all__ = ["SeedGenerator", "host_generator", "normal", "set_seed", "uniform"]
+__all__ = ["SeedGenerator", "host_generator", "normal", "seeded", "set_seed", "uniform"]
 
 _BLOCK = 4  # numbers per block of the counter
 _MASK = (1 << 64) - 1
@@ -40,6 +42,21 @@ def set_seed(seed: int) -> None:
     """
     global _seed, _streams, _host, _fills
     _seed, _streams, _host, _fills = _checked(seed), 0, None, None
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within it, random numbers follow from seed as after `set_seed`; afterwards they go on where they were before.
+
+    They are the whole process's: do not let another thread draw meanwhile.
+    """
+    global _seed, _streams, _host, _fills
+    before = _seed, _streams, _host, _fills
+    set_seed(seed)
+    try:
+        yield
+    finally:
+        _seed, _streams, _host, _fills = before
 
 
 def host_generator() -> np.random.Generator:

@@ -21,11 +21,12 @@ import numpy as np
 from .backends.interface import Array, Backend
 from .backends.registry import current
 
-__all__ = ["Tensor", "Variable", "as_tensor", "is_grad_enabled", "no_grad", "record", "record_pair"]
+__all__ = ["Tensor", "Variable", "as_tensor", "from_dlpack", "is_grad_enabled", "no_grad", "record", "record_pair"]
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 _KINDS = "biuf"  # bool, signed, unsigned, float
+_HOST_MEMORY = (1, 3)  # kDLCPU and kDLCUDAHost
 
 Backward = Callable[[Array], Sequence["Array | None"]]
 
@@ -166,6 +167,13 @@ class Tensor:
                 )
             return host.astype(dtype)
         return host.copy() if copy else host
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        """A capsule with its memory, by which `torch.from_dlpack` and others take it without a copy."""
+        return self.data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -437,6 +445,27 @@ def is_grad_enabled() -> bool:
 def as_tensor(x: Any) -> Tensor:
     """x itself if it is a Tensor, else a Tensor made from it."""
     return x if isinstance(x, Tensor) else wrap(_to_array(x, None))
+
+
+def from_dlpack(x: Any) -> Tensor:
+    """A Tensor over the memory of another library's array, by DLPack.
+
+    It shares that memory, so that a change of either shows in both, where this is writable and C-contiguous; otherwise
+    (JAX's arrays cannot change) it holds a copy.
+
+    Raises:
+        TypeError: x does not speak DLPack, or its elements are of a type that tensors do not hold.
+        BufferError: x lies in a device's memory, not the host's.
+    """
+    if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack: x must offer __dlpack__ and __dlpack_device__, got {type(x).__name__}")
+    device = x.__dlpack_device__()
+    if device[0] not in _HOST_MEMORY:
+        raise BufferError(
+            f"from_dlpack: x must lie in the host's memory, got DLPack device {tuple(map(int, device))}; "
+            "copy it to the host first"
+        )
+    return wrap(_to_array(np.from_dlpack(x), None))
 
 
 def wrap(data: Array) -> Tensor:

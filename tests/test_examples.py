@@ -23,6 +23,8 @@ WORDS = {  # what must be among what it prints
     "10_recurrent": r"with a mask +accuracy",
     "11_search": r"looked at once: 0\.\d+",
     "12_transfer_learning": r"frozen features, new head +0\.\d+ ±[\s\S]*from nothing +0\.\d+ ±",
+    "13_scikit_learn": r"best of the grid[\s\S]*best of those drawn[\s\S]*on the test set: 0\.\d+",
+    "14_features_as_maps": r"pixels +-?0\.\d+\n +features +-?0\.\d+[\s\S]*saved in features\.png",
 }
 
 
@@ -30,6 +32,8 @@ WORDS = {  # what must be among what it prints
 def test_example(path, active_backend, monkeypatch, tmp_path, capsys):
     if path.stem == "12_transfer_learning" and not DEBIAN.exists():
         pytest.skip("Fashion-MNIST is not installed (Debian: apt install dataset-fashion-mnist)")
+    if path.stem in ("13_scikit_learn", "14_features_as_maps"):
+        pytest.importorskip("sklearn")
     monkeypatch.setenv("DLCORE_SHORT", "1")
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
