@@ -17,9 +17,10 @@ class CythonBackend(Backend):
     def __init__(self) -> None:
         super().__init__()
         core: Any = import_module("dlcore.kernels.native.core")
+        self._conv: Any = import_module("dlcore.kernels.native.conv")
         self._core = core
         self._prepare = {
-            "conv2d": import_module("dlcore.kernels.native.conv").prepare_conv2d,
+            "conv2d": self._conv.prepare_conv2d,
             "linear": import_module("dlcore.kernels.native.linear").prepare_linear,
         }
         # Straight to the arena: one call less for every array made.
@@ -49,6 +50,15 @@ class CythonBackend(Backend):
         if name in self._prepare and {"w", "b"} <= constant:
             return self._prepare[name](*arguments.values())
         return super().bind(name, arguments, constant)
+
+    def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:
+        sides = {"conv2d": "xy", "conv2d_backward_input": ("dx", "dz"), "conv2d_backward_weight": ("x", "dz")}.get(name)
+        if sides is None or "residual" in arguments:
+            return 0
+        x, y = (arguments[side] for side in sides)
+        w = arguments["dw" if name == "conv2d_backward_weight" else "w"]
+        fixed = (arguments[key] for key in ("stride", "padding", "dilation", "groups"))
+        return self._conv.in_lanes(x.shape, w.shape, y.shape, *fixed, x.dtype)
 
     def asarray(self, host: Any) -> Array:
         array = super().asarray(host)

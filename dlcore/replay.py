@@ -17,6 +17,7 @@ import numpy as np
 
 from .backends.capture import Call, Program, Recorder, difference
 from .backends.interface import Backend
+from .backends.layout import images_in_lanes
 from .backends.registry import stand_in
 from .symbolic import flatten, map_structure
 from .tensor import as_tensor, weights_version, wrap
@@ -63,6 +64,7 @@ class _Recording:
         calls, engine = recorder.calls, recorder.engine
         if rewrite is not None:
             calls = rewrite(calls, views, constant, engine)
+        calls = images_in_lanes(calls, views, engine)
         program = self.program = Program(engine, calls, recorder.draws, views, constant)
         tensors = [wrap(program.array(view)) for view in self._views]
         for tensor, mask in zip(tensors, self._masks, strict=True):

@@ -24,7 +24,8 @@
 //
 // Where the image has few channels the gradient of the input takes columns after all, a row of dz at a time in L2.
 //
-// Where one side has very few channels, vectors of pixels do better: conv_few.c.
+// Where one side has very few channels, vectors of pixels do better: conv_few.c; vectors of images, where the batch has
+// enough of them and they are small: conv_lanes.c.
 //
 // A 3x3 filter of stride 1 with many channels, in float32, goes through Winograd's transform instead where that is
 // faster: winograd.c, which says when.
@@ -34,6 +35,7 @@
 #include "arena.h"
 #include "columns.h"
 #include "conv_few.h"
+#include "conv_lanes.h"
 #include "conv_parts.h"
 #include "gemm.h"
 #include "threads.h"
@@ -77,9 +79,15 @@ static int takes_winograd(const conv_shape *s, int activation, int prepared) {
               s->n && s->h && s->w && s->c && s->oh && s->ow && s->k;
     return can && (wanted_way == CONV_WINOGRAD || (wanted_way == CONV_AUTO && activation <= RELU && winograd_wins(s, prepared)));
 }
+
+static int takes_lanes(const conv_shape *s) { return wanted_way != CONV_WINOGRAD && lanes_win(s); }
 #else // the direct way only
 static void choose_way(int way) { (void)way; }
+
+static int takes_lanes(const conv_shape *s) { return lanes_win(s); }
 #endif
+
+static int in_lanes(const conv_shape *s) { return takes_lanes(s) ? LANES : 0; }
 
 // The forward direction of the direct and the depthwise way.
 static product forward_product(const conv_shape *s, const REAL *x, const REAL *w, const REAL *b, REAL *y, int activation) {
@@ -95,6 +103,7 @@ static product forward_product(const conv_shape *s, const REAL *x, const REAL *w
 }
 
 static int conv2d(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation) {
+    if (takes_lanes(s)) return lanes_product(s, x, s->x_lanes, w, 0, b, activation, y, s->y_lanes);
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->k, s->c, x, s->c, 1, w, s->k, 1, y, s->k, (epilogue){b, 0, activation});
 #if REAL_BITS == 32
@@ -129,6 +138,11 @@ static int run_direct(const prepared *self) { return run_product(&((const prepar
 static int run_winograd(const prepared *self) { return winograd_product(&((const prepared_conv *)self)->winograd); }
 #endif
 
+static int run_lanes(const prepared *self) {
+    const prepared_conv *p = (const prepared_conv *)self;
+    return lanes_product(&p->s, p->g.in, p->s.x_lanes, p->g.filters, 0, p->g.bias, p->g.activation, p->g.out, p->s.y_lanes);
+}
+
 static int run_few(const prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
     return few_channels_product(&p->s, p->g.in, p->g.filters, 0, p->g.bias, p->g.activation, p->g.out);
@@ -150,6 +164,10 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
     prepared_conv a = {.s = *s, .g = forward_product(s, x, w, b, y, activation)}, *p;
     REAL *room;
     a.g.residual = residual;
+    if (!residual && takes_lanes(s)) { // its filters are too few to be worth packing once
+        a.base.run = run_lanes;
+        return (prepared *)allocate_prepared(&a, 0, &room);
+    }
     if (pointwise(s)) {
         a.base.run = run_pointwise;
         if (!(p = allocate_prepared(&a, packed_size(s->c, s->k), &room))) return NULL;
@@ -167,7 +185,7 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
         return &p->base;
     }
 #endif
-    int few = !residual && few_channels_wins(s, s->k, s->ow); // its filters are too few to be worth packing once
+    int few = !residual && few_channels_wins(s, s->k, s->ow);
     if (few || is_depthwise(s)) {
         a.base.run = few ? run_few : run_depthwise;
         return (prepared *)allocate_prepared(&a, 0, &room);
@@ -185,7 +203,9 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->c, s->k, dz, s->k, 1, w, 1, s->k, dx, s->c, (epilogue){NULL, 0, LINEAR});
     conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
-                         (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups};
+                         (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
+                         s->y_lanes, s->x_lanes};
+    if (takes_lanes(s)) return lanes_product(&turned, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
     if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
         return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #if REAL_BITS == 32
@@ -216,6 +236,7 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
 
 static int conv2d_backward_weight(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate) {
     long pixels = s->n * s->oh * s->ow;
+    if (takes_lanes(s)) return lanes_filters(s, x, s->x_lanes, dz, s->y_lanes, dw, db, accumulate);
     if (few_channels_wins(s, s->k, s->ow)) return few_channels_filters(s, x, dz, dw, db, accumulate);
     if (db && column_sums(pixels, s->k, dz, s->k, db, accumulate)) return -1;
     if (pointwise(s))
@@ -226,4 +247,4 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     return (is_depthwise(s) ? depthwise_filter_gradient : filter_gradient)(s, x, dz, dw, accumulate);
 }
 
-const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way};
+const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, in_lanes};

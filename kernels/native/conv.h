@@ -11,6 +11,7 @@ typedef struct {
     long top, left;    // padding; bottom and right follow from oh and ow
     long dh, dw;       // dilation
     long groups;
+    int x_lanes, y_lanes; // images (outputs) lie as [n / L][h][w][c][L], L = REALs of a vector: only where in_lanes says so
 } conv_shape;
 
 enum conv_way { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD };
@@ -23,4 +24,5 @@ typedef struct {
     prepared *(*prepare)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation,
                          const void *residual);
     void (*choose_way)(int way); // for all calls from now on: Winograd where it is faster, nowhere, or wherever it can be
+    int (*in_lanes)(const conv_shape *s); // L if all directions of this layer put images in lanes, else 0
 } conv_kernels;

@@ -12,6 +12,7 @@ cdef extern from "prepared.h":
 cdef extern from "conv.h":
     ctypedef struct conv_shape:
         long n, h, w, c, oh, ow, k, kh, kw, sh, sw, top, left, dh, dw, groups
+        int x_lanes, y_lanes
 
     ctypedef struct conv_kernels:
         int (*conv2d)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation) nogil
@@ -19,6 +20,7 @@ cdef extern from "conv.h":
         int (*conv2d_backward_weight)(const conv_shape *s, void *x, void *dz, void *dw, void *db, int accumulate) nogil
         prepared *(*prepare)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation, void *residual) nogil
         void (*choose_way)(int way)
+        int (*in_lanes)(const conv_shape *s)
 
 include "binding.pxi"
 
@@ -37,7 +39,10 @@ _choose_way()
 
 cdef conv_shape shape_of(ndarray x, ndarray w, ndarray y, stride, padding, dilation, long groups):
     cdef conv_shape s
+    s.x_lanes, s.y_lanes = x.ndim == 5, y.ndim == 5  # [N / L, H, W, C, L]: see backends/layout.py
     s.n, s.h, s.w, s.c = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    if s.x_lanes:
+        s.n *= x.shape[4]
     s.oh, s.ow, s.k = y.shape[1], y.shape[2], y.shape[3]
     s.kh, s.kw = w.shape[0], w.shape[1]
     s.sh, s.sw = stride
@@ -116,3 +121,18 @@ def conv2d_backward_weight(
     with nogil:
         status = kernels.conv2d_backward_weight(&s, px, pdz, pdw, pdb, accumulate)
     check(status)
+
+
+def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
+    """L if the kernels of a layer of these shapes compute on vectors of L images: then each of x and y may lie as
+    [N / L, H, W, C, L]; else 0."""
+    cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
+    cdef conv_shape s
+    s.n, s.h, s.w, s.c = x
+    s.oh, s.ow, s.k = y[1:]
+    s.kh, s.kw = w[:2]
+    s.sh, s.sw = stride
+    s.top, s.left = padding[0], padding[2]
+    s.dh, s.dw = dilation
+    s.groups = groups
+    return kernels.in_lanes(&s)
