@@ -1,0 +1,43 @@
+// What every module begins with: launch.py puts this text, after the #define of its types, in front of each .cu file.
+// REAL is float or double. Nothing is included: NVRTC brings the mathematical functions, overloaded for both.
+
+enum Fused { LINEAR, RELU, SIGMOID, TANH };  // interface.FUSED_ACTIVATIONS, in its order; launch.FUSED maps names to it
+
+// The index of this thread in the grid, and how many there are: for (long long i = thread(); i < n; i += threads()).
+__device__ __forceinline__ long long thread() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ long long threads() { return (long long)gridDim.x * blockDim.x; }
+
+__device__ __forceinline__ REAL sigmoid(REAL z) { return REAL(1) / (REAL(1) + exp(-z)); }
+
+__device__ __forceinline__ REAL fused(REAL z, int activation) {
+    switch (activation) {
+        case RELU: return z > 0 || z != z ? z : REAL(0);
+        case SIGMOID: return sigmoid(z);
+        case TANH: return tanh(z);
+        default: return z;
+    }
+}
+
+struct Sum { static __device__ __forceinline__ REAL of(REAL a, REAL b) { return a + b; } };
+struct Largest { static __device__ __forceinline__ REAL of(REAL a, REAL b) { return a > b || a != a ? a : b; } };
+
+// Every lane receives the reduction over its warp, all of whose 32 lanes must take part.
+template <class Op>
+__device__ __forceinline__ REAL warp_reduce(REAL value) {
+    for (int offset = 16; offset > 0; offset >>= 1) value = Op::of(value, __shfl_xor_sync(0xffffffffu, value, offset));
+    return value;
+}
+
+// Every thread receives the reduction over its block: a whole number of warps, all of whose threads must take part.
+template <class Op>
+__device__ __forceinline__ REAL block_reduce(REAL value) {
+    __shared__ REAL parts[32];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    value = warp_reduce<Op>(value);
+    if (lane == 0) parts[warp] = value;
+    __syncthreads();
+    value = parts[0];
+    for (int w = 1; w < warps; w++) value = Op::of(value, parts[w]);
+    __syncthreads();  // parts may be written again by the next call
+    return value;
+}
