@@ -41,3 +41,27 @@ __device__ __forceinline__ REAL block_reduce(REAL value) {
     __syncthreads();  // parts may be written again by the next call
     return value;
 }
+
+// The largest of a row that the block works on. A thread without an element starts from the first, which changes nothing.
+__device__ __forceinline__ REAL row_maximum(const REAL* row, int columns) {
+    REAL largest = row[0];
+    for (int c = threadIdx.x; c < columns; c += blockDim.x) largest = Largest::of(largest, row[c]);
+    return block_reduce<Largest>(largest);
+}
+
+// A block whose threads stand for `lanes` rows of `width` columns (thread t for row t / width, column t % width; threads
+// left over idle) joins its rows: join(a, b) puts what thread b holds in shared memory into what thread a holds there.
+// Afterwards threads 0 … width − 1 hold the result. All threads of the block must take part.
+const int THREADS = 256;  // of such a block
+
+template <class Join>
+__device__ __forceinline__ void join_lanes(int width, int lanes, Join join) {
+    __syncthreads();
+    while (lanes > 1) {
+        int half = (lanes + 1) / 2;
+        int me = threadIdx.x;
+        if (me < (lanes - half) * width) join(me, me + half * width);
+        lanes = half;
+        __syncthreads();
+    }
+}
