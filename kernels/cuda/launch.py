@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,15 +111,19 @@ class Kernel:
         if 0 in grid:
             return
         key = tuple([bound[name] for name in self.types])
-        function = self._functions.get(key)
-        if function is None:
-            names = sorted((name, C_NAMES[dtype]) for name, dtype in bound.items())
-            function = self._functions[key] = _compile(self.module, tuple(names)).get_function(self.name)
+        function = self._functions.get(key) or self.compile(bound)
         values = [
             (NULL if argument is None else argument) if parameter.pointer else self._cast(parameter, argument, bound)
             for parameter, argument in zip(self.parameters, arguments, strict=True)
         ]
         function(grid, (size,), values, shared_mem=shared)
+
+    def compile(self, types: Mapping[str, np.dtype]) -> Any:
+        """CuPy's function for a choice of types."""
+        names = sorted((name, C_NAMES[np.dtype(dtype)]) for name, dtype in types.items())
+        function = _compile(self.module, tuple(names)).get_function(self.name)
+        self._functions[tuple([np.dtype(types[name]) for name in self.types])] = function
+        return function
 
     def _check(self, parameter: Parameter, array: Any, bound: dict[str, np.dtype]) -> None:
         if not isinstance(array, _cupy().ndarray):
@@ -152,6 +156,14 @@ class Kernel:
             if not isinstance(value, (float, np.floating)):
                 return scalar(operator.index(value)) if scalar is not np.bool_ else scalar(value)
         raise TypeError(f"{self!r}: {parameter.name} must be a number for {scalar.__name__}, got {value!r}")
+
+
+def compile_all(dtypes: Iterable[Any]) -> None:
+    """Compile every kernel that has no types but REAL, for these; what has more is compiled at its first call."""
+    for dtype in dtypes:
+        for kernel in KERNELS.values():
+            if set(kernel.types) <= {"REAL"}:
+                kernel.compile({"REAL": dtype})
 
 
 def source(module: str, types: Mapping[str, str]) -> str:
