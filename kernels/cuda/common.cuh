@@ -65,3 +65,17 @@ __device__ __forceinline__ void join_lanes(int width, int lanes, Join join) {
         __syncthreads();
     }
 }
+
+// Where element i of an array stands in another view of the same shape: i counted over axes 0 … 3, of which the last three
+// have lengths n1, n2, n3, and the view's strides along them. Of fewer axes the last ones are used.
+struct Place {
+    long long i0 = 0, i1 = 0, i2 = 0, i3;
+    __device__ __forceinline__ Place(long long i, long long n1, long long n2, long long n3, int axes) : i3(i) {
+        if (axes > 1) i2 = i3 / n3, i3 -= i2 * n3;
+        if (axes > 2) i1 = i2 / n2, i2 -= i1 * n2;
+        if (axes > 3) i0 = i1 / n1, i1 -= i0 * n1;
+    }
+    __device__ __forceinline__ long long in(long long s0, long long s1, long long s2, long long s3) const {
+        return i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3;
+    }
+};
