@@ -40,6 +40,7 @@ extern "C" __global__ void moments(
         own.count = REAL((last - first + lanes - 1) / lanes);
         own.mean = origin + sum / own.count;
         own.square = square - sum * (sum / own.count);
+        if (own.square < 0) own.square = 0;  // by rounding
     }
     all[threadIdx.x] = own;
     join_lanes(width, lanes, [](int a, int b) { all[a] = merge(all[a], all[b]); });
@@ -66,7 +67,7 @@ extern "C" __global__ void batchnorm_statistics(
     all[threadIdx.x] = own;
     join_lanes(width, lanes, [](int a, int b) { all[a] = merge(all[a], all[b]); });
     if (lane == 0 && c < columns) {
-        REAL average = all[threadIdx.x].mean, variance = max(all[threadIdx.x].square / rows, REAL(0));
+        REAL average = all[threadIdx.x].mean, variance = all[threadIdx.x].square / rows;
         mean[c] = average;
         inv_std[c] = 1 / sqrt(variance + eps);
         running_mean[c] = momentum * running_mean[c] + (1 - momentum) * average;
@@ -103,7 +104,8 @@ extern "C" __global__ void batchnorm_infer(
 extern "C" __global__ void gradient_sums(
     const REAL* dz, const REAL* x, const REAL* mean, const REAL* inv_std, REAL* parts, long long rows, int columns,
     int width, long long slab, bool per_row) {
-    __shared__ REAL scales[THREADS], shifts[THREADS];
+    __shared__ REAL scales[THREADS];
+    __shared__ REAL shifts[THREADS];
     int lane = threadIdx.x / width, lanes = blockDim.x / width;
     int c = blockIdx.x * width + threadIdx.x % width;
     long long first = blockIdx.y * slab + lane, last = min(blockIdx.y * slab + slab, rows);
@@ -127,7 +129,8 @@ extern "C" __global__ void gradient_sums(
 // Blocks of `width` columns each: joins the slabs into sums [2, columns] and into those gradients that are not null.
 extern "C" __global__ void gradient_totals(
     const REAL* parts, REAL* sums, REAL* dgamma, REAL* dbeta, int columns, int width, int slabs, bool accumulate) {
-    __shared__ REAL scales[THREADS], shifts[THREADS];
+    __shared__ REAL scales[THREADS];
+    __shared__ REAL shifts[THREADS];
     int lane = threadIdx.x / width, lanes = blockDim.x / width;
     int c = blockIdx.x * width + threadIdx.x % width;
     REAL scale = 0, shift = 0;
