@@ -2,8 +2,9 @@
 
 All work crosses the backend interface, so a step can be recorded by standing in for the engine while it runs once
 (`Recorder`): which primitives, on which arrays, with which attributes. A `Program` made from that runs the same calls
-again with no tape, no checks and no allocation: what a CUDA graph is to a GPU, on every engine that lives in host
-memory. The kernels and their order are those of the recorded step, so a replay gives the bits that the step gives.
+again with no tape, no checks and no allocation: what a CUDA graph is to a GPU, on every engine (and on CuPy it is one:
+`Backend.join`). The kernels and their order are those of the recorded step, so a replay gives the bits that the step
+gives.
 
 Arrays of a recording are of three kinds: those the step made (they become views of one workspace, in which arrays that
 are not alive at the same time share memory), those it was given (parameters, gradients, the staged batch: used in
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -80,12 +82,11 @@ class Call:
 
 
 class _Lease:
-    """Owner of an array made while recording, found again from every view of it through `.base`."""
+    """Owner of an array made while recording, found again from every view of it (`Backend.owner_of`)."""
 
     __slots__ = ("__array_interface__", "array", "buffer", "recorder")
 
-    def __init__(self, recorder: Recorder, array: np.ndarray) -> None:
-        self.__array_interface__ = array.__array_interface__
+    def __init__(self, recorder: Recorder, array: Array) -> None:
         self.array = array
         self.recorder = recorder
         self.buffer = Buffer(len(recorder.buffers), array.nbytes)
@@ -132,24 +133,20 @@ class Recorder(Backend):
 
     def _noted(self, value: Any) -> Any:
         """An argument as it is kept: arrays of the step's own as views of buffers, so that they can die as they do."""
-        if not isinstance(value, np.ndarray):
-            if hasattr(value, "__cuda_array_interface__"):
-                self.refuse("its arrays are not in host memory")
+        if not isinstance(value, self.engine.array_type):
             return value
-        owner: Any = value
-        while isinstance(owner, np.ndarray):
-            owner = owner.base
+        owner = self.engine.owner_of(value)
         if type(owner) is not _Lease:
             return value
         if owner.recorder is not self:
             self.refuse("it uses an array that an earlier step made")
             return value
-        return View(owner.buffer, value.ctypes.data - owner.array.ctypes.data, value)
+        return View(owner.buffer, self.engine.address(value) - self.engine.address(owner.array), value)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         lease = _Lease(self, self.engine.empty(shape, dtype))
         self.buffers.append(lease.buffer)
-        return np.asarray(lease)
+        return self.engine.lend(lease.array, lease)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         array = self.empty(shape, dtype)
@@ -191,12 +188,12 @@ def difference(a: Recorder, b: Recorder) -> str | None:
         return "it does not draw the same random numbers every time"
     for one, other in zip(a.calls, b.calls, strict=True):
         for key, value in one.arguments.items():
-            if not _same(value, other.arguments[key], a.draws, b.draws):
+            if not _same(value, other.arguments[key], a, b):
                 return f"argument {key} of {one.name} is computed on the host and differs from step to step"
     return None
 
 
-def _same(a: Any, b: Any, draws_a: list[Draw], draws_b: list[Draw]) -> bool:
+def _same(a: Any, b: Any, recorder_a: Recorder, recorder_b: Recorder) -> bool:
     if a is b:
         return True
     if type(a) is not type(b):
@@ -204,9 +201,12 @@ def _same(a: Any, b: Any, draws_a: list[Draw], draws_b: list[Draw]) -> bool:
     if type(a) is View:
         return a.layout() == b.layout()
     if type(a) is Draw:
-        return draws_a.index(a) == draws_b.index(b)
-    if isinstance(a, np.ndarray):
-        return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        return recorder_a.draws.index(a) == recorder_b.draws.index(b)
+    if isinstance(a, recorder_a.engine.array_type):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        a, b = recorder_a.engine.to_numpy(a), recorder_b.engine.to_numpy(b)
+        return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     return a == b
 
 
@@ -229,14 +229,19 @@ class Program:
         results: Iterable[Any] = (),
         constant: Collection[int] = (),
     ) -> None:
+        self._engine = engine
         self._draws = draws
         self._workspace = engine.empty((_plan_memory(calls, results),), np.uint8)
-        self._steps = [self._bind(engine, call, constant) for call in calls]
+        self._steps: list[Callable[[], None]] = []
+        for fixed, group in groupby(calls, _is_fixed):
+            steps = [self._bind(call, constant) for call in group]
+            self._steps += [engine.join(steps)] if fixed else steps
 
-    def _bind(self, engine: Backend, call: Call, constant: Collection[int]) -> Callable[[], None]:
+    def _bind(self, call: Call, constant: Collection[int]) -> Callable[[], None]:
+        engine = self._engine
         arguments = {key: self.array(value) for key, value in call.arguments.items()}
         if call.function is not None:
-            return partial(call.function, *arguments.values())
+            return partial(engine.on_host, call.function, *arguments.values())
         if call.name in _RANDOM and type(arguments["seed"]) is Draw:
             return _random_step(getattr(engine, call.name), arguments)
         fixed = frozenset(key for key, value in arguments.items() if id(value) in constant or value is None)
@@ -246,7 +251,8 @@ class Program:
         """The array that a View stands for in this program; anything else as it is."""
         if type(value) is not View:
             return value
-        return np.ndarray(value.shape, value.dtype, self._workspace, value.buffer.place + value.offset, value.strides)
+        place = value.buffer.place + value.offset
+        return self._engine.view(self._workspace, place, value.shape, value.dtype, value.strides)
 
     def run(self) -> None:
         """Do all of it."""
@@ -254,6 +260,11 @@ class Program:
             draw.key = draw.generator.next(draw.count)
         for step in self._steps:
             step()
+
+
+def _is_fixed(call: Call) -> bool:
+    """Whether a call is the same in every run: not work on the host, no numbers drawn anew."""
+    return call.function is None and not (call.name in _RANDOM and type(call.arguments["seed"]) is Draw)
 
 
 def _random_step(kernel: Callable[..., None], arguments: dict[str, Any]) -> Callable[[], None]:

@@ -75,6 +75,7 @@ class Backend:
     name: ClassVar[str]
     kernels: ClassVar[str]  # import path of the kernel package
     reference: ClassVar[str] = "dlcore.kernels.reference"
+    array_type: type = np.ndarray  # what its arrays are
     fuses: ClassVar[dict[str, tuple[str, ...]]] = {}  # primitive -> further arguments that `bind` takes for it
 
     def __init__(self) -> None:
@@ -133,6 +134,40 @@ class Backend:
     def on_host(self, function: Callable[..., None], *arrays: Array) -> None:
         """Run a check of values on the host, `function(*arrays)`; a recorded step repeats it in every replay."""
         function(*arrays)
+
+    def lend(self, array: Array, owner: Any) -> Array:
+        """The same memory as an array of its own, from which, as from all its views, `owner_of` gives `owner`."""
+        owner.__array_interface__ = array.__array_interface__
+        return np.asarray(owner)
+
+    def owner_of(self, array: Array) -> Any:
+        """The owner that `lend` gave to the memory of an array, or something else if it was not lent."""
+        owner: Any = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        return owner
+
+    def address(self, array: Array) -> int:
+        """Where its first element lies."""
+        return array.ctypes.data
+
+    def view(self, memory: Array, place: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]) -> Array:
+        """An array within `memory`, an array of bytes, whose first element lies at byte `place`."""
+        return np.ndarray(shape, dtype, memory, place, strides)
+
+    def inlet(self, array: Array) -> Callable[[np.ndarray], None]:
+        """What copies a host array of the same shape and dtype into `array`, any number of times. The host array may be
+        changed as soon as that returns."""
+        return partial(np.copyto, array)
+
+    def join(self, calls: list[Callable[[], None]]) -> Callable[[], None]:
+        """Calls that are repeated in this order, on the same memory and with the same attributes, as one."""
+
+        def run() -> None:
+            for call in calls:
+                call()
+
+        return run
 
     def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> None:
         """`generator` gives out (seed, offset) for `count` random numbers. Only a recorder wants to know."""

@@ -11,7 +11,7 @@ from .capture import Buffer, Call, View
 from .interface import FUSED_ACTIVATIONS, Array, Backend
 
 
-def overwrite_gradients(calls: list[Call], gradients: Sequence[Array]) -> list[Call]:
+def overwrite_gradients(calls: list[Call], gradients: Sequence[Array], engine: Backend) -> list[Call]:
     """Let a step start from gradients of zero without anybody filling them with zeros.
 
     The first call that adds to a gradient writes to it instead; where that cannot be, the gradient is filled before.
@@ -19,13 +19,13 @@ def overwrite_gradients(calls: list[Call], gradients: Sequence[Array]) -> list[C
     Args:
         calls: a recorded step. gradients: arrays that overlap no other, each of which the step adds to.
     """
-    ranges = [(a.ctypes.data, a.ctypes.data + a.nbytes, a) for a in gradients if a.size]
+    ranges = [(*_bounds(a, engine), a) for a in gradients if a.size]
     fresh = {start: array for start, _, array in ranges}
 
     def touched(value: Any) -> list[int]:
-        if not isinstance(value, np.ndarray) or not value.size:
+        if not isinstance(value, engine.array_type) or not value.size:
             return []
-        low, high = np.lib.array_utils.byte_bounds(value)
+        low, high = _bounds(value, engine)
         return [start for start, end, _ in ranges if start < high and low < end]
 
     rewritten: list[Call] = []
@@ -40,6 +40,15 @@ def overwrite_gradients(calls: list[Call], gradients: Sequence[Array]) -> list[C
             del fresh[start]
         rewritten.append(call)
     return rewritten + [fill(array) for array in fresh.values()]
+
+
+def _bounds(array: Array, engine: Backend) -> tuple[int, int]:
+    """The lowest address of its elements, and the one behind the highest."""
+    low = high = engine.address(array)
+    for length, stride in zip(array.shape, array.strides, strict=True):
+        low += min(0, (length - 1) * stride)
+        high += max(0, (length - 1) * stride)
+    return low, high + array.itemsize
 
 
 def fill(array: Array, value: float = 0.0) -> Call:
@@ -97,7 +106,7 @@ def _fuse(
         return False
     residual = None
     if calls[j].name == "batchnorm_inference":
-        if "residual" in product or not _fold_batchnorm(product, after, constant):
+        if "residual" in product or not _fold_batchnorm(product, after, constant, engine):
             return False
         activation = after["activation"]
     elif calls[j].name == "activation" and after["kind"] in FUSED_ACTIVATIONS:
@@ -133,15 +142,16 @@ def _same_layout(value: Any, view: View) -> bool:
     return value.shape == view.shape and value.strides == view.strides and value.dtype == view.dtype
 
 
-def _fold_batchnorm(product: dict[str, Any], norm: dict[str, Any], constant: set[int]) -> bool:
+def _fold_batchnorm(product: dict[str, Any], norm: dict[str, Any], constant: set[int], engine: Backend) -> bool:
     """Put y = gamma (x − mean) / √(var + eps) + beta into the weights and the bias of the product that gives x."""
     values = [product["w"], product["b"], *(norm[k] for k in ("gamma", "beta", "running_mean", "running_var"))]
     if not all(value is None or id(value) in constant for value in values):
         return False
-    w, b, gamma, beta, mean, variance = (None if v is None else np.asarray(v, np.float64) for v in values)
+    w, b, gamma, beta, mean, variance = (None if v is None else np.float64(engine.to_numpy(v)) for v in values)
     scale = (1.0 if gamma is None else gamma) / np.sqrt(variance + norm["eps"])  # type: ignore[operator]
     shift = (0.0 if b is None else b) - mean  # type: ignore[operator]
-    product["w"] = np.ascontiguousarray(w * scale, product["w"].dtype)  # type: ignore[operator]
-    product["b"] = np.ascontiguousarray(shift * scale + (0.0 if beta is None else beta), product["w"].dtype)
+    dtype = product["w"].dtype
+    product["w"] = engine.asarray((w * scale).astype(dtype))  # type: ignore[operator]
+    product["b"] = engine.asarray((shift * scale + (0.0 if beta is None else beta)).astype(dtype))
     constant.update((id(product["w"]), id(product["b"])))
     return True

@@ -28,14 +28,24 @@ PATIENCE = 2  # recordings during which a step may change the model's attributes
 Rewrite = Callable[[list[Call], list[Any], set[int], Backend], list[Call]]
 
 
+class _Staged:
+    """The arrays from which recorded calls read a batch."""
+
+    def __init__(self, engine: Backend, leaves: list[np.ndarray]) -> None:
+        self.arrays = [engine.empty(leaf.shape, leaf.dtype) for leaf in leaves]
+        self._inlets = [engine.inlet(array) for array in self.arrays]
+
+    def load(self, leaves: list[np.ndarray]) -> None:
+        for inlet, leaf in zip(self._inlets, leaves, strict=True):
+            inlet(leaf)
+
+
 class _Recording:
     """Recorded calls on batches of one shape, and the program made from them."""
 
-    def __init__(
-        self, traits: list[Any], data: tuple, staged: list[np.ndarray], recorder: Recorder, results: Any
-    ) -> None:
+    def __init__(self, traits: list[Any], data: tuple, staged: _Staged, recorder: Recorder, results: Any) -> None:
         self.traits = traits
-        self.staged = staged  # what the calls read a batch from
+        self.staged = staged
         self.recorder = recorder
         self.results = results
         self._plain = all(type(part) is np.ndarray or part is None for part in data)
@@ -143,8 +153,7 @@ class Step:
         return self._function(*[part if part is None else map_structure(_as_tensor, part) for part in data])
 
     def _replay(self, found: _Recording, data: tuple) -> Any:
-        for place, given in zip(found.staged, _leaves(data), strict=True):
-            place[...] = given
+        found.staged.load(_leaves(data))
         assert found.program is not None
         found.program.run()
         self.replayed = True
@@ -169,10 +178,9 @@ class Step:
         first, self._first = self._first, None
         if first is not None and first.traits != traits:
             first = None
-        staged = [engine.empty(a.shape, a.dtype) for a in leaves] if first is None else first.staged
-        for place, given in zip(staged, leaves, strict=True):
-            np.copyto(place, given)
-        places = iter(staged)
+        staged = _Staged(engine, leaves) if first is None else first.staged
+        staged.load(leaves)
+        places = iter(staged.arrays)
         tensors = [
             None if part is None else map_structure(lambda a: None if a is None else wrap(next(places)), part)
             for part in data

@@ -22,6 +22,7 @@ from . import metrics as metrics_module
 from . import optimizers as optimizers_module
 from .backends import current
 from .backends.capture import Call
+from .backends.interface import Backend
 from .backends.rewrite import fuse_inference, overwrite_gradients
 from .batches import (
     Batches,
@@ -592,8 +593,10 @@ class Trainer:
     def _constants(self) -> list[Any]:
         return [variable.data for variable in self.weights]  # type: ignore[attr-defined]
 
-    def _overwrite_gradients(self, calls: list[Call], *_: Any) -> list[Call]:
-        return overwrite_gradients(calls, self.optimizer.gradients()) if self._compiled("fit").trainable else calls
+    def _overwrite_gradients(self, calls: list[Call], _: Any, __: Any, engine: Backend) -> list[Call]:
+        return (
+            overwrite_gradients(calls, self.optimizer.gradients(), engine) if self._compiled("fit").trainable else calls
+        )
 
     def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
         if type(self).compute_loss is Trainer.compute_loss:
