@@ -123,7 +123,8 @@ extern "C" __global__ void depthwise_backward_input(
     dx[i] = sum;
 }
 
-// Blocks (stripes, slabs, taps) as in column_sums; rows = output places of all images, parts [slabs, taps, out_channels].
+// Blocks (stripes, slabs, taps) as in column_sums; rows = output places of all images, parts [slabs, taps,
+// out_channels].
 extern "C" __global__ void depthwise_backward_weight(
     const REAL* x, const REAL* dz, REAL* parts, long long rows, int stripe, long long slab, int height, int width,
     int channels, int out_height, int out_width, int filters, int kw, int stride_h, int stride_w, int top, int left,

@@ -2,15 +2,16 @@
 //
 // Plain version of batchnorm: a launch for the mean, one for the variance of what is left, one that normalises; three
 // readings of x. Here mean and variance come from one: each thread adds up its rows' distances from the first of them,
-// and their squares (no cancellation, however far from zero the data lie), turns both into count, mean and sum of squared
-// deviations, and these are joined by Chan, Golub & LeVeque's formula (1979), through shared memory within a block and
-// by a second, small launch across the slabs of rows. The same launch updates the running statistics. The last one
-// normalises, scales and activates in one pass. The backward reads dz and x once for both its sums and once more for dx.
-// Stripes, slabs and lanes are those of column_sums in linear.cu: neighbouring threads read neighbouring numbers, no
-// atomics.
+// and their squares (no cancellation, however far from zero the data lie), turns both into count, mean and sum of
+// squared deviations, and these are joined by Chan, Golub & LeVeque's formula (1979), through shared memory within a
+// block and by a second, small launch across the slabs of rows. The same launch updates the running statistics. The
+// last one normalises, scales and activates in one pass. The backward reads dz and x once for both its sums and once
+// more for dx. Stripes, slabs and lanes are those of column_sums in linear.cu: neighbouring threads read neighbouring
+// numbers, no atomics.
 //
-// Layer normalisation gives a row to a block, which adds up by warp shuffles: the row is read from memory once and again,
-// for variance and output, from the nearest cache. The sums for gamma and beta are batchnorm's, with a mean per row.
+// Layer normalisation gives a row to a block, which adds up by warp shuffles: the row is read from memory once and
+// again, for variance and output, from the nearest cache. The sums for gamma and beta are batchnorm's, with a mean per
+// row.
 //
 // All are bound by memory: batchnorm moves 3 numbers per element forward and 5 backward, layernorm 2 and 5.
 
@@ -99,8 +100,8 @@ extern "C" __global__ void batchnorm_infer(
     y[i] = fused(z, activation);
 }
 
-// Blocks (stripes, slabs); parts [slabs, 2, columns]: sums of dz · normalised x and of dz. mean and inv_std belong to the
-// rows (per_row, layer normalisation) or to the columns.
+// Blocks (stripes, slabs); parts [slabs, 2, columns]: sums of dz · normalised x and of dz. mean and inv_std belong to
+// the rows (per_row, layer normalisation) or to the columns.
 extern "C" __global__ void gradient_sums(
     const REAL* dz, const REAL* x, const REAL* mean, const REAL* inv_std, REAL* parts, long long rows, int columns,
     int width, long long slab, bool per_row) {
