@@ -34,7 +34,8 @@ extern "C" __global__ void im2col(
     for (int r = first; r < last; r++) {
         int h = (line + oh) * stride_h + dh, w = ow * stride_w + dw;
         bool inside = h >= 0 && h < height && w >= 0 && w < width;
-        columns[(long long)r * size + e] = inside ? x[((n * height + h) * width + w) * all_channels + channel] : REAL(0);
+        REAL value = inside ? x[((n * height + h) * width + w) * all_channels + channel] : REAL(0);
+        columns[(long long)r * size + e] = value;
         if (++ow == out_width) {
             ow = 0;
             if (++oh == lines) oh = 0, n++;
