@@ -23,7 +23,8 @@ __device__ __forceinline__ Moments merge(Moments a, Moments b) {
     return {count, a.mean + far * share, a.square + b.square + far * far * a.count * share};
 }
 
-// Blocks (stripes, slabs); parts [slabs, 2, columns]: mean and sum of squared deviations of each slab.
+// Blocks (stripes, slabs); parts [slabs, 2, columns]: mean and sum of squared deviations of each slab. Means are counted
+// from the first row, so that their differences, which the variance rests on, keep their digits.
 extern "C" __global__ void moments(
     const REAL* x, REAL* parts, long long rows, int columns, int width, long long slab) {
     __shared__ Moments all[THREADS];
@@ -39,7 +40,7 @@ extern "C" __global__ void moments(
             square += d * d;
         }
         own.count = REAL((last - first + lanes - 1) / lanes);
-        own.mean = origin + sum / own.count;
+        own.mean = (origin - x[c]) + sum / own.count;
         own.square = square - sum * (sum / own.count);
         if (own.square < 0) own.square = 0;  // by rounding
     }
@@ -54,8 +55,8 @@ extern "C" __global__ void moments(
 
 // Blocks of `width` columns each: joins the slabs.
 extern "C" __global__ void batchnorm_statistics(
-    const REAL* parts, REAL* running_mean, REAL* running_var, REAL* mean, REAL* inv_std, long long rows, int columns,
-    int width, int slabs, long long slab, REAL momentum, REAL eps) {
+    const REAL* x, const REAL* parts, REAL* running_mean, REAL* running_var, REAL* mean, REAL* inv_std, long long rows,
+    int columns, int width, int slabs, long long slab, REAL momentum, REAL eps) {
     __shared__ Moments all[THREADS];
     int lane = threadIdx.x / width, lanes = blockDim.x / width;
     int c = blockIdx.x * width + threadIdx.x % width;
@@ -68,7 +69,7 @@ extern "C" __global__ void batchnorm_statistics(
     all[threadIdx.x] = own;
     join_lanes(width, lanes, [](int a, int b) { all[a] = merge(all[a], all[b]); });
     if (lane == 0 && c < columns) {
-        REAL average = all[threadIdx.x].mean, variance = all[threadIdx.x].square / rows;
+        REAL average = x[c] + all[threadIdx.x].mean, variance = all[threadIdx.x].square / rows;
         mean[c] = average;
         inv_std[c] = 1 / sqrt(variance + eps);
         running_mean[c] = momentum * running_mean[c] + (1 - momentum) * average;
