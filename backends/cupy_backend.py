@@ -213,18 +213,17 @@ class _Graph:
     def _warm(self) -> None:
         with self._cupy.cuda.using_allocator(self._memory.malloc):
             self._calls()
-        self._next = self._record if self._engine._captures else self._calls
+        self._next = self._record
 
     def _record(self) -> None:
-        try:
-            self._next = self._capture().launch
-        except Exception as error:
-            self._next = self._calls
-            self._engine._captures = False
-            warnings.warn(
-                f"Recorded steps run kernel by kernel, not as CUDA graphs, because CUDA refuses: {_first_line(error)}.",
-                stacklevel=2,
-            )
+        self._next = self._calls
+        if self._engine._captures:
+            try:
+                self._next = self._capture().launch
+            except Exception as error:
+                self._engine._captures = False
+                reason = f"not as CUDA graphs, because CUDA refuses: {_first_line(error)}"
+                warnings.warn(f"Recorded steps run kernel by kernel, {reason}.", stacklevel=2)
         self._next()
 
     def _capture(self) -> Any:
