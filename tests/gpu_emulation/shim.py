@@ -157,11 +157,7 @@ class RawModule:
     def __init__(self, code: str, options: tuple[str, ...] = ()) -> None:
         for old, new in self.edits:
             code = code.replace(old, new)
-        self._code = code
-
-    @cache  # noqa: B019: modules live as long as the tests
-    def library(self, race: bool) -> ctypes.CDLL:
-        return build(self._code, kernels_in(self._code), race)
+        self.library = cache(partial(build, code, kernels_in(code)))
 
     def get_function(self, name: str) -> Function:
         return Function(self, name)
@@ -209,7 +205,7 @@ def _libc() -> ctypes.CDLL:
 
 
 class Cublas(ModuleType):
-    """`cupy.cuda.cublas`, as far as `kernels/cuda/gemm.py` uses it: matrices that lie column by column at an address."""
+    """`cupy.cuda.cublas`, as far as `kernels/cuda/gemm.py` uses it: on matrices that lie column by column."""
 
     @staticmethod
     def _gemm(dtype: Any, batch: int, jumps: tuple[int, int, int], arguments: tuple[Any, ...]) -> None:
