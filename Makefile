@@ -76,7 +76,8 @@ test-gpu: .venv/.installed-cuda$(CUDA)
 bench-gpu: .venv/.installed-cuda$(CUDA)
 	.venv/bin/python bench/gpu.py
 
-# CuPy's wheels exclude each other, and this one is for AMD's GPUs, so it has an environment of its own.
+# CuPy's wheels exclude each other, and this one is for AMD's GPUs, so it has an environment of its own, which looks for
+# dlcore where .venv does: in this folder, native engine included.
 test-emulated-gpu: .venv-gpu/.installed
 	.venv-gpu/bin/python -P tests/gpu_emulation/device/run.py \
 		pytest --require-backend=cupy -m gpu $(GPU_TESTS) $(PYTEST_ARGS)
@@ -112,7 +113,8 @@ clean:
 	$(PIP) -e '.[bench,cuda$(CUDA)]'
 	@touch $@ .venv/.installed-test .venv/.installed-demo
 
-.venv-gpu/.installed: $(BUILD)
+.venv-gpu/.installed: .venv/.installed-test
 	$(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/python -m pip --disable-pip-version-check install --quiet cupy-rocm-7-0==14.* -e '.[test]'
+	.venv-gpu/bin/python -m pip --disable-pip-version-check install --quiet 'cupy-rocm-7-0==14.*' numpy safetensors tqdm pytest
+	cp -r .venv/lib/python3*/site-packages/*dlcore* .venv-gpu/lib/python3*/site-packages/
 	@touch $@

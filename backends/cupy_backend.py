@@ -173,6 +173,8 @@ class _Inlet:
         self._near = [cupy.empty(place.shape, place.dtype) for _ in range(2)]
         self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._read = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+        for event in self._read:  # until the current stream is done with whose memory that was
+            event.record()
 
     def load(self, host: np.ndarray) -> None:
         with self._place.device:

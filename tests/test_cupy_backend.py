@@ -77,8 +77,11 @@ def test_not_installed(monkeypatch):
 
 def test_installed_but_does_not_load(monkeypatch):
     monkeypatch.setattr(cupy_backend, "find_spec", lambda name: object())
-    monkeypatch.setattr(cupy_backend, "import_module", raising(ImportError("\n=====\nFailed to import CuPy.\n=====\n")))
-    assert "does not load (Failed to import CuPy.)" in CupyBackend.unavailable_reason()
+    error = ImportError("\n=====\nFailed to import CuPy.\n=====\n")
+    monkeypatch.setattr(cupy_backend, "import_module", raising(error))
+    assert "does not load (Failed to import CuPy.); in an environment" in CupyBackend.unavailable_reason()
+    error.__cause__ = ImportError("libcublas.so.13: cannot open shared object file")
+    assert "does not load (libcublas.so.13: cannot open shared object file); in" in CupyBackend.unavailable_reason()
 
 
 def test_named_it_fails_and_unnamed_it_is_passed_over(monkeypatch):
