@@ -72,9 +72,8 @@ class CupyBackend(Backend):
         try:
             cupy = import_module("cupy")
         except Exception as error:
-            return (
-                f"CuPy is installed but does not load ({_first_line(error)}); in an environment of its own, {INSTALL}"
-            )
+            reason = _first_line(error.__cause__ or error)  # CuPy's own message is a page on how to install it
+            return f"CuPy is installed but does not load ({reason}); in an environment of its own, {INSTALL}"
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except Exception as error:
