@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
@@ -77,20 +78,17 @@ def build(source: str, kernels: Sequence[str], race: bool = False) -> ctypes.CDL
     library = CACHE / f"{key}.so"
     if not library.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        path = CACHE / f"{key}.cpp"
-        path.write_text(text)
-        compiled = subprocess.run(
-            ["g++", *flags, "-c", "-I", str(HERE), str(path), "-o", str(path.with_suffix(".o"))],
-            capture_output=True,
-            text=True,
-        )
-        if compiled.returncode:
-            raise KernelError(f"g++ does not compile the kernels:\n{compiled.stderr[:3000]}")
-        # Linked without the sanitizers: the functions that they call are the shim's.
-        partial = library.with_suffix(".partial")
-        subprocess.run(["g++", "-shared", str(path.with_suffix(".o")), "-o", str(partial)], check=True)
-        partial.rename(library)
-        path.with_suffix(".o").unlink()
+        with TemporaryDirectory(dir=CACHE) as folder:
+            path, compiled, linked = (Path(folder) / f"kernels{suffix}" for suffix in (".cpp", ".o", ".so"))
+            path.write_text(text)
+            result = subprocess.run(
+                ["g++", *flags, "-c", "-I", str(HERE), str(path), "-o", str(compiled)], capture_output=True, text=True
+            )
+            if result.returncode:
+                raise KernelError(f"g++ does not compile the kernels:\n{result.stderr[:3000]}")
+            # Linked without the sanitizers: the functions that they call are the shim's.
+            subprocess.run(["g++", "-shared", str(compiled), "-o", str(linked)], check=True)
+            linked.rename(library)
     return ctypes.CDLL(str(library))
 
 
