@@ -12,6 +12,7 @@ import pytest
 from conformance import CASES, Case, InOut, Out, View, check
 from gpu_emulation import shim
 
+from dlcore.backends import registry
 from dlcore.backends.interface import PRIMITIVES
 from dlcore.kernels.cuda import launch
 
@@ -62,6 +63,19 @@ def test_case(emulated, case):
 def test_case_has_no_races(emulated, case):
     with shim.emulation("forward", race=True):
         check(emulated, case, dtypes=(np.float32,), shifts=(None,))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_uniform_numbers_and_masks_have_the_bits_of_the_cpu_engines(emulated, dtype):
+    x = np.arange(1, 10_004).astype(dtype)
+    results = []
+    for engine in (emulated, registry.get_backend("numpy")):
+        y, z = engine.empty(x.shape, dtype), engine.empty(x.shape, dtype)
+        engine.random_uniform(y, -0.3, 2.1, 2**40 + 7, 2**33)
+        engine.dropout(engine.asarray(x), z, 0.3, 9, 1)
+        results.append((engine.to_numpy(y), engine.to_numpy(z)))
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_every_primitive_has_a_kernel(emulated):
