@@ -8,7 +8,9 @@ PYTEST_ARGS =
 PEERS_ARGS =
 BUILD = pyproject.toml setup.py kernels/native/*.c kernels/native/*.h kernels/native/*.pyx kernels/native/*.pxi
 
-.PHONY: help demo test lint bench sanitize clean
+GPU_TESTS = tests/test_conformance.py tests/test_gradients.py tests/test_replay.py tests/test_cupy_training.py
+
+.PHONY: help demo test lint bench sanitize test-gpu bench-gpu test-emulated-gpu clean
 
 help:
 	@echo "make demo      build, train LeNet-5 on real digits on every engine, compare speeds; results in out/"
@@ -17,6 +19,10 @@ help:
 	@echo "make bench     time every primitive and small models on every engine, and models beside other libraries;"
 	@echo "               PEERS_ARGS=--slow adds the large ones"
 	@echo "make sanitize  run the conformance table under AddressSanitizer and UBSan"
+	@echo "make test-gpu  the same tests for the cupy engine on your NVIDIA GPU, and a training run on it"
+	@echo "make bench-gpu time every primitive and small models on it, beside its ceilings and PyTorch"
+	@echo "make test-emulated-gpu"
+	@echo "               those tests with the real CuPy on a device emulated on the CPU (Linux, x86-64, g++)"
 	@echo "make clean     remove what was built, .venv included"
 
 demo: .venv/.installed-demo
@@ -60,8 +66,24 @@ bench: .venv/.installed-bench
 sanitize: .venv/.installed-test
 	sh tests/sanitize.sh
 
+# CUDA=12 for drivers older than 580.
+CUDA = 13
+test-gpu: .venv/.installed-cuda$(CUDA)
+	.venv/bin/dlcore backends
+	.venv/bin/pytest --require-backend=cupy -m gpu $(GPU_TESTS) $(PYTEST_ARGS)
+	.venv/bin/dlcore train --backend cupy --data digits --model lenet5 --epochs 3
+
+bench-gpu: .venv/.installed-cuda$(CUDA)
+	.venv/bin/python bench/gpu.py
+
+# CuPy's wheels exclude each other, and this one is for AMD's GPUs, so it has an environment of its own, which looks for
+# dlcore where .venv does: in this folder, native engine included.
+test-emulated-gpu: .venv-gpu/.installed
+	.venv-gpu/bin/python -P tests/gpu_emulation/device/run.py \
+		pytest --require-backend=cupy -m gpu $(GPU_TESTS) $(PYTEST_ARGS)
+
 clean:
-	rm -rf .venv build dist out .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-gpu build dist out .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	rm -f kernels/native/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -86,3 +108,13 @@ clean:
 	@echo "installing dlcore into .venv: builds the native engine, takes a minute or two"
 	$(PIP) -e '.[bench]'
 	@touch $@ .venv/.installed-test .venv/.installed-demo
+
+.venv/.installed-cuda$(CUDA): .venv/.installed-test
+	$(PIP) -e '.[bench,cuda$(CUDA)]'
+	@touch $@ .venv/.installed-test .venv/.installed-demo
+
+.venv-gpu/.installed: .venv/.installed-test
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip --disable-pip-version-check install --quiet 'cupy-rocm-7-0==14.*' numpy safetensors tqdm pytest
+	cp -r .venv/lib/python3*/site-packages/*dlcore* .venv-gpu/lib/python3*/site-packages/
+	@touch $@

@@ -72,9 +72,8 @@ class CupyBackend(Backend):
         try:
             cupy = import_module("cupy")
         except Exception as error:
-            return (
-                f"CuPy is installed but does not load ({_first_line(error)}); in an environment of its own, {INSTALL}"
-            )
+            reason = _first_line(error.__cause__ or error)  # CuPy's own message is a page on how to install it
+            return f"CuPy is installed but does not load ({reason}); in an environment of its own, {INSTALL}"
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except Exception as error:
@@ -173,6 +172,8 @@ class _Inlet:
         self._near = [cupy.empty(place.shape, place.dtype) for _ in range(2)]
         self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._read = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+        for event in self._read:  # until the current stream is done with whose memory that was
+            event.record()
 
     def load(self, host: np.ndarray) -> None:
         with self._place.device:
@@ -213,18 +214,17 @@ class _Graph:
     def _warm(self) -> None:
         with self._cupy.cuda.using_allocator(self._memory.malloc):
             self._calls()
-        self._next = self._record if self._engine._captures else self._calls
+        self._next = self._record
 
     def _record(self) -> None:
-        try:
-            self._next = self._capture().launch
-        except Exception as error:
-            self._next = self._calls
-            self._engine._captures = False
-            warnings.warn(
-                f"Recorded steps run kernel by kernel, not as CUDA graphs, because CUDA refuses: {_first_line(error)}.",
-                stacklevel=2,
-            )
+        self._next = self._calls
+        if self._engine._captures:
+            try:
+                self._next = self._capture().launch
+            except Exception as error:
+                self._engine._captures = False
+                reason = f"not as CUDA graphs, because CUDA refuses: {_first_line(error)}"
+                warnings.warn(f"Recorded steps run kernel by kernel, {reason}.", stacklevel=2)
         self._next()
 
     def _capture(self) -> Any:

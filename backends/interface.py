@@ -75,7 +75,7 @@ class Backend:
     name: ClassVar[str]
     kernels: ClassVar[str]  # import path of the kernel package
     reference: ClassVar[str] = "dlcore.kernels.reference"
-    array_type: type = np.ndarray  # what its arrays are
+    array_type: Any = np.ndarray  # the class of its arrays
     fuses: ClassVar[dict[str, tuple[str, ...]]] = {}  # primitive -> further arguments that `bind` takes for it
 
     def __init__(self) -> None:

@@ -20,6 +20,8 @@ from .backends import current
 from .naming import to_snake_case, unknown_name
 from .tensor import Tensor, no_grad
 
+MOST_PENDING = 64  # updates that wait for values on a device; each holds on to what it was given
+
 
 def _host(x: Any) -> np.ndarray:
     """An array on the host, from a tensor, an engine's array, or anything that NumPy takes."""
@@ -28,6 +30,12 @@ def _host(x: Any) -> np.ndarray:
     if isinstance(x, np.ndarray) or not hasattr(x, "__cuda_array_interface__"):
         return np.asarray(x)
     return current().to_numpy(x)
+
+
+def _can_wait(x: Any) -> bool:
+    """Whether x is a tensor on a device, whose values can be read later: not where a step is being recorded, which must
+    notice that they are read."""
+    return isinstance(x, Tensor) and not isinstance(x.data, np.ndarray) and not hasattr(current(), "engine")
 
 
 def _same_rank(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +90,8 @@ class Metric:
 
 
 class _Reduction(Metric):
-    """Sum of values and of their weights. Values that live on a device wait in `_pending` until they are asked for."""
+    """Sum of values and of their weights. What lives on a device waits in `_pending` until it is asked for, so that the
+    device need not be waited for at every step."""
 
     def __init__(self, name: str | None, dtype: Any = None) -> None:
         super().__init__(dtype, name)
@@ -91,21 +100,25 @@ class _Reduction(Metric):
     def reset_state(self) -> None:
         self._total = 0.0
         self._count = 0.0
-        self._pending: list[tuple[Any, Any]] = []
+        self._pending: list[Callable[[], None]] = []
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Add values: a scalar, or an array whose first axis is the samples, each with a weight if given."""
-        if isinstance(values, Tensor):  # a step that is being recorded must notice that its values are read
-            values = values.numpy() if isinstance(values.data, np.ndarray) else values.data
-        if hasattr(values, "__cuda_array_interface__"):
-            self._pending.append((values, sample_weight))
+        if _can_wait(values):
+            values = values.data.copy()  # the next step may put its own there
+            self._wait(lambda: self._add(_host(values), sample_weight))
         else:
-            self._add(np.asarray(values), sample_weight)
+            self._add(_host(values), sample_weight)
+
+    def _wait(self, update: Callable[[], None]) -> None:
+        self._pending.append(update)
+        if len(self._pending) == MOST_PENDING:
+            self._drain()
 
     def _drain(self) -> None:
         pending, self._pending = self._pending, []
-        for values, sample_weight in pending:
-            self._add(_host(values), sample_weight)
+        for update in pending:
+            update()
 
     def _add(self, values: np.ndarray, sample_weight: Any) -> None:
         if values.size == 1 and isinstance(sample_weight, int):  # a batch's loss and its number of samples
@@ -169,12 +182,19 @@ class MeanMetricWrapper(Mean):
     def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
+        if _can_wait(y_pred):
+            y_true = np.array(y_true) if isinstance(y_true, np.ndarray) else y_true  # a source may reuse its arrays
+            self._wait(lambda: self._update(y_true, y_pred, sample_weight))
+        else:
+            self._update(y_true, y_pred, sample_weight)
+
+    def _update(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         mask = losses.mask_of(y_pred)
         with no_grad():
             values = self.fn(y_true, y_pred, **self.kwargs)
         if mask is not None:
             sample_weight = _masked_weight(sample_weight, mask)
-        super().update_state(values, sample_weight)
+        self._add(_host(values), sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -21,22 +21,12 @@
         y[i] = VALUE;                                                                                        \
     }
 
-// Gradients that follow from the output y, and those that need the input z. x is null where it is not needed.
-#define FROM_OUTPUT(NAME, VALUE)                                                                             \
+// x is null for those that follow from the output.
+#define GRADIENT(NAME, VALUE)                                                                                \
     extern "C" __global__ void activation_backward_##NAME(                                                   \
         const REAL* dy, const REAL* x, const REAL* y, REAL* dx, long long n, REAL alpha) {                   \
         long long i = thread();                                                                              \
-        if (i >= n) return;                                                                                  \
-        REAL d = dy[i], v = y[i];                                                                            \
-        dx[i] = VALUE;                                                                                       \
-    }
-#define FROM_INPUT(NAME, VALUE)                                                                              \
-    extern "C" __global__ void activation_backward_##NAME(                                                   \
-        const REAL* dy, const REAL* x, const REAL* y, REAL* dx, long long n, REAL alpha) {                   \
-        long long i = thread();                                                                              \
-        if (i >= n) return;                                                                                  \
-        REAL d = dy[i], z = x[i];                                                                            \
-        dx[i] = VALUE;                                                                                       \
+        if (i < n) dx[i] = VALUE;                                                                            \
     }
 
 // Klambauer et al. 2017, "Self-Normalizing Neural Networks".
@@ -62,21 +52,21 @@ ACTIVATION(relu6, clipped(z, 0, 6))
 ACTIVATION(hard_sigmoid, clipped(z / 6 + REAL(0.5), 0, 1))
 ACTIVATION(step, z > 0 ? REAL(1) : REAL(0))
 
-FROM_OUTPUT(linear, (void(v), d))
-FROM_OUTPUT(relu, v > 0 ? d : REAL(0))
-FROM_OUTPUT(sigmoid, d * v * (1 - v))
-FROM_OUTPUT(tanh, d * (1 - v * v))
-FROM_OUTPUT(leaky_relu, v > 0 ? d : alpha * d)
-FROM_OUTPUT(elu, v > 0 ? d : d * (v + alpha))
-FROM_OUTPUT(selu, d * (v > 0 ? SELU_SCALE : v + SELU_SCALE * SELU_ALPHA))
-FROM_OUTPUT(exponential, d * v)
-FROM_OUTPUT(step, (void(v), void(d), REAL(0)))
-FROM_INPUT(softplus, d * sigmoid(z))
-FROM_INPUT(softsign, d / ((1 + fabs(z)) * (1 + fabs(z))))
-FROM_INPUT(silu, d * sigmoid(z) * (1 + z * (1 - sigmoid(z))))
-FROM_INPUT(gelu, d * (normal_cdf(z) + z * exp(REAL(-0.5) * z * z) * REAL(0.39894228040143268)))
-FROM_INPUT(relu6, z > 0 && z <= 6 ? d : REAL(0))
-FROM_INPUT(hard_sigmoid, z > -3 && z <= 3 ? d / 6 : REAL(0))
+GRADIENT(linear, dy[i])
+GRADIENT(relu, y[i] > 0 ? dy[i] : REAL(0))
+GRADIENT(sigmoid, dy[i] * y[i] * (1 - y[i]))
+GRADIENT(tanh, dy[i] * (1 - y[i] * y[i]))
+GRADIENT(leaky_relu, y[i] > 0 ? dy[i] : alpha * dy[i])
+GRADIENT(elu, y[i] > 0 ? dy[i] : dy[i] * (y[i] + alpha))
+GRADIENT(selu, dy[i] * (y[i] > 0 ? SELU_SCALE : y[i] + SELU_SCALE * SELU_ALPHA))
+GRADIENT(exponential, dy[i] * y[i])
+GRADIENT(step, 0)
+GRADIENT(softplus, dy[i] * sigmoid(x[i]))
+GRADIENT(softsign, dy[i] / ((1 + fabs(x[i])) * (1 + fabs(x[i]))))
+GRADIENT(silu, dy[i] * sigmoid(x[i]) * (1 + x[i] * (1 - sigmoid(x[i]))))
+GRADIENT(gelu, dy[i] * (normal_cdf(x[i]) + x[i] * exp(REAL(-0.5) * x[i] * x[i]) * REAL(0.39894228040143268)))
+GRADIENT(relu6, x[i] > 0 && x[i] <= 6 ? dy[i] : REAL(0))
+GRADIENT(hard_sigmoid, x[i] > -3 && x[i] <= 3 ? dy[i] / 6 : REAL(0))
 
 // From here on block r stands for row r of an array [R, columns].
 

@@ -34,7 +34,8 @@ extern "C" __global__ void im2col(
     for (int r = first; r < last; r++) {
         int h = (line + oh) * stride_h + dh, w = ow * stride_w + dw;
         bool inside = h >= 0 && h < height && w >= 0 && w < width;
-        columns[(long long)r * size + e] = inside ? x[((n * height + h) * width + w) * all_channels + channel] : REAL(0);
+        REAL value = inside ? x[((n * height + h) * width + w) * all_channels + channel] : REAL(0);
+        columns[(long long)r * size + e] = value;
         if (++ow == out_width) {
             ow = 0;
             if (++oh == lines) oh = 0, n++;
@@ -123,7 +124,8 @@ extern "C" __global__ void depthwise_backward_input(
     dx[i] = sum;
 }
 
-// Blocks (stripes, slabs, taps) as in column_sums; rows = output places of all images, parts [slabs, taps, out_channels].
+// Blocks (stripes, slabs, taps) as in column_sums; rows = output places of all images, parts [slabs, taps,
+// out_channels].
 extern "C" __global__ void depthwise_backward_weight(
     const REAL* x, const REAL* dz, REAL* parts, long long rows, int stripe, long long slab, int height, int width,
     int channels, int out_height, int out_width, int filters, int kw, int stride_h, int stride_w, int top, int left,

@@ -72,7 +72,7 @@ def conv2d(
         sizes = (*x.shape[1:], *y.shape[1:3], k // groups, kh, kw)
         _depthwise(y.size, x, w, b, y, y.size, *sizes, *window, FUSED[activation])
         return
-    filters = _stack(w.reshape(-1, w.shape[3]), groups)
+    filters = _stack(_matrix(w), groups)
     if _is_pointwise(w, stride, padding):
         gemm(_stack(_flat(x), groups), filters, _stack(_flat(y), groups))
         epilogue(y, b, activation)
@@ -94,7 +94,7 @@ def conv2d_backward_input(
         sizes = (*dx.shape[1:], *dz.shape[1:3], k // groups, kh, kw)
         _depthwise_backward_input(dx.size, dz, w, dx, dx.size, *sizes, *window)
         return
-    filters = _stack(w.reshape(-1, k), groups).swapaxes(-1, -2)
+    filters = _stack(_matrix(w), groups).swapaxes(-1, -2)
     if _is_pointwise(w, stride, padding):
         gemm(_stack(_flat(dz), groups), filters, _stack(_flat(dx), groups))
         return
@@ -139,7 +139,7 @@ def conv2d_backward_weight(
         _depthwise_backward_weight.blocks((stripes, slabs, kh * kw))(x, dz, parts, rows, stripe, slab, *sizes, *window)
         add_slabs(parts, dw, accumulate)
         return
-    gradient = _stack(dw.reshape(-1, dw.shape[3]), groups)
+    gradient = _stack(_matrix(dw), groups)
     if _is_pointwise(dw, stride, padding):
         gemm(_stack(_flat(x), groups).swapaxes(-1, -2), _stack(_flat(dz), groups), gradient, accumulate)
         return
@@ -163,6 +163,12 @@ def _flat(images: Array) -> Array:
     """`[N, H, W, C]` as `[N·H·W, C]`."""
     n, height, width, channels = images.shape
     return images.reshape(n * height * width, channels)
+
+
+def _matrix(w: Array) -> Array:
+    """`[kh, kw, C / groups, K]` as `[kh·kw·C / groups, K]`."""
+    kh, kw, channels, k = w.shape
+    return w.reshape(kh * kw * channels, k)
 
 
 def _stack(matrix: Array, groups: int) -> Array:

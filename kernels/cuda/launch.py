@@ -18,7 +18,6 @@ imported then too, so that the declarations can be read where there is none.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
@@ -154,7 +153,7 @@ class Kernel:
             if issubclass(scalar, np.floating):
                 return scalar(value)
             if not isinstance(value, (float, np.floating)):
-                return scalar(operator.index(value)) if scalar is not np.bool_ else scalar(value)
+                return scalar(int(value))
         raise TypeError(f"{self!r}: {parameter.name} must be a number for {scalar.__name__}, got {value!r}")
 
 

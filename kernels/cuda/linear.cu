@@ -1,11 +1,11 @@
 // What surrounds the matrix products: bias and activation after them, sums over the rows of a matrix.
 //
 // Plain version: one launch adds the bias, one applies the activation, and one thread per column sums it from top to
-// bottom. cuBLAS has no sigmoid or tanh to finish a product with, so here one launch after it does both in one pass over
-// y: neighbouring threads hold neighbouring elements, so that a warp reads and writes whole lines of memory. The sum of
-// columns gives each block a stripe of columns and a slab of rows; threads side by side read side by side, however few
-// columns there are, each keeps its own sum, and the block joins them in shared memory. Slabs leave one row of partial
-// sums each, which a second launch of the same kernel adds up. No atomics: the same sum every time.
+// bottom. cuBLAS has no sigmoid or tanh to finish a product with, so here one launch after it does both in one pass
+// over y: neighbouring threads hold neighbouring elements, so that a warp reads and writes whole lines of memory. The
+// sum of columns gives each block a stripe of columns and a slab of rows; threads side by side read side by side,
+// however few columns there are, each keeps its own sum, and the block joins them in shared memory. Slabs leave one row
+// of partial sums each, which a second launch of the same kernel adds up. No atomics: the same sum every time.
 //
 // Both are bound by memory: bias_activation moves 2 numbers per element and column_sums 1.
 

@@ -2,15 +2,16 @@
 //
 // Plain version of batchnorm: a launch for the mean, one for the variance of what is left, one that normalises; three
 // readings of x. Here mean and variance come from one: each thread adds up its rows' distances from the first of them,
-// and their squares (no cancellation, however far from zero the data lie), turns both into count, mean and sum of squared
-// deviations, and these are joined by Chan, Golub & LeVeque's formula (1979), through shared memory within a block and
-// by a second, small launch across the slabs of rows. The same launch updates the running statistics. The last one
-// normalises, scales and activates in one pass. The backward reads dz and x once for both its sums and once more for dx.
-// Stripes, slabs and lanes are those of column_sums in linear.cu: neighbouring threads read neighbouring numbers, no
-// atomics.
+// and their squares (no cancellation, however far from zero the data lie), turns both into count, mean and sum of
+// squared deviations, and these are joined by Chan, Golub & LeVeque's formula (1979), through shared memory within a
+// block and by a second, small launch across the slabs of rows. The same launch updates the running statistics. The
+// last one normalises, scales and activates in one pass. The backward reads dz and x once for both its sums and once
+// more for dx. Stripes, slabs and lanes are those of column_sums in linear.cu: neighbouring threads read neighbouring
+// numbers, no atomics.
 //
-// Layer normalisation gives a row to a block, which adds up by warp shuffles: the row is read from memory once and again,
-// for variance and output, from the nearest cache. The sums for gamma and beta are batchnorm's, with a mean per row.
+// Layer normalisation gives a row to a block, which adds up by warp shuffles: the row is read from memory once and
+// again, for variance and output, from the nearest cache. The sums for gamma and beta are batchnorm's, with a mean per
+// row.
 //
 // All are bound by memory: batchnorm moves 3 numbers per element forward and 5 backward, layernorm 2 and 5.
 
@@ -22,7 +23,8 @@ __device__ __forceinline__ Moments merge(Moments a, Moments b) {
     return {count, a.mean + far * share, a.square + b.square + far * far * a.count * share};
 }
 
-// Blocks (stripes, slabs); parts [slabs, 2, columns]: mean and sum of squared deviations of each slab.
+// Blocks (stripes, slabs); parts [slabs, 2, columns]: mean and sum of squared deviations of each slab. Means are counted
+// from the first row, so that their differences, which the variance rests on, keep their digits.
 extern "C" __global__ void moments(
     const REAL* x, REAL* parts, long long rows, int columns, int width, long long slab) {
     __shared__ Moments all[THREADS];
@@ -38,7 +40,7 @@ extern "C" __global__ void moments(
             square += d * d;
         }
         own.count = REAL((last - first + lanes - 1) / lanes);
-        own.mean = origin + sum / own.count;
+        own.mean = (origin - x[c]) + sum / own.count;
         own.square = square - sum * (sum / own.count);
         if (own.square < 0) own.square = 0;  // by rounding
     }
@@ -53,8 +55,8 @@ extern "C" __global__ void moments(
 
 // Blocks of `width` columns each: joins the slabs.
 extern "C" __global__ void batchnorm_statistics(
-    const REAL* parts, REAL* running_mean, REAL* running_var, REAL* mean, REAL* inv_std, long long rows, int columns,
-    int width, int slabs, long long slab, REAL momentum, REAL eps) {
+    const REAL* x, const REAL* parts, REAL* running_mean, REAL* running_var, REAL* mean, REAL* inv_std, long long rows,
+    int columns, int width, int slabs, long long slab, REAL momentum, REAL eps) {
     __shared__ Moments all[THREADS];
     int lane = threadIdx.x / width, lanes = blockDim.x / width;
     int c = blockIdx.x * width + threadIdx.x % width;
@@ -67,7 +69,7 @@ extern "C" __global__ void batchnorm_statistics(
     all[threadIdx.x] = own;
     join_lanes(width, lanes, [](int a, int b) { all[a] = merge(all[a], all[b]); });
     if (lane == 0 && c < columns) {
-        REAL average = all[threadIdx.x].mean, variance = all[threadIdx.x].square / rows;
+        REAL average = x[c] + all[threadIdx.x].mean, variance = all[threadIdx.x].square / rows;
         mean[c] = average;
         inv_std[c] = 1 / sqrt(variance + eps);
         running_mean[c] = momentum * running_mean[c] + (1 - momentum) * average;
@@ -99,8 +101,8 @@ extern "C" __global__ void batchnorm_infer(
     y[i] = fused(z, activation);
 }
 
-// Blocks (stripes, slabs); parts [slabs, 2, columns]: sums of dz · normalised x and of dz. mean and inv_std belong to the
-// rows (per_row, layer normalisation) or to the columns.
+// Blocks (stripes, slabs); parts [slabs, 2, columns]: sums of dz · normalised x and of dz. mean and inv_std belong to
+// the rows (per_row, layer normalisation) or to the columns.
 extern "C" __global__ void gradient_sums(
     const REAL* dz, const REAL* x, const REAL* mean, const REAL* inv_std, REAL* parts, long long rows, int columns,
     int width, long long slab, bool per_row) {

@@ -16,8 +16,8 @@ _moments = Kernel(
 _batchnorm_statistics = Kernel(
     "norm",
     "batchnorm_statistics",
-    "const REAL* parts, REAL* running_mean, REAL* running_var, REAL* mean, REAL* inv_std, long long rows, int columns, "
-    "int width, int slabs, long long slab, REAL momentum, REAL eps",
+    "const REAL* x, const REAL* parts, REAL* running_mean, REAL* running_var, REAL* mean, REAL* inv_std, "
+    "long long rows, int columns, int width, int slabs, long long slab, REAL momentum, REAL eps",
 )
 _batchnorm_apply = Kernel(
     "norm",
@@ -80,7 +80,7 @@ def batchnorm(
     _moments.blocks((stripes, slabs))(x, parts, rows, columns, width, slab)
     stripes, width = _narrow(columns)
     _batchnorm_statistics.blocks(stripes)(
-        parts, running_mean, running_var, mean, inv_std, rows, columns, width, slabs, slab, momentum, eps
+        x, parts, running_mean, running_var, mean, inv_std, rows, columns, width, slabs, slab, momentum, eps
     )
     _batchnorm_apply(x.size, x, gamma, beta, mean, inv_std, y, x.size, columns, FUSED[activation])
 

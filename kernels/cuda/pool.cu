@@ -2,10 +2,10 @@
 //
 // Plain version: one thread per window, and a backward that scatters with atomics wherever windows overlap. The forward
 // is that, with the window's part inside the image found before the loops; the backward turns it round: each element of
-// the image gathers from the few windows that cover it, so that nothing is zeroed first, nothing collides and the sum is
-// the same every time. Threads side by side are channels side by side, so all accesses are whole lines of memory; what
-// windows share comes from the cache. A global pool has few outputs and long sums: a block takes a stripe of an image's
-// channels, several places at once, and joins them in shared memory.
+// the image gathers from the few windows that cover it, so that nothing is zeroed first, nothing collides and the sum
+// is the same every time. Threads side by side are channels side by side, so all accesses are whole lines of memory;
+// what windows share comes from the cache. A global pool has few outputs and long sums: a block takes a stripe of an
+// image's channels, several places at once, and joins them in shared memory.
 //
 // All are bound by memory: forward max reads x once and writes y and the places; backward reads those and writes dx.
 
@@ -19,7 +19,8 @@ __device__ __forceinline__ Window inside(int row, int column, int size_h, int si
     return {max(row, 0), min(row + size_h, height), max(column, 0), min(column + size_w, width)};
 }
 
-// The windows o in a … b − 1 that cover element `place` of one axis, which lies `before` elements into the padded image.
+// The windows o in a … b − 1 that cover element `place` of one axis, which lies `before` elements into the padded
+// image.
 __device__ __forceinline__ void covering(int place, int before, int size, int stride, int windows, int& a, int& b) {
     int p = place + before;
     a = p < size ? 0 : (p - size) / stride + 1;

@@ -1,19 +1,19 @@
 // Recurrent layers: what a step does between its matrix products.
 //
-// Plain version: per step and gate one product and one launch for each addition, activation and product of states; a step
-// of an LSTM is then some twenty launches of a few microseconds each for work that takes less. Here the input projection
+// Plain version: per step and gate one product, and one launch for each addition, activation and product of states:
+// some twenty launches for a step of an LSTM, most of which take longer to start than to run. Here the input projection
 // of all steps is one product before the first; each step adds h[t−1] u to its rows of it in place (cuBLAS takes rows
-// that lie a whole sequence apart), and one kernel does all the rest of the cell: bias, activations, the new states, the
-// mask, what the backward will need. Two launches per step, three for a GRU that resets before its product. Backwards the
-// same: one kernel for all gradients before the activations, one product that hands on dh; the gradients of the weights
-// are one product each at the end.
+// that lie a whole sequence apart), and one kernel does all the rest of the cell: bias, activations, the new states,
+// the mask, what the backward will need. Two launches per step, four for a GRU that resets before its product.
+// Backwards the same: one kernel for all gradients before the activations, one product that hands on dh; the gradients
+// of the weights are one product each at the end.
 //
 // One thread per sequence and unit: neighbouring threads are neighbouring units, so every access is a whole line of
 // memory. What bounds a step is not the GPU's arithmetic but the time from one launch to the next, and the reading of u
 // by every step; long sequences of small layers are slow on any GPU that runs them step by step.
 //
-// In all kernels: n = N · size threads, arrays [N, steps, gates · size], step t; where mask [N, steps] is 0 the previous
-// state is carried over.
+// In all kernels: n = N · size threads, arrays [N, steps, gates · size], step t; where mask [N, steps] is 0 the
+// previous state is carried over.
 
 struct Cell { long long sequence, step; int unit; };  // step: sequence · steps + t
 
@@ -61,7 +61,8 @@ extern "C" __global__ void simple_rnn_step(
     *out = runs(mask, at) ? fused(z, activation) : before(h0, h, at, t, size);
 }
 
-// carry [N, H]: in, the gradient that step t + 1 hands to h[t]; out, what passes step t by (only where there is a mask).
+// carry [N, H]: in, the gradient that step t + 1 hands to h[t]; out, what passes step t by (only where there is a
+// mask).
 extern "C" __global__ void simple_rnn_backward_step(
     const REAL* dh, const REAL* h, const unsigned char* mask, REAL* carry, REAL* dz, long long n, int t, int steps,
     int size, int activation) {
@@ -177,8 +178,8 @@ extern "C" __global__ void gru_output_step(
 }
 
 // Gradients before the activations of z, r, g: dz_input [N, steps, 3 H]; those that meet h[t−1] u: dz_recurrent, alike.
-// Without dz_recurrent (reset before the product) r is left to gru_reset_backward_step. carry: in, the gradient of h[t];
-// out, what reaches h[t−1] without a product.
+// Without dz_recurrent (reset before the product) r is left to gru_reset_backward_step. carry: in, the gradient of
+// h[t]; out, what reaches h[t−1] without a product.
 extern "C" __global__ void gru_backward_step(
     const REAL* dh, const REAL* h0, const REAL* h, const REAL* gates, const unsigned char* mask, REAL* carry,
     REAL* dz_input, REAL* dz_recurrent, long long n, int t, int steps, int size) {

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
@@ -77,20 +78,17 @@ def build(source: str, kernels: Sequence[str], race: bool = False) -> ctypes.CDL
     library = CACHE / f"{key}.so"
     if not library.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        path = CACHE / f"{key}.cpp"
-        path.write_text(text)
-        compiled = subprocess.run(
-            ["g++", *flags, "-c", "-I", str(HERE), str(path), "-o", str(path.with_suffix(".o"))],
-            capture_output=True,
-            text=True,
-        )
-        if compiled.returncode:
-            raise KernelError(f"g++ does not compile the kernels:\n{compiled.stderr[:3000]}")
-        # Linked without the sanitizers: the functions that they call are the shim's.
-        partial = library.with_suffix(".partial")
-        subprocess.run(["g++", "-shared", str(path.with_suffix(".o")), "-o", str(partial)], check=True)
-        partial.rename(library)
-        path.with_suffix(".o").unlink()
+        with TemporaryDirectory(dir=CACHE) as folder:
+            path, compiled, linked = (Path(folder) / f"kernels{suffix}" for suffix in (".cpp", ".o", ".so"))
+            path.write_text(text)
+            result = subprocess.run(
+                ["g++", *flags, "-c", "-I", str(HERE), str(path), "-o", str(compiled)], capture_output=True, text=True
+            )
+            if result.returncode:
+                raise KernelError(f"g++ does not compile the kernels:\n{result.stderr[:3000]}")
+            # Linked without the sanitizers: the functions that they call are the shim's.
+            subprocess.run(["g++", "-shared", str(compiled), "-o", str(linked)], check=True)
+            linked.rename(library)
     return ctypes.CDLL(str(library))
 
 
@@ -157,11 +155,7 @@ class RawModule:
     def __init__(self, code: str, options: tuple[str, ...] = ()) -> None:
         for old, new in self.edits:
             code = code.replace(old, new)
-        self._code = code
-
-    @cache  # noqa: B019: modules live as long as the tests
-    def library(self, race: bool) -> ctypes.CDLL:
-        return build(self._code, kernels_in(self._code), race)
+        self.library = cache(partial(build, code, kernels_in(code)))
 
     def get_function(self, name: str) -> Function:
         return Function(self, name)
@@ -209,7 +203,7 @@ def _libc() -> ctypes.CDLL:
 
 
 class Cublas(ModuleType):
-    """`cupy.cuda.cublas`, as far as `kernels/cuda/gemm.py` uses it: matrices that lie column by column at an address."""
+    """`cupy.cuda.cublas`, as far as `kernels/cuda/gemm.py` uses it: on matrices that lie column by column."""
 
     @staticmethod
     def _gemm(dtype: Any, batch: int, jumps: tuple[int, int, int], arguments: tuple[Any, ...]) -> None:
