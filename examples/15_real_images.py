@@ -1,7 +1,7 @@
 """The course's networks on real images: an MLP, LeNet-5, an LSTM that reads rows, and a small VGG with batch
 normalisation, dropout and augmentation on Fashion-MNIST; a small CNN on handwritten digits.
 
-    python examples/13_real_images.py [mlp] [lenet5] [lstm] [vgg] [digits] [--seed N] [--log]
+    python examples/15_real_images.py [mlp] [lenet5] [lstm] [vgg] [digits] [--seed N] [--log]
 
 Without a name it trains them all, which takes about a quarter of an hour on two cores. Every tenth training image is
 kept back: the recipes below were chosen by the accuracy on these. The test set is looked at once, after training.
