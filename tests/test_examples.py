@@ -20,6 +20,7 @@ WORDS = {  # what must be among what it prints
     "07_regularisation": r"MinMaxScaler: +training 0\.\d+ ",
     "08_convolutions": r"\[26, 24, 22\], flattened 15,488[\s\S]*\[14, 7, 4\], flattened 512[\s\S]*61,706",
     "09_batch_normalisation": r"learning rate 1\.0 ",
+    "15_real_images": r"(?m)^mlp .+\n^lenet5 .+\n^lstm .+\n^vgg .+\n^digits .+ test [01]\.\d{4}$",
     "10_recurrent": r"with a mask +accuracy",
     "11_search": r"looked at once: 0\.\d+",
     "12_transfer_learning": r"frozen features, new head +0\.\d+ ±[\s\S]*from nothing +0\.\d+ ±",
@@ -30,12 +31,13 @@ WORDS = {  # what must be among what it prints
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, active_backend, monkeypatch, tmp_path, capsys):
-    if path.stem == "12_transfer_learning" and not DEBIAN.exists():
+    if path.stem in ("12_transfer_learning", "15_real_images") and not DEBIAN.exists():
         pytest.skip("Fashion-MNIST is not installed (Debian: apt install dataset-fashion-mnist)")
     if path.stem in ("13_scikit_learn", "14_features_as_maps"):
         pytest.importorskip("sklearn")
     monkeypatch.setenv("DLCORE_SHORT", "1")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")
     assert re.search(WORDS[path.stem], capsys.readouterr().out)
 
