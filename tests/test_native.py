@@ -9,9 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from dlcore.kernels.reference import recurrent as reference
+
 core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
 conv = pytest.importorskip("dlcore.kernels.native.conv")
 linear = pytest.importorskip("dlcore.kernels.native.linear")
+recurrent = pytest.importorskip("dlcore.kernels.native.recurrent")
 
 
 def _product(size: int = 192, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,6 +166,37 @@ def test_convolutions_give_the_same_bits_on_any_number_of_threads(shape, count, 
         results.append((y, dx, dw))
     for one, many in zip(*results, strict=True):
         np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru_before"])
+def test_threads_that_share_the_units_of_a_recurrent_layer_give_the_same_bits(kind, count, restore_threads):
+    rows, steps, inputs, units = 45, 6, 70, 210  # two groups of sequences; kernels that no core's L2 holds
+    gates = 4 if kind == "lstm" else 3
+    rng = np.random.default_rng(0)
+
+    def real(*shape):
+        return 0.2 * rng.standard_normal(shape).astype(np.float32)
+
+    x, h0, c0, w = real(rows, steps, inputs), real(rows, units), real(rows, units), real(inputs, gates * units)
+    u, b = real(units, gates * units), real(2, gates * units) if kind == "gru" else real(gates * units)
+    mask = (rng.random((rows, steps)) < 0.7).astype(np.uint8)
+
+    def run(engine):
+        h, c = np.empty((rows, steps, units), x.dtype), np.empty((rows, steps, units), x.dtype)
+        kept = np.empty((rows, steps, 4 * units), x.dtype)
+        if kind == "lstm":
+            engine.lstm(x, h0, c0, w, u, b, mask, h, c, kept)
+            return h, c, kept
+        engine.gru(x, h0, w, u, b, mask, h, kept, kind == "gru")
+        return h, kept
+
+    core.set_num_threads(1)
+    alone = run(recurrent)
+    core.set_num_threads(count)
+    for one, many, expected in zip(alone, run(recurrent), run(reference), strict=True):
+        np.testing.assert_array_equal(one, many)
+        np.testing.assert_allclose(many, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("isa", [isa for isa in core.runnable_isas() if isa != core.isa])

@@ -18,7 +18,7 @@ from .activation import CODES, apply_fused
 from .gemm import STORED, WIDTH, ZERO, address, call_multiplier, gemm, multiplier, pack_matrix
 from .reduce import column_sums
 from .scalar import sigmoid, tanh
-from .threads import absent, elementwise_jit, elementwise_kernel, run
+from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, run
 
 Array = Any
 
@@ -342,7 +342,9 @@ def _gru_backward(start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_inpu
 
 
 def _work(h: Array, u: Array) -> int:
-    return h.shape[0] * h.shape[1] * (u.size // 16 + 8 * u.shape[1])
+    # Cut so that pieces have the rows of a whole tile: a product of one row reads the weights for nothing else.
+    pieces = max(num_threads(), len(h) // 12)
+    return min(h.shape[0] * h.shape[1] * (u.size // 16 + 8 * u.shape[1]), GRAIN * pieces)
 
 
 def _rows(a: Array) -> Array:

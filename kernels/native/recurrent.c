@@ -2,53 +2,59 @@
 //
 // The plain version makes, at every step, one product with the input kernel and one with the recurrent kernel, then the
 // gates, each over the whole batch. Here
-//   1. the batch is split across the threads for the whole sequence, so no barrier stands between steps;
-//   2. a thread projects the inputs of a few steps at once into a buffer that stays in L2, and adds the recurrent product
-//      of a panel of units on top, whose cells are finished while their gates are in L1. States lie side by side in a
-//      buffer of their own: in the output, the rows of a batch are a multiple of 4 KB apart and would fight for the
-//      same sets of L1. Both kernels are packed once, in the order in which they are read;
-//   3. backward, a step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves
+//   1. inputs and state of a step lie side by side, so that a gate is one product with both kernels stacked; the cells of a
+//      panel of units are finished while their gates are in L1;
+//   2. where the kernels are large, the threads share out the panels of units of one group of sequences, and each keeps
+//      its part of the kernels in its own L2: no step begins before all of the step before is done, and a thread that is
+//      done early takes panels of one that is late. Small kernels fit the L2 of each: the batch is split for the whole
+//      sequence, and no step waits;
+//   3. backward, the batch is split in any case (sharing would send all gates' gradients from core to core at every step:
+//      5 % slower). A step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves
 //      the gates' gradients packed as the products for the gradients of the weights want them; these come at the end,
 //      one pass over all steps, with the gradient of the bias summed from each panel while it is in cache.
 // Flops: 2 N T G H (I + H) forward; 2 N T G H (I + 2 H) backward, and 2 N T G H I for dx.
-// Bytes beyond operands and results: per step and thread the packed kernels, G H (I + H) reals, from L2 or L3.
+// Bytes beyond operands and results: per step the packed kernels, G H (I + H) reals, from L2 or, without sharing, L3.
 #include "recurrent.h"
 #include "arena.h"
 #include "gemm.h"
 #include "threads.h"
 #include "vmath.h"
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
-    ROWS = 32,           // sequences at a time, and rows of inputs projected at a time: their states stay in L1
-    DEPTH = 384,         // steps of the batch per pass of the weight gradients: a panel of them stays in L1
-    GROUP = ROWS / MR    // tiles of rows of a weight gradient per item
+    ROWS = 32,                // sequences at a time: operands of a step stay in L1 and L2
+    DEPTH = 384,              // rows of a kernel per pass of a product: a panel of them stays in L1
+    STEPS = 800,              // steps of the batch per pass of the weight gradients, whose rows lie 4 KB apart: visit them rarely
+    KERNEL_BYTES = 512 << 10, // kernels up to this stay in a core's L2 as a whole
+    GROUP = ROWS / MR         // tiles of rows of a weight gradient per item
 };
 
 typedef struct sequence_job sequence_job;
 
-// One step of the sequences of an item. In buffers rows lie ld(h) apart, gates side by side or in blocks of `share` rows.
+// One step of a group of sequences. Rows of buffers lie ld(width) apart.
 typedef struct {
     long first, rows, t;
-    REAL *z, *carry_h, *carry_c, *extra;
-    const REAL *before; // the state before the step
-    REAL *after;
+    const REAL *read; // forward: inputs and state before the step
+    REAL *write;      // forward: those of the next step; backward: the gates' gradients, gate by gate
+    REAL *carry_h, *carry_c, *extra;
 } step;
 
 struct sequence_job {
     sequence_shape s;
-    long gates, blocks, share, steps; // gates of the kernels, kept per unit; sequences per item; steps projected at once
-    void (*step)(const sequence_job *g, const step *p);
+    long gates, blocks, parts; // gates of the kernels, kept per unit; parts of a step that wait for one another
+    void (*cells)(const sequence_job *g, const step *p, long j, int part); // forward, of the panel from unit j
+    void (*backward)(const sequence_job *g, const step *p);
     int activation;
     const unsigned char *mask;
     const REAL *x, *h0, *c0, *bias, *recurrent_bias, *w, *u; // kernels packed
     const REAL *h, *c, *z, *dh, *dc_last;
-    REAL *out_h, *out_c, *out_z, *dz, *dx, *dh0, *dc0, *room;
-    long room_size;
+    REAL *out_h, *out_c, *out_z, *dz, *dx, *dh0, *dc0;
 };
 
 // Rows of buffers: room for whole panels, and not a power of two apart.
 INLINE long ld(long n) { return round_up(n, NR) + LANES; }
+INLINE long panels(long n) { return div_up(n, NR); }
 
 INLINE vec load_units(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
 INLINE void store_units(REAL *p, vec v, long left) {
@@ -69,22 +75,108 @@ INLINE const REAL *previous(const sequence_job *g, const step *p, const REAL *in
     return p->t ? all + (row_at(g, p, n) - 1) * g->s.h : initial + (p->first + n) * g->s.h;
 }
 
-static int run(sequence_job *g, pool_function item, long room_size) {
-    if (!g->s.n) return 0;
-    long items = round_up(div_up(g->s.n, ROWS), pool_size());
-    g->share = max_l(1, div_up(g->s.n, items));
-    g->steps = min_l(g->s.t, div_up(ROWS, g->share));
-    g->room_size = room_size;
-    g->room = scratch(SCRATCH_STATE, (size_t)(pool_size() * room_size) * sizeof(REAL));
-    if (!g->room) return -1;
-    pool_for(div_up(g->s.n, g->share), item, g);
-    return 0;
+// ---- groups of sequences, each worked off step by step ----
+
+typedef struct group group;
+
+// A panel's share of a phase, which is a part of a step.
+typedef void (*task_function)(const group *o, long phase, long task, long tasks);
+
+struct group {
+    const sequence_job *g;
+    long first, rows;
+    REAL *operands[2]; // forward: inputs and states of two steps; backward: the gates' gradients, gate by gate
+    REAL *carry_h, *carry_c, *extra;
+    atomic_long done; // tasks of all phases
+};
+
+typedef struct {
+    const sequence_job *g;
+    task_function run;
+    void (*begin)(const group *o), (*end)(const group *o);
+    long tasks, phases, share, room_size;
+    REAL *room;
+    group together;
+    atomic_int *claimed; // per task, in how many phases
+} sequence_run;
+
+static REAL *carve(REAL *room, long *used, long n) {
+    REAL *part = room ? room + *used : NULL;
+    *used += round_up(n, 16);
+    return part;
 }
 
-static REAL *carve(REAL **room, long n) {
-    REAL *part = *room;
-    *room += round_up(n, 16);
-    return part;
+// Lays out a group's buffers in `room`, if that is given; their size.
+static long carve_group(group *o, REAL *room) {
+    const sequence_job *g = o->g;
+    long used = 0;
+    o->operands[0] = carve(room, &used, ROWS * (g->backward ? g->blocks * ld(g->s.h) : ld(g->s.i + g->s.h)));
+    o->operands[1] = g->backward ? NULL : carve(room, &used, ROWS * ld(g->s.i + g->s.h));
+    o->carry_h = carve(room, &used, ROWS * ld(g->s.h));
+    o->carry_c = carve(room, &used, ROWS * ld(g->s.h));
+    o->extra = carve(room, &used, ROWS * ld(g->s.h));
+    return used;
+}
+
+static void run_alone(void *job, long item, int worker) {
+    const sequence_run *r = job;
+    group o = {.g = r->g, .first = item * r->share};
+    o.rows = min_l(r->share, r->g->s.n - o.first);
+    carve_group(&o, r->room + worker * r->room_size);
+    r->begin(&o);
+    for (long phase = 0; phase < r->phases; phase++)
+        for (long task = 0; task < r->tasks; task++) r->run(&o, phase, task, r->tasks);
+    r->end(&o);
+}
+
+// Whoever comes takes part in the phase that is under way: nobody waits for a thread that has not begun.
+static void run_together(void *job, long item, int worker) {
+    sequence_run *r = job;
+    group *o = &r->together;
+    const long first = worker * r->tasks / pool_size();
+    (void)item;
+    for (long phase; (phase = atomic_load_explicit(&o->done, memory_order_acquire) / r->tasks) < r->phases;) {
+        for (long i = 0; i < r->tasks; i++) {
+            long task = (first + i) % r->tasks;
+            int unclaimed = (int)phase;
+            if (atomic_load_explicit(&r->claimed[task], memory_order_relaxed) != unclaimed) continue;
+            if (!atomic_compare_exchange_strong(&r->claimed[task], &unclaimed, (int)phase + 1)) continue;
+            r->run(o, phase, task, r->tasks);
+            atomic_fetch_add_explicit(&o->done, 1, memory_order_release);
+        }
+        pool_await(&o->done, (phase + 1) * r->tasks);
+    }
+}
+
+static int run(sequence_run r) {
+    const sequence_shape s = r.g->s;
+    const int threads = pool_size();
+    if (!s.n) return 0;
+    int shared = threads > 1 && r.tasks > 1 &&
+                 (s.n < threads || (size_t)(r.g->gates * s.h * (s.i + s.h)) * sizeof(REAL) > KERNEL_BYTES);
+    long groups = div_up(s.n, ROWS);
+    if (!shared) groups = round_up(groups, threads);
+    r.share = div_up(s.n, groups);
+    group sizes = {.g = r.g};
+    r.room_size = carve_group(&sizes, NULL);
+    const size_t rooms = shared ? 1 : threads, bytes = rooms * (size_t)r.room_size * sizeof(REAL);
+    r.room = scratch(SCRATCH_STATE, bytes + (size_t)r.tasks * sizeof(atomic_int));
+    if (!r.room) return -1;
+    if (!shared) {
+        pool_for(div_up(s.n, r.share), run_alone, &r);
+        return 0;
+    }
+    r.claimed = (atomic_int *)((char *)r.room + bytes);
+    for (long first = 0; first < s.n; first += r.share) {
+        group *o = &r.together;
+        *o = (group){.g = r.g, .first = first, .rows = min_l(r.share, s.n - first)};
+        carve_group(o, r.room);
+        for (long task = 0; task < r.tasks; task++) atomic_store(&r.claimed[task], 0);
+        r.begin(o);
+        pool_for(threads, run_together, &r);
+        r.end(o);
+    }
+    return 0;
 }
 
 // ---- gates: half the instructions of vmath.h, for which a gate's precision is enough ----
@@ -139,144 +231,155 @@ INLINE vec activation_gradient(int activation, vec dy, vec y) {
 
 typedef struct {
     long gates, k, n, rs, cs, gate_stride;
-    int by_panel; // the gates of a panel side by side, otherwise the panels of a gate
+    long from, depth; // rows from ... from + k of `depth`
+    int by_panel;     // the gates of a panel side by side, otherwise the panels of a gate
     const REAL *in;
     REAL *out;
 } pack_job;
 
-INLINE long packed_gates_size(long gates, long k, long n) { return gates * k * round_up(n, NR); }
+INLINE size_t packed_gates_size(long gates, long k, long n) { return (size_t)gates * k * round_up(n, NR); }
 
 static void pack_item(void *job, long item, int worker) {
     const pack_job *g = job;
-    long panels = div_up(g->n, NR), q = g->by_panel ? item % g->gates : item / panels;
-    long j = (g->by_panel ? item / g->gates : item % panels) * NR;
+    const long q = g->by_panel ? item % g->gates : item / panels(g->n);
+    const long j = (g->by_panel ? item / g->gates : item % panels(g->n)) * NR;
     (void)worker;
-    pack_columns(g->k, min_l(NR, g->n - j), g->in + q * g->gate_stride + j * g->cs, g->rs, g->cs, g->out + item * g->k * NR);
+    pack_columns(g->k, min_l(NR, g->n - j), g->in + q * g->gate_stride + j * g->cs, g->rs, g->cs,
+                 g->out + (item * g->depth + g->from) * NR);
 }
 
-static REAL *pack(pack_job g) {
-    pool_for(g.gates * div_up(g.n, NR), pack_item, &g);
-    return g.out + packed_gates_size(g.gates, g.k, g.n);
-}
+static void pack(pack_job g) { pool_for(g.gates * panels(g.n), pack_item, &g); }
 
-// Forward: w [i][gates h] and u [h][gates h], the gates of a panel side by side.
+// Forward: w [i][gates h] over u [h][gates h].
 static int pack_forward(sequence_job *g, const REAL *w, const REAL *u) {
     const long h = g->s.h, i = g->s.i, n = g->gates * h;
-    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)(packed_gates_size(g->gates, h + i, h) + 4 * h) * sizeof(REAL) + 64);
+    REAL *out = scratch(SCRATCH_WEIGHTS, packed_gates_size(g->gates, i + h, h) * sizeof(REAL));
     if (!out) return -1;
-    g->u = out;
-    g->w = out = pack((pack_job){g->gates, h, h, n, 1, h, 1, u, out});
-    pack((pack_job){g->gates, i, h, n, 1, h, 1, w, out});
+    g->w = out;
+    pack((pack_job){g->gates, i, h, n, 1, h, 0, i + h, 1, w, out});
+    pack((pack_job){g->gates, h, h, n, 1, h, i, i + h, 1, u, out});
     return 0;
 }
 
 // Backward: the transposes, gate by gate.
 static int pack_backward(sequence_job *g, const REAL *w, const REAL *u) {
     const long h = g->s.h, i = g->s.i, n = g->gates * h;
-    long size = packed_gates_size(g->gates, h, h) + packed_gates_size(g->gates, h, i);
-    REAL *out = scratch(SCRATCH_WEIGHTS, (size_t)size * sizeof(REAL) + 64);
+    const size_t size_u = packed_gates_size(g->gates, h, h), size_w = g->dx ? packed_gates_size(g->gates, h, i) : 0;
+    REAL *out = scratch(SCRATCH_WEIGHTS, (size_u + size_w) * sizeof(REAL));
     if (!out) return -1;
     g->u = out;
-    g->w = out = pack((pack_job){g->gates, h, h, 1, n, h, 0, u, out});
-    if (g->dx) pack((pack_job){g->gates, h, i, 1, n, h, 0, w, out});
+    g->w = out + size_u;
+    pack((pack_job){g->gates, h, h, 1, n, h, 0, h, 0, u, out});
+    if (g->dx) pack((pack_job){g->gates, h, i, 1, n, h, 0, h, 0, w, out + size_u});
     return 0;
+}
+
+// c[rows][nr] = a b and the epilogue; b is a packed panel of k rows.
+static void product(long rows, long nr, long k, const REAL *a, long lda, const REAL *b, REAL *c, long ldc, epilogue e) {
+    for (long passes = max_l(1, div_up(k, DEPTH)), k0 = 0, kc; passes > 0; k0 += kc, passes--) {
+        kc = div_up(k - k0, passes);
+        gemm_rows(rows, nr, kc, a + k0, lda, 1, b + k0 * NR, NR, c, ldc, e);
+        e.bias = NULL, e.add = 1;
+    }
 }
 
 // ---- forward ----
 
-// z of a panel (+)= the rows a times gate q of the recurrent kernel.
-INLINE void add_recurrent(const sequence_job *g, const step *p, long j, long q, const REAL *a, long lda, long to, epilogue e) {
-    const long h = g->s.h;
-    gemm_rows(p->rows, min_l(NR, h - j), h, a, lda, 1, g->u + (j * g->gates + q * NR) * h, NR, p->z + to * h + j,
-              ld(g->blocks * h), e);
+enum { LDZ = 4 * NR }; // gates of a panel of units, side by side
+
+// z of a panel = bias + the rows a times rows from ... from + k of gate q's kernels.
+static void gate(const sequence_job *g, const step *p, long j, long q, const REAL *a, long lda, long from, long k,
+                 const REAL *bias, REAL *z) {
+    const long depth = g->s.i + g->s.h;
+    product(p->rows, min_l(NR, g->s.h - j), k, a, lda, g->w + ((j * g->gates + q * NR) * depth + from * NR), z, LDZ,
+            (epilogue){bias ? bias + j : NULL, 0, LINEAR});
 }
 
-// z = x w + bias of `steps` steps, step by step.
-static void project(const sequence_job *g, const step *p, long steps, REAL *xs) {
+// The same from both inputs and state.
+INLINE void whole_gate(const sequence_job *g, const step *p, long j, long q, REAL *z) {
+    const long depth = g->s.i + g->s.h;
+    gate(g, p, j, q, p->read, ld(depth), 0, depth, g->bias ? g->bias + q * g->s.h : NULL, z + q * NR);
+}
+
+static void copy_inputs(const group *o, long t, long from, long to) {
+    const sequence_shape s = o->g->s;
+    for (long n = from; n < to; n++)
+        memcpy(o->operands[t % 2] + n * ld(s.i + s.h), o->g->x + ((o->first + n) * s.t + t) * s.i, (size_t)s.i * sizeof(REAL));
+}
+
+static void begin_forward(const group *o) {
+    const sequence_job *g = o->g;
     const sequence_shape s = g->s;
-    for (long t = 0; t < steps; t++)
-        for (long n = 0; n < p->rows; n++)
-            memcpy(xs + (t * p->rows + n) * ld(s.i), g->x + (row_at(g, p, n) + t) * s.i, (size_t)s.i * sizeof(REAL));
-    for (long j = 0; j < s.h; j += NR)
-        for (long q = 0; q < g->gates; q++)
-            gemm_rows(steps * p->rows, min_l(NR, s.h - j), s.i, xs, ld(s.i), 1, g->w + (j * g->gates + q * NR) * s.i, NR,
-                      p->z + q * s.h + j, ld(g->blocks * s.h), (epilogue){g->bias ? g->bias + q * s.h + j : NULL, 0, LINEAR});
+    const size_t row = (size_t)s.h * sizeof(REAL);
+    copy_inputs(o, 0, 0, o->rows);
+    for (long n = 0; n < o->rows; n++) {
+        memcpy(o->operands[0] + n * ld(s.i + s.h) + s.i, g->h0 + (o->first + n) * s.h, row);
+        if (g->c0) memcpy(o->carry_c + n * ld(s.h), g->c0 + (o->first + n) * s.h, row);
+    }
 }
 
-static long forward_room(const sequence_job *g) {
-    return 2 * ROWS * (ld(g->s.i) + ld(g->blocks * g->s.h)) + 3 * ROWS * ld(g->s.h) + 5 * 16;
-}
+static void end_forward(const group *o) { (void)o; }
 
-static void forward_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
-    const sequence_shape s = g->s;
-    const long ldz = ld(g->blocks * s.h);
-    REAL *room = g->room + worker * g->room_size;
-    step p = {.first = item * g->share};
-    p.rows = min_l(g->share, s.n - p.first);
-    REAL *xs = carve(&room, 2 * ROWS * ld(s.i)), *z = carve(&room, 2 * ROWS * ldz);
-    REAL *states[2] = {carve(&room, ROWS * ld(s.h)), carve(&room, ROWS * ld(s.h))};
-    p.carry_c = carve(&room, ROWS * ld(s.h));
-    for (long n = 0; n < p.rows; n++) {
-        memcpy(states[0] + n * ld(s.h), g->h0 + (p.first + n) * s.h, (size_t)s.h * sizeof(REAL));
-        if (g->c0) memcpy(p.carry_c + n * ld(s.h), g->c0 + (p.first + n) * s.h, (size_t)s.h * sizeof(REAL));
-    }
-    for (p.t = 0; p.t < s.t; p.t++) {
-        p.z = z + p.t % g->steps * p.rows * ldz;
-        if (p.t % g->steps == 0) project(g, &p, min_l(g->steps, s.t - p.t), xs);
-        p.before = states[p.t % 2];
-        p.after = states[1 - p.t % 2];
-        g->step(g, &p);
-    }
+static void forward_task(const group *o, long phase, long task, long tasks) {
+    const sequence_job *g = o->g;
+    const long t = phase / g->parts;
+    const int part = phase % g->parts;
+    step p = {o->first, o->rows, t, o->operands[t % 2], o->operands[1 - t % 2], o->carry_h, o->carry_c, o->extra};
+    if (!part && t + 1 < g->s.t) copy_inputs(o, t + 1, task * o->rows / tasks, (task + 1) * o->rows / tasks);
+    g->cells(g, &p, task * NR, part);
 }
 
 static int forward(sequence_job g, const void *w, const void *u) {
     if (pack_forward(&g, w, u)) return -1;
-    return run(&g, forward_item, forward_room(&g));
+    return run((sequence_run){.g = &g, .run = forward_task, .begin = begin_forward, .end = end_forward,
+                              .tasks = panels(g.s.h), .phases = g.s.t * g.parts});
+}
+
+INLINE vec state_before(const sequence_job *g, const step *p, long n, long j) {
+    return load(p->read + n * ld(g->s.i + g->s.h) + g->s.i + j);
 }
 
 // A new state, to where the next step and the caller look for it.
 INLINE void put_state(const sequence_job *g, const step *p, long n, long j, vec h) {
-    store(p->after + n * ld(g->s.h) + j, h);
+    store(p->write + n * ld(g->s.i + g->s.h) + g->s.i + j, h);
     store_units(g->out_h + row_at(g, p, n) * g->s.h + j, h, g->s.h - j);
 }
 
-static void simple_rnn_step(const sequence_job *g, const step *p) {
-    const long h = g->s.h;
-    for (long j0 = 0; j0 < h; j0 += NR) {
-        add_recurrent(g, p, j0, 0, p->before, ld(h), 0, (epilogue){NULL, 1, LINEAR});
-        for (long n = 0; n < p->rows; n++) {
-            int skip = skipped(g, p, n);
-            for (long j = j0; j < min_l(j0 + NR, h); j += LANES)
-                put_state(g, p, n, j, skip ? load(p->before + n * ld(h) + j) : activate(g->activation, load(p->z + n * ld(h) + j)));
-        }
+static void simple_rnn_cells(const sequence_job *g, const step *p, long j0, int part) {
+    REAL gates[ROWS * LDZ] __attribute__((aligned(64)));
+    (void)part;
+    whole_gate(g, p, j0, 0, gates);
+    for (long n = 0; n < p->rows; n++) {
+        int skip = skipped(g, p, n);
+        for (long j = j0; j < min_l(j0 + NR, g->s.h); j += LANES)
+            put_state(g, p, n, j, skip ? state_before(g, p, n, j) : activate(g->activation, load(gates + n * LDZ + j - j0)));
     }
 }
 
-static void lstm_step(const sequence_job *g, const step *p) {
+static void lstm_cells(const sequence_job *g, const step *p, long j0, int part) {
+    REAL gates[ROWS * LDZ] __attribute__((aligned(64)));
     const long h = g->s.h;
-    for (long j0 = 0; j0 < h; j0 += NR) {
-        for (long q = 0; q < 4; q++) add_recurrent(g, p, j0, q, p->before, ld(h), q, (epilogue){NULL, 1, LINEAR});
-        for (long n = 0; n < p->rows; n++) {
-            long row = row_at(g, p, n);
-            int skip = skipped(g, p, n);
-            for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
-                const REAL *z = p->z + n * ld(4 * h) + j;
-                REAL *cell = p->carry_c + n * ld(h) + j;
-                vec in = sigmoid(load(z)), forget = sigmoid(load(z + h));
-                vec candidate = squash(load(z + 2 * h)), out = sigmoid(load(z + 3 * h));
-                vec c = skip ? load(cell) : forget * load(cell) + in * candidate;
-                store(cell, c);
-                put_state(g, p, n, j, skip ? load(p->before + n * ld(h) + j) : out * squash(c));
-                if (g->out_c) store_units(g->out_c + row * h + j, c, h - j);
-                if (!g->out_z) continue;
-                REAL *gates = g->out_z + row * 4 * h + j;
-                for (long q = 0; q < 4; q++) prefetch_next(g, gates + q * h, 4 * h);
-                store_units(gates, in, h - j);
-                store_units(gates + h, forget, h - j);
-                store_units(gates + 2 * h, candidate, h - j);
-                store_units(gates + 3 * h, out, h - j);
-            }
+    (void)part;
+    for (long q = 0; q < 4; q++) whole_gate(g, p, j0, q, gates);
+    for (long n = 0; n < p->rows; n++) {
+        long row = row_at(g, p, n);
+        int skip = skipped(g, p, n);
+        for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
+            const REAL *z = gates + n * LDZ + j - j0;
+            REAL *cell = p->carry_c + n * ld(h) + j;
+            vec in = sigmoid(load(z)), forget = sigmoid(load(z + NR));
+            vec candidate = squash(load(z + 2 * NR)), out = sigmoid(load(z + 3 * NR));
+            vec c = skip ? load(cell) : forget * load(cell) + in * candidate;
+            store(cell, c);
+            put_state(g, p, n, j, skip ? state_before(g, p, n, j) : out * squash(c));
+            if (g->out_c) store_units(g->out_c + row * h + j, c, h - j);
+            if (!g->out_z) continue;
+            REAL *kept = g->out_z + row * 4 * h + j;
+            for (long q = 0; q < 4; q++) prefetch_next(g, kept + q * h, 4 * h);
+            store_units(kept, in, h - j);
+            store_units(kept + h, forget, h - j);
+            store_units(kept + 2 * h, candidate, h - j);
+            store_units(kept + 3 * h, out, h - j);
         }
     }
 }
@@ -285,63 +388,67 @@ static void lstm_step(const sequence_job *g, const step *p) {
 
 INLINE void put_gru(const sequence_job *g, const step *p, long n, long j, vec keep, vec reset, vec candidate, vec q) {
     const long h = g->s.h;
-    vec old = load(p->before + n * ld(h) + j);
+    vec old = state_before(g, p, n, j);
     put_state(g, p, n, j, skipped(g, p, n) ? old : keep * old + (splat(1) - keep) * candidate);
     if (!g->out_z) return;
-    REAL *gates = g->out_z + row_at(g, p, n) * 4 * h + j;
-    for (long q = 0; q < 4; q++) prefetch_next(g, gates + q * h, 4 * h);
-    store_units(gates, keep, h - j);
-    store_units(gates + h, reset, h - j);
-    store_units(gates + 2 * h, candidate, h - j);
-    store_units(gates + 3 * h, q, h - j);
+    REAL *kept = g->out_z + row_at(g, p, n) * 4 * h + j;
+    for (long q = 0; q < 4; q++) prefetch_next(g, kept + q * h, 4 * h);
+    store_units(kept, keep, h - j);
+    store_units(kept + h, reset, h - j);
+    store_units(kept + 2 * h, candidate, h - j);
+    store_units(kept + 3 * h, q, h - j);
 }
 
 // reset_after: q = h U_h + bias does not wait for r, so a panel of units is finished at once.
-static void gru_step_after(const sequence_job *g, const step *p) {
-    const long h = g->s.h;
-    for (long j0 = 0; j0 < h; j0 += NR) {
-        for (long q = 0; q < 2; q++) add_recurrent(g, p, j0, q, p->before, ld(h), q, (epilogue){NULL, 1, LINEAR});
-        add_recurrent(g, p, j0, 2, p->before, ld(h), 3, (epilogue){g->recurrent_bias ? g->recurrent_bias + j0 : NULL, 0, LINEAR});
-        for (long n = 0; n < p->rows; n++)
-            for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
-                const REAL *z = p->z + n * ld(4 * h) + j;
-                vec reset = sigmoid(load(z + h)), q = load(z + 3 * h);
-                put_gru(g, p, n, j, sigmoid(load(z)), reset, squash(load(z + 2 * h) + reset * q), q);
-            }
-    }
+static void gru_cells_after(const sequence_job *g, const step *p, long j0, int part) {
+    REAL gates[ROWS * LDZ] __attribute__((aligned(64)));
+    const long h = g->s.h, i = g->s.i;
+    (void)part;
+    for (long q = 0; q < 2; q++) whole_gate(g, p, j0, q, gates);
+    gate(g, p, j0, 2, p->read, ld(i + h), 0, i, g->bias ? g->bias + 2 * h : NULL, gates + 2 * NR);
+    gate(g, p, j0, 2, p->read + i, ld(i + h), i, h, g->recurrent_bias, gates + 3 * NR);
+    for (long n = 0; n < p->rows; n++)
+        for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
+            const REAL *z = gates + n * LDZ + j - j0;
+            vec reset = sigmoid(load(z + NR)), q = load(z + 3 * NR);
+            put_gru(g, p, n, j, sigmoid(load(z)), reset, squash(load(z + 2 * NR) + reset * q), q);
+        }
 }
 
 // Otherwise q = r h_prev of all units comes first, then the candidate's product.
-static void gru_step_before(const sequence_job *g, const step *p) {
-    const long h = g->s.h;
-    for (long j = 0; j < h; j += NR)
-        for (long q = 0; q < 2; q++) add_recurrent(g, p, j, q, p->before, ld(h), q, (epilogue){NULL, 1, LINEAR});
-    for (long n = 0; n < p->rows; n++)
-        for (long j = 0; j < h; j += LANES) {
-            REAL *z = p->z + n * ld(4 * h) + j;
-            vec reset = sigmoid(load_units(z + h, h - j));
-            store_units(z + h, reset, h - j);
-            store(z + 3 * h, reset * load(p->before + n * ld(h) + j));
-        }
-    for (long j0 = 0; j0 < h; j0 += NR) {
-        add_recurrent(g, p, j0, 2, p->z + 3 * h, ld(4 * h), 2, (epilogue){NULL, 1, LINEAR});
-        for (long n = 0; n < p->rows; n++)
-            for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
-                const REAL *z = p->z + n * ld(4 * h) + j;
-                put_gru(g, p, n, j, sigmoid(load(z)), load(z + h), squash(load(z + 2 * h)), load(z + 3 * h));
-            }
+static void gru_cells_before(const sequence_job *g, const step *p, long j0, int part) {
+    REAL gates[ROWS * LDZ] __attribute__((aligned(64)));
+    const long h = g->s.h, i = g->s.i;
+    if (part == 0)
+        for (long q = 0; q < 2; q++) whole_gate(g, p, j0, q, gates);
+    else {
+        gate(g, p, j0, 2, p->read, ld(i + h), 0, i, g->bias ? g->bias + 2 * h : NULL, gates);
+        gate(g, p, j0, 2, p->extra, ld(h), i, h, NULL, gates + NR);
     }
+    for (long n = 0; n < p->rows; n++)
+        for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
+            const REAL *z = gates + n * LDZ + j - j0;
+            const long at = n * ld(h) + j;
+            if (part == 0) {
+                vec reset = sigmoid(load(z + NR));
+                store(p->carry_c + at, sigmoid(load(z)));
+                store(p->carry_h + at, reset);
+                store(p->extra + at, reset * state_before(g, p, n, j));
+            } else
+                put_gru(g, p, n, j, load(p->carry_c + at), load(p->carry_h + at), squash(load(z) + load(z + NR)),
+                        load(p->extra + at));
+        }
 }
 
 static int simple_rnn(sequence_shape s, const void *x, const void *h0, const void *w, const void *u, const void *b,
                       const unsigned char *mask, void *h, int activation) {
-    return forward((sequence_job){.s = s, .gates = 1, .blocks = 1, .step = simple_rnn_step, .activation = activation,
+    return forward((sequence_job){.s = s, .gates = 1, .blocks = 1, .parts = 1, .cells = simple_rnn_cells, .activation = activation,
                                   .mask = mask, .x = x, .h0 = h0, .bias = b, .out_h = h}, w, u);
 }
 
 static int lstm(sequence_shape s, const void *x, const void *h0, const void *c0, const void *w, const void *u,
                 const void *b, const unsigned char *mask, void *h, void *c, void *gates) {
-    return forward((sequence_job){.s = s, .gates = 4, .blocks = 4, .step = lstm_step, .mask = mask, .x = x, .h0 = h0,
+    return forward((sequence_job){.s = s, .gates = 4, .blocks = 4, .parts = 1, .cells = lstm_cells, .mask = mask, .x = x, .h0 = h0,
                                   .c0 = c0, .bias = b, .out_h = h, .out_c = c, .out_z = gates}, w, u);
 }
 
@@ -352,7 +459,8 @@ static int gru(sequence_shape s, const void *x, const void *h0, const void *w, c
     if (b && reset_after && !sum) return -1;
     for (long j = 0; sum && j < 3 * s.h; j++) // z and r see only the sum of both biases
         sum[j] = biases[j] + (j < 2 * s.h ? biases[3 * s.h + j] : 0);
-    return forward((sequence_job){.s = s, .gates = 3, .blocks = 4, .step = reset_after ? gru_step_after : gru_step_before,
+    return forward((sequence_job){.s = s, .gates = 3, .blocks = 4, .parts = reset_after ? 1 : 2,
+                                  .cells = reset_after ? gru_cells_after : gru_cells_before,
                                   .mask = mask, .x = x, .h0 = h0, .bias = sum ? sum : b,
                                   .recurrent_bias = sum ? biases + 5 * s.h : NULL, .out_h = h, .out_z = gates}, w, u);
 }
@@ -362,10 +470,10 @@ static int gru(sequence_shape s, const void *x, const void *h0, const void *w, c
 // The gradients of the gates before their activations, twice: in blocks of this step's rows, and packed for all steps in
 // panels [block][unit / NR][t n][NR], a line more than needed apart.
 INLINE long panel_size(sequence_shape s) { return (s.t * s.n + 1) * NR; }
-INLINE long plane_size(sequence_shape s) { return div_up(s.h, NR) * panel_size(s); }
+INLINE long plane_size(sequence_shape s) { return panels(s.h) * panel_size(s); }
 
 INLINE void put_gradient(const sequence_job *g, const step *p, long q, long n, long j, vec v) {
-    store(p->z + (q * g->share + n) * ld(g->s.h) + j, v);
+    store(p->write + (q * ROWS + n) * ld(g->s.h) + j, v);
 }
 
 // From the blocks to the panels, panel by panel: rows one after the other miss the cache less than lines here and there.
@@ -373,7 +481,7 @@ static void keep_gradients(const sequence_job *g, const step *p) {
     const long h = g->s.h;
     for (long q = 0; q < g->blocks; q++)
         for (long j = 0; j < h; j += NR) {
-            const REAL *from = p->z + q * g->share * ld(h) + j;
+            const REAL *from = p->write + q * ROWS * ld(h) + j;
             REAL *to = g->dz + q * plane_size(g->s) + j / NR * panel_size(g->s) + (p->t * g->s.n + p->first) * NR;
             for (long n = 0; n < p->rows; n++, from += ld(h), to += NR) {
                 store(to, load(from));
@@ -386,7 +494,7 @@ static void keep_gradients(const sequence_job *g, const step *p) {
 static void times_gate(const sequence_job *g, const step *p, long q, const REAL *packed, long gate, long n, REAL *c, long ldc,
                        int add) {
     const long h = g->s.h;
-    const REAL *a = p->z + q * g->share * ld(h), *b = packed + gate * packed_gates_size(1, h, n);
+    const REAL *a = p->write + q * ROWS * ld(h), *b = packed + (long)(gate * packed_gates_size(1, h, n));
     for (long j = 0; j < n; j += NR)
         gemm_rows(p->rows, min_l(NR, n - j), h, a, ld(h), 1, b + j * h, NR, c + j, ldc, (epilogue){NULL, add, LINEAR});
 }
@@ -485,30 +593,34 @@ INLINE void gru_backward_step(const sequence_job *g, const step *p, const int re
 static void gru_backward_after(const sequence_job *g, const step *p) { gru_backward_step(g, p, 1); }
 static void gru_backward_before(const sequence_job *g, const step *p) { gru_backward_step(g, p, 0); }
 
-static void backward_item(void *job, long item, int worker) {
-    const sequence_job *g = job;
+static void begin_backward(const group *o) {
+    const sequence_job *g = o->g;
+    const size_t size = (size_t)(o->rows * ld(g->s.h)) * sizeof(REAL), row = (size_t)g->s.h * sizeof(REAL);
+    memset(o->carry_h, 0, size);
+    memset(o->carry_c, 0, size);
+    for (long n = 0; n < o->rows && g->dc_last; n++)
+        memcpy(o->carry_c + n * ld(g->s.h), g->dc_last + (o->first + n) * g->s.h, row);
+}
+
+static void end_backward(const group *o) {
+    const sequence_job *g = o->g;
+    const size_t row = (size_t)g->s.h * sizeof(REAL);
+    for (long n = 0; n < o->rows; n++) {
+        if (g->dh0) memcpy(g->dh0 + (o->first + n) * g->s.h, o->carry_h + n * ld(g->s.h), row);
+        if (g->dc0) memcpy(g->dc0 + (o->first + n) * g->s.h, o->carry_c + n * ld(g->s.h), row);
+    }
+}
+
+// A whole step is one task.
+static void backward_task(const group *o, long phase, long task, long tasks) {
+    const sequence_job *g = o->g;
     const sequence_shape s = g->s;
-    const size_t row = (size_t)s.h * sizeof(REAL);
-    REAL *room = g->room + worker * g->room_size;
-    step p = {.first = item * g->share};
-    p.rows = min_l(g->share, s.n - p.first);
-    p.z = carve(&room, g->blocks * ROWS * ld(s.h));
-    p.carry_h = carve(&room, ROWS * ld(s.h));
-    p.carry_c = carve(&room, ROWS * ld(s.h));
-    p.extra = carve(&room, ROWS * ld(s.h));
-    memset(p.carry_h, 0, (size_t)(p.rows * ld(s.h)) * sizeof(REAL));
-    memset(p.carry_c, 0, (size_t)(p.rows * ld(s.h)) * sizeof(REAL));
-    for (long n = 0; n < p.rows && g->dc_last; n++) memcpy(p.carry_c + n * ld(s.h), g->dc_last + (p.first + n) * s.h, row);
-    for (p.t = s.t - 1; p.t >= 0; p.t--) {
-        g->step(g, &p);
-        keep_gradients(g, &p);
-        for (long q = 0; q < g->gates && g->dx; q++)
-            times_gate(g, &p, q, g->w, q, s.i, g->dx + row_at(g, &p, 0) * s.i, s.t * s.i, q > 0);
-    }
-    for (long n = 0; n < p.rows; n++) {
-        if (g->dh0) memcpy(g->dh0 + (p.first + n) * s.h, p.carry_h + n * ld(s.h), row);
-        if (g->dc0) memcpy(g->dc0 + (p.first + n) * s.h, p.carry_c + n * ld(s.h), row);
-    }
+    step p = {o->first, o->rows, s.t - 1 - phase, NULL, o->operands[0], o->carry_h, o->carry_c, o->extra};
+    (void)task, (void)tasks;
+    g->backward(g, &p);
+    keep_gradients(g, &p);
+    for (long q = 0; q < g->gates && g->dx; q++)
+        times_gate(g, &p, q, g->w, q, s.i, g->dx + row_at(g, &p, 0) * s.i, s.t * s.i, q > 0);
 }
 
 // ---- gradients of the weights: out[m][blocks h] = sum over all steps of aᵀ dz, and bias = sum of dz ----
@@ -543,6 +655,7 @@ static void pack_step(void *job, long t, int worker) {
     for (const gradient *d = g->gradients; d < g->gradients + 3; out += tiles_of(d) * tile_size(s), d++)
         for (long n = 0; n < s.n; n++) {
             const REAL *row = d->initial && !t ? d->initial + n * d->stride : d->a + (n * s.t + t - (d->initial != NULL)) * d->stride;
+            for (long i = 0; i < d->m; i += LANES) __builtin_prefetch(row + s.t * d->stride + i); // the next sequence's
             for (long i = 0; i < tiles_of(d); i++) {
                 long m0 = first_row(d, i), mr = first_row(d, i + 1) - m0;
                 REAL *to = out + i * tile_size(s) + n * MR;
@@ -576,7 +689,7 @@ static void gradient_item(void *job, long item, int worker) {
         packed += tiles_of(d) * tile_size(s);
     }
     const long first = item * GROUP, last = min_l(tiles_of(d), first + GROUP), steps = s.t * s.n;
-    for (long passes = max_l(1, div_up(steps, DEPTH)), k0 = 0, k; passes > 0; k0 += k, passes--) {
+    for (long passes = max_l(1, div_up(steps, STEPS)), k0 = 0, k; passes > 0; k0 += k, passes--) {
         k = div_up(steps - k0, passes);
         int add = g->accumulate || k0;
         for (long q = 0; q < d->blocks; q++)
@@ -599,7 +712,8 @@ static int backward(sequence_job g, const void *w, const void *u, gradient_job d
     for (int i = 0; i < 3; i++) items += groups_of(&d.gradients[i]), tiles += tiles_of(&d.gradients[i]);
     d.packed = scratch(SCRATCH_INPUT, (size_t)(tiles * tile_size(s)) * sizeof(REAL) + 64);
     if (!g.dz || !d.packed || pack_backward(&g, w, u)) return -1;
-    if (run(&g, backward_item, (g.blocks + 3) * ROWS * ld(s.h) + 4 * 16)) return -1;
+    if (run((sequence_run){.g = &g, .run = backward_task, .begin = begin_backward, .end = end_backward, .tasks = 1,
+                           .phases = s.t})) return -1;
     d.s = s;
     d.dz = g.dz;
     d.ldo = g.gates * s.h;
@@ -612,7 +726,7 @@ static int simple_rnn_backward(sequence_shape s, const void *dh, const void *x, 
                                const void *u, const unsigned char *mask, const void *h, void *dx, void *dh0, void *dw,
                                void *du, void *db, int activation, int accumulate) {
     gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 1, dw, db}, {h, s.h, h0, s.h, 0, 1, du, NULL}}, .accumulate = accumulate};
-    return backward((sequence_job){.s = s, .gates = 1, .blocks = 1, .step = simple_rnn_backward_step, .activation = activation,
+    return backward((sequence_job){.s = s, .gates = 1, .blocks = 1, .backward = simple_rnn_backward_step, .activation = activation,
                                    .mask = mask, .h0 = h0, .h = h, .dh = dh, .dx = dx, .dh0 = dh0}, w, u, d);
 }
 
@@ -621,7 +735,7 @@ static int lstm_backward(sequence_shape s, const void *dh, const void *dc_last, 
                          const void *c, const void *gates, void *dx, void *dh0, void *dc0, void *dw, void *du, void *db,
                          int accumulate) {
     gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 4, dw, db}, {h, s.h, h0, s.h, 0, 4, du, NULL}}, .accumulate = accumulate};
-    return backward((sequence_job){.s = s, .gates = 4, .blocks = 4, .step = lstm_backward_step, .mask = mask, .h0 = h0, .c0 = c0,
+    return backward((sequence_job){.s = s, .gates = 4, .blocks = 4, .backward = lstm_backward_step, .mask = mask, .h0 = h0, .c0 = c0,
                                    .h = h, .c = c, .z = gates, .dh = dh, .dc_last = dc_last, .dx = dx, .dh0 = dh0,
                                    .dc0 = dc0}, w, u, d);
 }
@@ -635,7 +749,7 @@ static int gru_backward(sequence_shape s, const void *dh, const void *x, const v
     d.gradients[2] = reset_after ? (gradient){h, s.h, h0, s.h, 3, 1, du_h, recurrent_bias ? recurrent_bias + 2 * s.h : NULL}
                                  : (gradient){(const REAL *)gates + 3 * s.h, 4 * s.h, NULL, s.h, 2, 1, du_h, NULL};
     return backward((sequence_job){.s = s, .gates = 3, .blocks = reset_after ? 4 : 3,
-                                   .step = reset_after ? gru_backward_after : gru_backward_before, .mask = mask, .h0 = h0,
+                                   .backward = reset_after ? gru_backward_after : gru_backward_before, .mask = mask, .h0 = h0,
                                    .h = h, .z = gates, .dh = dh, .dx = dx, .dh0 = dh0}, w, u, d);
 }
 

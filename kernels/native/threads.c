@@ -27,7 +27,7 @@ static struct {
     _Alignas(64) atomic_long next;
     _Alignas(64) atomic_uint round;  // one step per parallel-for
     _Alignas(64) atomic_int entered; // workers that take part in this round, and whether it is closed to others
-    _Alignas(64) atomic_int finished;
+    _Alignas(64) atomic_long finished;
     _Alignas(64) atomic_int asleep;
     atomic_int generation; // workers of an older one leave
 } pool = {.threads = 1, .started = 1, .home = -1, .entered = CLOSED, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
@@ -160,6 +160,12 @@ void pool_resize(int threads) {
     pthread_mutex_unlock(&pool.busy);
 }
 
+void pool_await(const atomic_long *count, long least) {
+    for (int polls = 1; atomic_load_explicit(count, memory_order_acquire) < least; polls++)
+        if (polls % POLLS_PER_CLOCK) pause_briefly();
+        else sched_yield();
+}
+
 void pool_for(long items, pool_function function, void *job) {
     if (items <= 1 || pool.threads == 1 || inside || pthread_mutex_trylock(&pool.busy)) {
         for (long i = 0; i < items; i++) function(job, i, 0);
@@ -176,8 +182,6 @@ void pool_for(long items, pool_function function, void *job) {
     next_round();
     work(0);
     int taking_part = atomic_fetch_or(&pool.entered, CLOSED);
-    for (int polls = 1; atomic_load_explicit(&pool.finished, memory_order_acquire) < taking_part; polls++)
-        if (polls % POLLS_PER_CLOCK) pause_briefly();
-        else sched_yield();
+    pool_await(&pool.finished, taking_part);
     pthread_mutex_unlock(&pool.busy);
 }

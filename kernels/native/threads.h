@@ -1,10 +1,14 @@
 // The one pool of worker threads: a parallel-for at a time.
 #pragma once
+#include <stdatomic.h>
+
 typedef void (*pool_function)(void *job, long item, int worker);
 
 // Run function(job, item, worker) for every item in 0 ... items - 1, on up to pool_size() threads; worker < pool_size()
 // tells the threads of one call apart. Called from inside an item, from a second Python thread while the first is in
 // the pool, or with one item, it runs everything in the caller as worker 0.
 void pool_for(long items, pool_function function, void *job);
+// Returns once *count is at least `least`: for work that is split across the items of one call.
+void pool_await(const atomic_long *count, long least);
 int pool_size(void);
 void pool_resize(int threads);
