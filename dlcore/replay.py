@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import copyto
 
 from .backends.capture import Call, Program, Recorder, difference
 from .backends.interface import Backend
@@ -38,8 +39,8 @@ class _Recording:
         self.staged = staged  # what the calls read a batch from
         self.recorder = recorder
         self.results = results
-        self._plain = all(type(part) is np.ndarray or part is None for part in data)
-        self._looks = [None if part is None else (part.shape, part.dtype) for part in data] if self._plain else []
+        self.plain = all(type(part) is np.ndarray or part is None for part in data)
+        self._looks = [_plain_look(part) for part in data]
         leaves = flatten(results)
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
@@ -48,15 +49,9 @@ class _Recording:
 
     def fits(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
         """Whether it is of this engine, model and shape of batch; told quickly for plain arrays, else False."""
-        if not self._plain or self.recorder.engine is not engine or self.traits != traits:
+        if not self.plain or self.recorder.engine is not engine or self.traits != traits:
             return False
-        for part, look in zip(data, self._looks, strict=True):
-            if part is None or look is None:
-                if part is not look:
-                    return False
-            elif type(part) is not np.ndarray or part.shape != look[0] or part.dtype != look[1]:
-                return False
-        return True
+        return [_plain_look(part) for part in data] == self._looks
 
     def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
         """Make the program, and tensors in which it leaves the results."""
@@ -143,8 +138,9 @@ class Step:
         return self._function(*[part if part is None else map_structure(_as_tensor, part) for part in data])
 
     def _replay(self, found: _Recording, data: tuple) -> Any:
-        for place, given in zip(found.staged, _leaves(data), strict=True):
-            place[...] = given
+        leaves = [part for part in data if part is not None] if found.plain else _leaves(data)
+        for place, given in zip(found.staged, leaves, strict=True):
+            copyto(place, given)
         assert found.program is not None
         found.program.run()
         self.replayed = True
@@ -171,7 +167,7 @@ class Step:
             first = None
         staged = [engine.empty(a.shape, a.dtype) for a in leaves] if first is None else first.staged
         for place, given in zip(staged, leaves, strict=True):
-            np.copyto(place, given)
+            copyto(place, given)
         places = iter(staged)
         tensors = [
             None if part is None else map_structure(lambda a: None if a is None else wrap(next(places)), part)
@@ -199,6 +195,10 @@ class Step:
             self._recordings.clear()
             warnings.warn(f"{self._name} runs eagerly, not by replay, because {problem}.", stacklevel=6)
         return results
+
+
+def _plain_look(part: Any) -> Any:
+    return (part.shape, part.dtype) if type(part) is np.ndarray else None if part is None else type(part)
 
 
 def _look_of(part: Any) -> Any:
