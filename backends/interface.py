@@ -185,8 +185,7 @@ class Backend:
 
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:
         """How many images L this call computes on at a time, if it is a convolution whose image arrays may each also be
-        given as [N / L, H, W, C, L], which is quicker (see `layout.py`); else 0. For arrays, their shapes and dtypes count.
-        """
+        given as [N / L, H, W, C, L], which is quicker (see `layout.py`); else 0. Of arrays it takes shape and dtype."""
         return 0
 
     # ---- linear: GEMM and what is made of it --------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Where arrays of a recorded step lie (capture.py): images in the lanes of vectors, from one convolution to the next.
 
-An engine may compute a convolution of small images on L images at a time, laid out as [N / L, H, W, C, L]. Alone, such a
-call turns its arrays on the way in and out. In a recorded step the arrays between its calls can stay turned: to pooling
-they are N / L images of C·L channels, and elementwise work sees no difference. Values and order of all sums are the same.
+An engine may compute a convolution of small images on L images at a time, laid out as [N / L, H, W, C, L]. Alone, such
+a call turns its arrays on the way in and out. In a recorded step the arrays between its calls can stay turned: to
+pooling they are N / L images of C·L channels, and elementwise work sees no difference. Values and the order of all sums
+are the same.
 """
 
 from __future__ import annotations

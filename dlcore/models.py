@@ -25,6 +25,8 @@ from .symbolic import Node, Shape, SymbolicTensor, flatten, is_shape, map_shapes
 from .tensor import Tensor, as_tensor, no_grad
 from .training import Trainer
 
+_HERE = nullcontext()
+
 
 class _Graph:
     """The calls between symbolic inputs and outputs, in an order in which they can be run."""
@@ -270,8 +272,8 @@ class Model(Trainer, Layer):
 
     def _at_home(self) -> AbstractContextManager:
         """A context in which the engine of its weights is the active one."""
-        home = self._find_home()
-        return nullcontext() if home is None or is_active(home) else use_backend(home)
+        home = self._home or self._find_home()
+        return _HERE if home is None or is_active(home) else use_backend(home)
 
     def get_weights(self) -> list[np.ndarray]:
         with self._at_home():

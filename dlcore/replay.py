@@ -48,8 +48,8 @@ class _Recording:
         self.staged = staged
         self.recorder = recorder
         self.results = results
-        self._plain = all(type(part) is np.ndarray or part is None for part in data)
-        self._looks = [None if part is None else (part.shape, part.dtype) for part in data] if self._plain else []
+        self.plain = all(type(part) is np.ndarray or part is None for part in data)
+        self._looks = [_plain_look(part) for part in data]
         leaves = flatten(results)
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
@@ -59,15 +59,9 @@ class _Recording:
 
     def fits(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
         """Whether it is of this engine, model and shape of batch; told quickly for plain arrays, else False."""
-        if not self._plain or self.recorder.engine is not engine or self.traits != traits:
+        if not self.plain or self.recorder.engine is not engine or self.traits != traits:
             return False
-        for part, look in zip(data, self._looks, strict=True):
-            if part is None or look is None:
-                if part is not look:
-                    return False
-            elif type(part) is not np.ndarray or part.shape != look[0] or part.dtype != look[1]:
-                return False
-        return True
+        return [_plain_look(part) for part in data] == self._looks
 
     def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
         """Make the program, and tensors in which it leaves the results."""
@@ -177,7 +171,7 @@ class Step:
         return self._function(*[part if part is None else map_structure(_as_tensor, part) for part in data])
 
     def _replay(self, found: _Recording, data: tuple) -> Any:
-        found.run(_leaves(data))
+        found.run([part for part in data if part is not None] if found.plain else _leaves(data))
         self.replayed = True
         return found.results
 
@@ -229,6 +223,10 @@ class Step:
             self._recordings.clear()
             warnings.warn(f"{self._name} runs eagerly, not by replay, because {problem}.", stacklevel=6)
         return results
+
+
+def _plain_look(part: Any) -> Any:
+    return (part.shape, part.dtype) if type(part) is np.ndarray else None if part is None else type(part)
 
 
 def _look_of(part: Any) -> Any:

@@ -439,8 +439,17 @@ class Trainer:
 
     def reset_metrics(self) -> None:
         """Forget what all metrics gathered."""
+        plan = self._plan
+        if plan is not None and self._only_the_loss(plan):
+            plan.loss_tracker.reset_state()
+            return
         for metric in self.metrics:
             metric.reset_state()
+
+    def _only_the_loss(self, plan: _Plan) -> bool:
+        """Whether the loss tracker is the only metric."""
+        others = plan.metrics is not None or plan.own_metrics or (plan.loss is not None and plan.loss.metrics)
+        return plan.settled and not others
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The figures so far: name -> value."""
@@ -578,7 +587,8 @@ class Trainer:
         return self._loss_of(x, y, y_pred, sample_weight, training=False), y_pred
 
     def _predict_eagerly(self, x: Any) -> Any:
-        return self._call(x, training=False)
+        with no_grad():
+            return self._call(x, training=False)
 
     def _prediction(self) -> Step:
         """The step of `predict`."""
@@ -632,8 +642,11 @@ class Trainer:
         The steps defined here skip what only an overriding one needs: tensors for labels, figures for every batch.
         """
         cls = type(self)
+        own = getattr(cls, f"{kind}_step") is not getattr(Trainer, f"{kind}_step")
+        if not own and cls.compute_metrics is Trainer.compute_metrics:
+            return self._train_and_gather if kind == "train" else self._test_and_gather
         step = getattr(self, f"{kind}_step")
-        if getattr(cls, f"{kind}_step") is not getattr(Trainer, f"{kind}_step"):
+        if own:
 
             def run_custom(data: tuple) -> Any:
                 if self._plan is not None and self._plan.traits != self._traits():
@@ -642,21 +655,21 @@ class Trainer:
                 return {name: _number(value) for name, value in (step(data) or {}).items()}
 
             return run_custom
-        if cls.compute_metrics is not Trainer.compute_metrics:
-            return lambda data: {name: _number(value) for name, value in step(data).items()}
+        return lambda data: {name: _number(value) for name, value in step(data).items()}
 
-        batch = self._train_batch if kind == "train" else self._test_batch
-        plan = self._compiled("fit")
-        logs = self.get_metrics_result
+    def _train_and_gather(self, data: tuple) -> Any:
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        return self._gather(y, self._train_batch(x, y, sample_weight, replay=True), sample_weight)
 
-        def run(data: tuple) -> Any:
-            x, y, sample_weight = unpack_x_y_sample_weight(data)
-            y_pred = batch(x, y, sample_weight, replay=True)
-            if plan.metrics is not None:
-                plan.metrics.update_state(y, map_structure(_kept, y_pred), sample_weight)
-            return logs
+    def _test_and_gather(self, data: tuple) -> Any:
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        return self._gather(y, self._test_batch(x, y, sample_weight, replay=True), sample_weight)
 
-        return run
+    def _gather(self, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        metrics = self._compiled("fit").metrics
+        if metrics is not None:
+            metrics.update_state(y, map_structure(_kept, y_pred), sample_weight)
+        return self.get_metrics_result
 
     # ---- loops -----------------------------------------------------------------------------------------------
 
@@ -878,8 +891,7 @@ class Trainer:
                 raise ValueError("Arguments `class_weight` and `sample_weight` cannot be given at the same time.")
             sample_weight = class_weights(y, class_weight)
         with self._at_home():  # type: ignore[attr-defined]
-            data = self._one_batch(x, y, sample_weight)
-            return self._report(self._stepper("train")(data), return_dict)
+            return self._report(self._stepper("train")(self._one_batch(x, y, sample_weight)), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, without an update."""
@@ -890,11 +902,13 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as host arrays."""
-        with self._at_home(), no_grad():  # type: ignore[attr-defined]
+        with self._at_home():  # type: ignore[attr-defined]
             x = to_arrays(x, self._dtype, "x")
             if type(self).predict_step is not Trainer.predict_step:
-                return map_structure(_to_host, self.predict_step((map_structure(as_tensor, x),)))
-            return map_structure(lambda leaf: np.array(_to_host(leaf)), self._run(self._prediction(), (x,)))
+                with no_grad():
+                    return map_structure(_to_host, self.predict_step((map_structure(as_tensor, x),)))
+            outputs = self._run(self._prediction(), (x,))
+            return outputs.numpy().copy() if type(outputs) is Tensor else map_structure(_own_copy, outputs)
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple:
         if type(x) is type(y) is np.ndarray and sample_weight is None:  # the usual case, for which microseconds count
@@ -909,9 +923,9 @@ class Trainer:
         return (x, y) if sample_weight is None else (x, y, sample_weight)
 
     def _report(self, logs: Any, return_dict: bool) -> Any:
-        metrics = self.metrics
-        if len(metrics) == 1 and callable(logs) and not return_dict:
-            return metrics[0].result()
+        plan = self._compiled("fit")
+        if callable(logs) and not return_dict and self._only_the_loss(plan):
+            return plan.loss_tracker.result()
         figures = self._epoch_logs(logs)
         return figures if return_dict else self._flat(figures)
 
@@ -1008,6 +1022,10 @@ def _number(value: Any) -> Any:
 
 def _to_host(leaf: Any) -> np.ndarray:
     return leaf.numpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
+
+
+def _own_copy(leaf: Any) -> np.ndarray:
+    return np.array(_to_host(leaf))
 
 
 def _serialized(structure: Any, module: Any) -> Any:
