@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from .interface import Array, Backend
 class CythonBackend(Backend):
     name = "cython"
     kernels = "dlcore.kernels.native"
-    fuses: ClassVar = {"conv2d": ("residual",)}
+    fuses: ClassVar = {"conv2d": ("residual",), "batchnorm": ("residual",), "batchnorm_backward": ("relu_beta",)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,6 +23,11 @@ class CythonBackend(Backend):
         self._prepare = {
             "conv2d": self._conv.prepare_conv2d,
             "linear": import_module("dlcore.kernels.native.linear").prepare_linear,
+        }
+        norm: Any = import_module("dlcore.kernels.native.norm")
+        self._fused = {
+            ("batchnorm", "residual"): norm.batchnorm_residual,
+            ("batchnorm_backward", "relu_beta"): norm.batchnorm_relu_backward,
         }
         # Straight to the arena: one call less for every array made.
         vars(self).update(empty=core.empty, zeros=core.zeros)
@@ -49,6 +55,9 @@ class CythonBackend(Backend):
     def bind(self, name: str, arguments: dict[str, Any], constant: frozenset[str]) -> Callable[[], None]:
         if name in self._prepare and {"w", "b"} <= constant:
             return self._prepare[name](*arguments.values())
+        fused = self._fused.get((name, next(reversed(arguments))))
+        if fused is not None:
+            return partial(fused, *arguments.values())
         return super().bind(name, arguments, constant)
 
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:

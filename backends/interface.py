@@ -179,7 +179,9 @@ class Backend:
             name: the primitive. arguments: its arguments by name, in its order.
             constant: names of arrays whose contents will not change, so that an engine may pack them once.
 
-        "residual" of conv2d, where `fuses` has it, is an array like y: y = activation(conv(x, w) + b + residual).
+        "residual" of conv2d, where `fuses` has it, is an array like y: y = activation(conv(x, w) + b + residual); that
+        of batchnorm likewise, added after beta. With "relu_beta", the beta of the forward call or None, dz of
+        batchnorm_backward is the gradient after a ReLU.
         """
         return partial(getattr(self, name), *arguments.values())
 

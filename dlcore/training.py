@@ -23,7 +23,7 @@ from . import optimizers as optimizers_module
 from .backends import current
 from .backends.capture import Call
 from .backends.interface import Backend
-from .backends.rewrite import fuse_inference, overwrite_gradients
+from .backends.rewrite import fuse_inference, fuse_training, overwrite_gradients
 from .batches import (
     Batches,
     SourceBatches,
@@ -383,7 +383,7 @@ class Trainer:
         )
         plan = self._plan
         said = self._said  # type: ignore[attr-defined]
-        plan.train = Step(self._train_eagerly, f"Training of {said}", self._traits, self._overwrite_gradients)
+        plan.train = Step(self._train_eagerly, f"Training of {said}", self._traits, self._rewrite_training)
         plan.test = Step(self._test_eagerly, f"Evaluation of {said}", self._traits)
         self.run_eagerly = run_eagerly
         self.stop_training = False
@@ -603,10 +603,12 @@ class Trainer:
     def _constants(self) -> list[Any]:
         return [variable.data for variable in self.weights]  # type: ignore[attr-defined]
 
-    def _overwrite_gradients(self, calls: list[Call], _: Any, __: Any, engine: Backend) -> list[Call]:
-        return (
-            overwrite_gradients(calls, self.optimizer.gradients(), engine) if self._compiled("fit").trainable else calls
-        )
+    def _rewrite_training(
+        self, calls: list[Call], results: list[Any], constant: set[int], engine: Backend
+    ) -> list[Call]:
+        if self._compiled("fit").trainable:
+            calls = overwrite_gradients(calls, self.optimizer.gradients(), engine)
+        return fuse_training(calls, results, engine)
 
     def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
         if type(self).compute_loss is Trainer.compute_loss:

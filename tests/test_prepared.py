@@ -9,7 +9,10 @@ import pytest
 
 core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
 conv = pytest.importorskip("dlcore.kernels.native.conv")
+elementwise = pytest.importorskip("dlcore.kernels.native.elementwise")
 linear = pytest.importorskip("dlcore.kernels.native.linear")
+nonlinear = pytest.importorskip("dlcore.kernels.native.activation")
+norm = pytest.importorskip("dlcore.kernels.native.norm")
 reference = pytest.importorskip("dlcore.kernels.reference.conv")
 
 # n, h, w, c, k, kernel, stride, padding, dilation, groups
@@ -87,6 +90,35 @@ def test_a_prepared_dense_layer_gives_the_bits_of_the_plain_one_and_sees_new_inp
             prepared.fill(np.nan)
             run()
             np.testing.assert_array_equal(prepared, plain)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize("shape", [(37, 64), (400, 3), (203, 21), (1, 5), (2048, 130)])
+def test_fused_batch_normalisation_gives_the_bits_of_its_parts(shape, activation, dtype):
+    rng = np.random.default_rng(0)
+    x, residual, dy = rng.standard_normal((3, *shape)).astype(dtype)
+    for gamma, beta in (rng.standard_normal((2, shape[1])).astype(dtype), (None, None)):
+        plain, fused, target = np.empty((3, *shape), dtype)
+        mean, inv_std, again_mean, again_std = np.empty((4, shape[1]), dtype)
+        statistics = np.zeros((4, shape[1]), dtype)
+        norm.batchnorm(x, gamma, beta, *statistics[:2], plain, mean, inv_std, 0.9, 1e-3, "linear")
+        elementwise.binary(residual, plain, target, "add")
+        nonlinear.activation(target, target, activation, 0.0)
+        outputs = fused, again_mean, again_std
+        norm.batchnorm_residual(x, gamma, beta, *statistics[2:], *outputs, 0.9, 1e-3, activation, residual)
+        np.testing.assert_array_equal(fused, target)
+        np.testing.assert_array_equal(statistics[2:], statistics[:2])
+
+        dz, dx, fused_dx = np.empty((3, *shape), dtype)
+        sums, fused_sums = rng.standard_normal((2, 2, shape[1])).astype(dtype)
+        fused_sums[...] = sums
+        nonlinear.activation(plain, plain, "relu", 0.0)
+        nonlinear.activation_backward(dy, None, plain, dz, "relu", 0.0)
+        norm.batchnorm_backward(dz, x, gamma, mean, inv_std, dx, *sums, True)
+        norm.batchnorm_relu_backward(dy, x, gamma, mean, inv_std, fused_dx, *fused_sums, True, beta)
+        np.testing.assert_array_equal(fused_dx, dx)
+        np.testing.assert_array_equal(fused_sums, sums)
 
 
 @pytest.mark.parametrize("count", [1, 3])

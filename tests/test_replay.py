@@ -170,6 +170,22 @@ def _replays(model):
     return model._plan.train.replayed
 
 
+@pytest.mark.skipif("cython" not in available_backends(), reason="the native engine is not built")
+def test_training_fuses_the_passes_around_batch_normalisation():
+    with dl.use_backend("cython"):
+        model = _residual()
+        model.compile(optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+        x, y = _images(10, 10, 2)[:BATCH], RNG.integers(0, 3, BATCH)
+        for _ in range(4):
+            model.train_on_batch(x, y)
+        (recording,) = model._plan.train._recordings.values()
+    names = [getattr(step, "func", step).__name__ for step in recording.program._steps]
+    assert names.count("batchnorm") == names.count("batchnorm_residual") == 1
+    assert names.count("batchnorm_relu_backward") == names.count("batchnorm_backward") == 1
+    assert "activation" not in names  # both ReLUs are gone
+    assert names.count("activation_backward") == 1  # that of the sum: two calls want its result
+
+
 def test_predictions_follow_the_weights(active_backend):
     model = _dense()
     for _ in range(5):

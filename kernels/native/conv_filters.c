@@ -9,6 +9,7 @@ enum {
     FEW = 16,            // channels below which images are padded and any entries of dw make a tile
     FILTER_PIXELS = 192, // pixels of a block
     SHARES = 16,         // items to make at least
+    ENTRIES = 16,        // of dw whose partial sums an item adds
 };
 
 TILE(filters_1, ROWS_OF_1, FILTERS)
@@ -22,7 +23,8 @@ typedef struct {
     const conv_shape *s;
     axis y, x;
     const REAL *in, *dz;
-    REAL *dw, *partial; // [split][group][panel][entry][width]
+    REAL *dw, *partial; // [split][group][panel][entry][width]; unused with a single split, whose sums go to dw at once
+    const REAL *zeros;  // NR of them
     int accumulate, few;
     long c, k;                  // per group
     long entries;               // of dw per output channel: taps * c
@@ -35,32 +37,38 @@ typedef struct {
     long room_size;
 } filter_job;
 
+// Adds the products of `rows` rows of dz from r0 on to the rows of a tile at `out`, which lie `ld` apart; or writes them if
+// they are the first.
 static void filter_tile(const filter_job *g, long group, long tile, long r0, long rows, long panel, const REAL *dz, long ldb,
-                        REAL *partial) {
+                        REAL *out, long ld, int first) {
     const conv_shape *s = g->s;
     long image = r0 / s->oh, oy = r0 % s->oh, columns = columns_of(panel, g->k), width = width_of(columns);
     long images = max_l(1, rows / s->oh);
     const REAL *from[ROWS1];
     long to[ROWS1];
     rows = min_l(rows, s->oh);
-    tile_job t = {.runs = rows, .len = s->ow, .from = from, .b = dz, .nr = width, .out = partial, .to = to, .a_step = s->sw * s->c, .ldb = ldb};
+    tile_job t = {.runs = rows, .len = s->ow, .from = from, .b = dz, .nr = columns, .out = out, .to = to, .a_step = s->sw * s->c, .ldb = ldb};
     t.images = images;
-    long first, mr;
+    t.bias = first ? g->zeros : NULL;
+    long entry, mr;
     if (g->few) {
-        first = tile * g->rows;
-        mr = min_l(g->rows, g->entries - first);
+        entry = tile * g->rows;
+        mr = min_l(g->rows, g->entries - entry);
         const REAL *at = g->in + (image * g->tall + oy * s->sh) * g->wide + group * g->c;
-        for (long i = 0; i < mr; i++) from[i] = at + g->offsets[first + i];
+        for (long i = 0; i < mr; i++) from[i] = at + g->offsets[entry + i];
         t.run_step = s->sh * g->wide;
         t.image_step = g->tall * g->wide;
     } else {
         long tap = tile / g->per_tap, c0 = tile % g->per_tap * g->rows, y0, y1, x0, x1;
         mr = min_l(g->rows, g->c - c0);
-        first = tap * g->c + c0;
+        entry = tap * g->c + c0;
         outputs_inside(&g->y, s->h, tap / s->kw, &y0, &y1);
         outputs_inside(&g->x, s->w, tap % s->kw, &x0, &x1);
         y0 = max_l(y0, oy), y1 = min_l(y1, oy + rows);
-        if (y0 >= y1 || x0 >= x1 || mr <= 0) return;
+        if (y0 >= y1 || x0 >= x1) {
+            for (long i = 0; first && i < mr; i++) memset(out + (entry + i) * ld, 0, (size_t)columns * sizeof(REAL));
+            return;
+        }
         long iy = y0 * s->sh + g->y.offset + tap / s->kw * s->dh, ix = x0 * s->sw + g->x.offset + tap % s->kw * s->dw;
         from[0] = g->in + ((image * s->h + iy) * s->w + ix) * s->c + group * g->c + c0;
         t.run_step = s->sh * s->w * s->c;
@@ -71,7 +79,7 @@ static void filter_tile(const filter_job *g, long group, long tile, long r0, lon
         t.image_step = s->h * s->w * s->c;
         t.b_image_step = (s->oh - t.runs) * s->ow * ldb;
     }
-    for (long i = 0; i < mr; i++) to[i] = (first + i) * width;
+    for (long i = 0; i < mr; i++) to[i] = (entry + i) * ld;
     if (g->few) (width > LANES ? filters_2 : filters_1)(mr, &t);
     else (width > LANES ? adjacent_filters_2 : adjacent_filters_1)(mr, &t);
 }
@@ -82,14 +90,6 @@ static void filter_item(void *job, long item, int worker) {
     long range = item % g->ranges, group = item / g->ranges % s->groups, split = item / g->ranges / s->groups;
     long t0 = range * g->range, t1 = min_l(t0 + g->range, g->tiles), end = min_l((split + 1) * g->split, s->n * s->oh);
     REAL *partial = g->partial + split * g->set + group * g->panels * g->entries * NR, *room = g->room + worker * g->room_size;
-    long e0 = g->few ? t0 * g->rows : t0 / g->per_tap * g->c + t0 % g->per_tap * g->rows;
-    long e1 = t1 == g->tiles ? g->entries
-            : g->few         ? t1 * g->rows
-                             : t1 / g->per_tap * g->c + t1 % g->per_tap * g->rows;
-    for (long panel = 0; panel < g->panels; panel++) {
-        long width = width_of(columns_of(panel, g->k));
-        memset(partial + panel * g->entries * NR + e0 * width, 0, (size_t)((e1 - e0) * width) * sizeof(REAL));
-    }
     for (long r0 = split * g->split, rows; r0 < end; r0 += rows) {
         rows = min_l(g->block, end - r0);
         if (g->block < s->oh) rows = min_l(rows, s->oh - r0 % s->oh);
@@ -101,27 +101,31 @@ static void filter_item(void *job, long item, int worker) {
                 dz = room;
                 ldb = width;
             }
+            int alone = g->splits == 1, first = r0 == split * g->split && !(alone && g->accumulate);
+            REAL *out = alone ? g->dw + group * g->k + panel * NR : partial + panel * g->entries * NR;
             for (long tile = t0; tile < t1; tile++)
-                filter_tile(g, group, tile, r0, rows, panel, dz, ldb, partial + panel * g->entries * NR);
+                filter_tile(g, group, tile, r0, rows, panel, dz, ldb, out, alone ? s->k : width, first);
         }
     }
 }
 
-// Adds the partial sums of one entry, split after split.
-static void sum_entry(void *job, long entry, int worker) {
+// Adds the partial sums of some entries, split after split.
+static void sum_entries(void *job, long item, int worker) {
     const filter_job *g = job;
     const conv_shape *s = g->s;
     (void)worker;
     for (long group = 0; group < s->groups; group++)
         for (long panel = 0; panel < g->panels; panel++) {
             long columns = columns_of(panel, g->k), width = width_of(columns);
-            const REAL *partial = g->partial + (group * g->panels + panel) * g->entries * NR + entry * width;
-            REAL *dw = g->dw + entry * s->k + group * g->k + panel * NR;
-            for (long j = 0; j < columns; j += LANES) {
-                long part = columns - j < LANES ? columns - j : 0;
-                vec sum = g->accumulate ? load_some(dw + j, part) : (vec){0};
-                for (long p = 0; p < g->splits; p++) sum += load(partial + p * g->set + j);
-                store_some(dw + j, sum, part);
+            for (long entry = item * ENTRIES, end = min_l(entry + ENTRIES, g->entries); entry < end; entry++) {
+                const REAL *partial = g->partial + (group * g->panels + panel) * g->entries * NR + entry * width;
+                REAL *dw = g->dw + entry * s->k + group * g->k + panel * NR;
+                for (long j = 0; j < columns; j += LANES) {
+                    long part = columns - j < LANES ? columns - j : 0;
+                    vec sum = g->accumulate ? load_some(dw + j, part) : (vec){0};
+                    for (long p = 0; p < g->splits; p++) sum += load_some(partial + p * g->set + j, part);
+                    store_some(dw + j, sum, part);
+                }
             }
         }
 }
@@ -160,9 +164,13 @@ int filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz, REAL *dw
     g->range = div_up(g->tiles, g->ranges);
     g->ranges = div_up(g->tiles, g->range);
     g->room_size = g->block * s->ow * NR;
-    g->partial = scratch(SCRATCH_PARTIAL, (size_t)(g->splits * g->set + pool_size() * g->room_size) * sizeof(REAL));
-    if (!g->partial) return -1;
-    g->room = g->partial + g->splits * g->set;
+    long sets = g->splits > 1 ? g->splits * g->set : 0;
+    REAL *zeros = scratch(SCRATCH_PARTIAL, (size_t)(NR + sets + pool_size() * g->room_size) * sizeof(REAL));
+    if (!zeros) return -1;
+    memset(zeros, 0, NR * sizeof(REAL));
+    g->zeros = zeros;
+    g->partial = zeros + NR;
+    g->room = g->partial + sets;
     int empty = !s->n || !s->oh || !s->ow;
     if (g->few && !empty) {
         long low_y, low_x, high_y, high_x;
@@ -185,10 +193,15 @@ int filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz, REAL *dw
             g->in = input;
         }
     }
-    if (empty) memset(g->partial, 0, (size_t)(g->splits * g->set) * sizeof(REAL));
-    else pool_for(g->splits * s->groups * g->ranges, filter_item, g);
+    if (empty) {
+        if (!accumulate) memset(dw, 0, (size_t)(g->entries * s->k) * sizeof(REAL));
+        return 0;
+    }
+    pool_for(g->splits * s->groups * g->ranges, filter_item, g);
+    long items = div_up(g->entries, ENTRIES);
+    if (g->splits == 1) return 0;
     if (g->set * g->splits < 16384)
-        for (long e = 0; e < g->entries; e++) sum_entry(g, e, 0);
-    else pool_for(g->entries, sum_entry, g);
+        for (long i = 0; i < items; i++) sum_entries(g, i, 0);
+    else pool_for(items, sum_entries, g);
     return 0;
 }

@@ -64,6 +64,9 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
             for (int j = 0; j < nv; j++)
                 acc[i][j] += load_some(t->residual + t->to[i] + j * LANES, j == nv - 1 ? part : 0);
     }
+    if (!outputs && t->bias)
+        for (int i = 0; i < mr; i++)
+            for (int j = 0; j < nv; j++) __builtin_prefetch(t->out + t->to[i] + j * LANES, 1);
     const REAL *const *from = t->from, *b = t->b;
     long start = t->offset, len = t->len, images = outputs ? 1 : t->images;
     const unsigned char *live = t->live;

@@ -122,21 +122,25 @@ static moments column_moments(const stats_job *g, long j) {
     return all;
 }
 
-// ---- y = activation((x - mean) scale + shift) ----
+// ---- y = activation((x - mean) scale + shift + residual) ----
 
 typedef struct {
     shape s;
-    const REAL *x, *mean, *scale, *shift; // the last three [w]
+    const REAL *x, *mean, *scale, *shift, *residual; // mean, scale and shift [w]; residual like x or NULL
     REAL *y;
     int activation;
 } affine_job;
 
-INLINE void affine_columns(const affine_job *g, const int activation, const REAL *x, REAL *y, long n) {
+// One expression for the forward and for the sign that the backward asks for, so that both round alike.
+INLINE vec affine(vec x, vec mean, vec scale, vec shift) { return (x - mean) * scale + shift; }
+
+INLINE void affine_columns(const affine_job *g, const int activation, const int adds, long at, long n) {
     for (long j = 0; j < n; j += LANES) {
         long left = n - j;
-        vec v = (load_columns(x + j, left) - load_columns(g->mean + j, left)) * load_columns(g->scale + j, left) +
-                load_columns(g->shift + j, left);
-        store_columns(y + j, activation == RELU ? vmax((vec){0}, v) : v, left);
+        vec v = affine(load_columns(g->x + at + j, left), load_columns(g->mean + j, left), load_columns(g->scale + j, left),
+                       load_columns(g->shift + j, left));
+        if (adds) v += load_columns(g->residual + at + j, left);
+        store_columns(g->y + at + j, activation == RELU ? vmax((vec){0}, v) : v, left);
     }
 }
 
@@ -145,35 +149,40 @@ static void affine_item(void *job, long part, int worker) {
     const shape s = g->s;
     (void)worker;
     for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++) {
-        const REAL *x = g->x + r * s.w;
-        REAL *y = g->y + r * s.w;
-        if (g->activation == RELU) affine_columns(g, RELU, x, y, s.w);
-        else affine_columns(g, LINEAR, x, y, s.w);
-        if (g->activation > RELU) apply_activation(1, s.w, y, s.w, g->activation);
+        long at = r * s.w;
+        if (g->residual && g->activation == RELU) affine_columns(g, RELU, 1, at, s.w);
+        else if (g->residual) affine_columns(g, LINEAR, 1, at, s.w);
+        else if (g->activation == RELU) affine_columns(g, RELU, 0, at, s.w);
+        else affine_columns(g, LINEAR, 0, at, s.w);
+        if (g->activation > RELU) apply_activation(1, s.w, g->y + at, s.w, g->activation);
     }
     if (part == s.parts - 1)
         for (long r = 0; r < s.rest; r++) {
             long at = s.rows * s.w + r * s.n;
-            affine_columns(g, LINEAR, g->x + at, g->y + at, s.n);
+            affine_columns(g, LINEAR, g->residual != NULL, at, s.n);
             apply_activation(1, s.n, g->y + at, s.n, g->activation);
         }
 }
 
+static void repeat_scale(const shape *s, const REAL *inv_std, const REAL *gamma, REAL *out) {
+    for (long j = 0; j < s->w; j++) out[j] = inv_std[j % s->n] * (gamma ? gamma[j % s->n] : 1);
+}
+
 static int normalise(shape s, const REAL *x, const REAL *mean, const REAL *inv_std, const REAL *gamma, const REAL *beta,
-                     REAL *y, int activation) {
+                     const REAL *residual, REAL *y, int activation) {
     REAL *p = scratch(SCRATCH_STATE, 3 * (size_t)max_l(s.w, 1) * sizeof(REAL));
     if (!p) return -1;
-    affine_job g = {s, x, p, p + s.w, p + 2 * s.w, y, activation};
+    affine_job g = {s, x, p, p + s.w, p + 2 * s.w, residual, y, activation};
     repeat(&s, mean, 0, p);
+    repeat_scale(&s, inv_std, gamma, p + s.w);
     repeat(&s, beta, 0, p + 2 * s.w);
-    for (long j = 0; j < s.w; j++) p[s.w + j] = inv_std[j % s.n] * (gamma ? gamma[j % s.n] : 1);
     pool_for(s.parts, affine_item, &g);
     return 0;
 }
 
 static int batchnorm(long rows, long n, const void *x, const void *gamma, const void *beta, void *running_mean,
                      void *running_var, void *y, void *mean, void *inv_std, double momentum, double eps,
-                     int activation) {
+                     int activation, const void *residual) {
     shape s = shape_of(rows, n);
     size_t sums = (size_t)(s.parts * max_l(s.w, 1));
     REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));
@@ -189,7 +198,7 @@ static int batchnorm(long rows, long n, const void *x, const void *gamma, const 
         rm[j] = (REAL)(momentum * rm[j] + (1 - momentum) * all.mean);
         rv[j] = (REAL)(momentum * rv[j] + (1 - momentum) * variance);
     }
-    return normalise(s, x, mean, inv_std, gamma, beta, y, activation);
+    return normalise(s, x, mean, inv_std, gamma, beta, residual, y, activation);
 }
 
 static int batchnorm_inference(long rows, long n, const void *x, const void *gamma, const void *beta,
@@ -198,34 +207,44 @@ static int batchnorm_inference(long rows, long n, const void *x, const void *gam
     const REAL *variance = running_var;
     if (!inv_std) return -1;
     for (long j = 0; j < n; j++) inv_std[j] = (REAL)(1 / sqrt(variance[j] + eps));
-    return normalise(shape_of(rows, n), x, running_mean, inv_std, gamma, beta, y, activation);
+    return normalise(shape_of(rows, n), x, running_mean, inv_std, gamma, beta, NULL, y, activation);
 }
 
 // ---- backward ----
 // With xhat = (x - mean) inv_std:  dbeta = sum dz,  dgamma = sum dz xhat,
 //     dx = gamma inv_std (dz - dbeta / R - xhat dgamma / R) = a dz + (x - mean) b + c  per column.
+// Where a ReLU follows, dz is 0 wherever the output, which follows from x, is not above 0: so it need not be stored.
 
 typedef struct {
     shape s;
-    const REAL *dz, *x, *mean, *a, *b, *c; // the last four [w]
-    REAL *dx, *sum, *dot;                  // [parts][w]: sums of dz and of dz (x - mean)
+    const REAL *dz, *x, *mean, *a, *b, *c, *scale, *shift; // the last six [w]
+    REAL *dx, *sum, *dot;                                  // [parts][w]: sums of dz and of dz (x - mean)
+    int relu;
 } backward_job;
 
+// dz from the gradient after the ReLU.
+INLINE vec before_relu(vec dy, vec x, vec mean, vec scale, vec shift) {
+    return blend((ivec)(affine(x, mean, scale, shift) > (vec){0}), dy, (vec){0});
+}
+
 // Adds `count` rows from r on to the sums of nv vectors of columns from j on.
-INLINE void block_sums(const int nv, const backward_job *g, long r, long count, long j, REAL *sum, REAL *dot) {
-    vec block_sum[GROUP], block_dot[GROUP], mean[GROUP];
+INLINE void block_sums(const int nv, const int relu, const backward_job *g, long r, long count, long j, REAL *sum, REAL *dot) {
+    vec block_sum[GROUP], block_dot[GROUP], mean[GROUP], scale[GROUP], shift[GROUP];
     long w = g->s.w, left = nv > 1 ? LANES : w - j;
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) {
         block_sum[v] = block_dot[v] = (vec){0};
         mean[v] = load_columns(g->mean + j + v * LANES, left);
+        scale[v] = relu ? load_columns(g->scale + j + v * LANES, left) : (vec){0};
+        shift[v] = relu ? load_columns(g->shift + j + v * LANES, left) : (vec){0};
     }
     for (long at = r * w + j, end = at + count * w; at < end; at += w)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
-            vec dz = load_columns(g->dz + at + v * LANES, left);
+            vec dz = load_columns(g->dz + at + v * LANES, left), x = load_columns(g->x + at + v * LANES, left);
+            if (relu) dz = before_relu(dz, x, mean[v], scale[v], shift[v]);
             block_sum[v] += dz;
-            block_dot[v] += dz * (load_columns(g->x + at + v * LANES, left) - mean[v]);
+            block_dot[v] += dz * (x - mean[v]);
         }
     for (int v = 0; v < nv; v++) {
         REAL *s = sum + j + v * LANES, *d = dot + j + v * LANES;
@@ -244,17 +263,22 @@ static void backward_sums_item(void *job, long part, int worker) {
     memset(dot, 0, (size_t)s.w * sizeof(REAL));
     for (long r = first; r < end; r += s.block) {
         long count = min_l(s.block, end - r), j = 0;
-        for (; j + GROUP * LANES <= s.w; j += GROUP * LANES) block_sums(GROUP, g, r, count, j, sum, dot);
-        for (; j < s.w; j += LANES) block_sums(1, g, r, count, j, sum, dot);
+        for (; j + GROUP * LANES <= s.w; j += GROUP * LANES)
+            if (g->relu) block_sums(GROUP, 1, g, r, count, j, sum, dot);
+            else block_sums(GROUP, 0, g, r, count, j, sum, dot);
+        for (; j < s.w; j += LANES)
+            if (g->relu) block_sums(1, 1, g, r, count, j, sum, dot);
+            else block_sums(1, 0, g, r, count, j, sum, dot);
     }
 }
 
-INLINE void backward_columns(const backward_job *g, long at, long n) {
+INLINE void backward_columns(const int relu, const backward_job *g, long at, long n) {
     for (long j = 0; j < n; j += LANES) {
         long left = n - j;
-        vec d = load_columns(g->x + at + j, left) - load_columns(g->mean + j, left);
-        vec v = load_columns(g->a + j, left) * load_columns(g->dz + at + j, left) + d * load_columns(g->b + j, left) +
-                load_columns(g->c + j, left);
+        vec x = load_columns(g->x + at + j, left), mean = load_columns(g->mean + j, left);
+        vec dz = load_columns(g->dz + at + j, left), d = x - mean;
+        if (relu) dz = before_relu(dz, x, mean, load_columns(g->scale + j, left), load_columns(g->shift + j, left));
+        vec v = load_columns(g->a + j, left) * dz + d * load_columns(g->b + j, left) + load_columns(g->c + j, left);
         store_columns(g->dx + at + j, v, left);
     }
 }
@@ -263,20 +287,28 @@ static void backward_item(void *job, long part, int worker) {
     const backward_job *g = job;
     const shape s = g->s;
     (void)worker;
-    for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++) backward_columns(g, r * s.w, s.w);
+    for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++)
+        if (g->relu) backward_columns(1, g, r * s.w, s.w);
+        else backward_columns(0, g, r * s.w, s.w);
     if (part == s.parts - 1)
-        for (long r = 0; r < s.rest; r++) backward_columns(g, s.rows * s.w + r * s.n, s.n);
+        for (long r = 0; r < s.rest; r++) backward_columns(g->relu, g, s.rows * s.w + r * s.n, s.n);
 }
 
 static int batchnorm_backward(long rows, long n, const void *dz, const void *x, const void *gamma, const void *mean,
-                              const void *inv_std, void *dx, void *dgamma, void *dbeta, int accumulate) {
+                              const void *inv_std, void *dx, void *dgamma, void *dbeta, int accumulate, int relu,
+                              const void *beta) {
     shape s = shape_of(rows, n);
     size_t sums = (size_t)(s.parts * max_l(s.w, 1));
     REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));
-    REAL *p = scratch(SCRATCH_STATE, 4 * (size_t)max_l(s.w, 1) * sizeof(REAL));
+    REAL *p = scratch(SCRATCH_STATE, 6 * (size_t)max_l(s.w, 1) * sizeof(REAL));
     if (!partial || !p) return -1;
-    backward_job g = {s, dz, x, p, p + s.w, p + 2 * s.w, p + 3 * s.w, dx, partial, partial + sums};
+    backward_job g = {s, dz, x, p, p + s.w, p + 2 * s.w, p + 3 * s.w, p + 4 * s.w, p + 5 * s.w, dx, partial, partial + sums,
+                      relu};
     repeat(&s, mean, 0, p);
+    if (relu) {
+        repeat_scale(&s, inv_std, gamma, p + 4 * s.w);
+        repeat(&s, beta, 0, p + 5 * s.w);
+    }
     pool_for(s.parts, backward_sums_item, &g);
     const REAL *weight = gamma, *inverse = inv_std, *rest_dz = g.dz + s.rows * s.w, *rest_x = g.x + s.rows * s.w;
     REAL *out_gamma = dgamma, *out_beta = dbeta;
@@ -287,8 +319,10 @@ static int batchnorm_backward(long rows, long n, const void *dz, const void *x, 
             dot += g.dot[i];
         }
         for (long r = 0; r < s.rest; r++) {
-            sum += rest_dz[r * n + j];
-            dot += rest_dz[r * n + j] * (rest_x[r * n + j] - p[j]);
+            REAL d = rest_dz[r * n + j], v = rest_x[r * n + j];
+            if (relu) d = before_relu(splat(d), splat(v), splat(p[j]), splat(g.scale[j]), splat(g.shift[j]))[0];
+            sum += d;
+            dot += d * (v - p[j]);
         }
         double scale = inverse[j] * (weight ? weight[j] : 1);
         if (out_beta) out_beta[j] = (REAL)((accumulate ? out_beta[j] : 0) + sum);

@@ -36,7 +36,8 @@ enum {
     INPUT = 6,
     PLANES = INPUT * INPUT,
     LINE = 64 / sizeof(REAL),
-    TILE_CACHE = 1 << 20,   // bytes of V and M of a block, by tiles
+    TILE_CACHE = 1 << 19,   // bytes of V and M of a block, by tiles: half of L2
+    SHARE = 8,              // neighbouring tiles that one worker transforms: their lines must not wander between cores
     FILTER_CACHE = 6 << 20, // bytes of U above which the work is cut by channels
     BLOCK_V = 10 << 20,     // bytes of V of a block, by channels
     BLOCK_M = 2 << 20,      // and of M, per worker
@@ -45,6 +46,7 @@ enum {
     SUM_TILES = 96,         // tiles per pass over the sums of an item there: their V and Z stay in L1
     SUM_CHANNELS = 64,      // input channels of an item there: its sums stay in L2
     STRIP = 16,             // channels of filters turned over at a time
+    AHEAD = 4,              // channels from a filter's prefetch to its use
 };
 
 static const REAL P = 0.625f, Q = 1.5f;
@@ -222,11 +224,13 @@ typedef struct {
     long block, first, count;            // tiles at a time; where the block in hand starts, what it holds
     long plane_u, plane_v, plane_m, plane_z;
     long pieces, piece;                  // of input channels, where an item takes a part of them
+    long share;                          // tiles that an item transforms
     const REAL *zeros;                   // what tiles read outside an image
     REAL *u, *v, *m, *z;
     size_t worker_m;                     // what each worker has of its own
 } winograd_job;
 
+static long share_of(long tiles, long threads) { return max_l(1, min_l(SHARE, tiles / (2 * threads))); }
 static long plane_of(long rows, long columns) { return round_up(rows * columns, LINE) + LINE; }
 
 static winograd_job job_of(const conv_shape *s) {
@@ -250,6 +254,12 @@ INLINE void place_of(const winograd_job *g, long t, long *image, long *y, long *
     *x = within % g->across * OUTPUT;
 }
 
+// Tiles come in the order of the image, so the next one reads what lies OUTPUT pixels on. Few neighbouring lines to a run
+// are more than the processor foresees by itself: transforms spent most of their time waiting.
+INLINE void prefetch_pixels(const REAL *const pixel[OUTPUT], long ahead) {
+    for (int j = 0; j < OUTPUT; j++) __builtin_prefetch(pixel[j] + ahead);
+}
+
 // V of tile t at v.
 static void transform_inputs(const winograd_job *g, long t, REAL *v) {
     const conv_shape *s = g->s;
@@ -265,7 +275,10 @@ static void transform_inputs(const winograd_job *g, long t, REAL *v) {
             pixel[i * INPUT + j] = inside && x0 + j >= 0 && x0 + j < s->w ? row + (x0 + j) * s->c : g->zeros;
     }
     long c = 0;
-    for (; c + LANES <= s->c; c += LANES) input_tile(pixel, c, 0, v + c, g->plane_v);
+    for (; c + LANES <= s->c; c += LANES) {
+        for (int i = 0; i < INPUT; i++) prefetch_pixels(pixel + i * INPUT + (INPUT - OUTPUT), c + OUTPUT * s->c);
+        input_tile(pixel, c, 0, v + c, g->plane_v);
+    }
     if (c < s->c) input_tile(pixel, c, s->c - c, v + c, g->plane_v);
 }
 
@@ -282,6 +295,8 @@ static void transform_outputs(const winograd_job *g, long first, long count, lon
         for (long k = k0; k < k1; k += LANES) {
             long part = k1 - k < LANES ? k1 - k : 0;
             vec y[OUTPUT][OUTPUT], bias = g->bias ? load_some(g->bias + k, part) : (vec){0};
+            for (long i = 0; i < rows; i++)
+                for (long j = 0; j < columns; j++) __builtin_prefetch(out + (i * s->ow + j + OUTPUT) * s->k + k, 1);
             output_tile(m + k - k0, g->plane_m, y);
             if (g->residual)
                 for (long i = 0; i < rows; i++)
@@ -317,6 +332,7 @@ static void transform_filters(const winograd_job *g, long panel, long c0, long c
                 REAL *to = turned + i * STRIP * NR;
                 const REAL *w = g->flipped ? g->filters + ((8 - i) * s->k + panel * NR) * s->c + from : filter + i * tap;
                 long rs = g->flipped ? 1 : s->k, cs = g->flipped ? s->c : 1;
+                for (long q = 0; g->flipped && q < columns; q++) __builtin_prefetch(w + q * cs + STRIP);
                 interleave(n, columns, w, rs, cs, to, NR);
             }
             filter = turned;
@@ -325,6 +341,10 @@ static void transform_filters(const winograd_job *g, long panel, long c0, long c
         }
         for (long p = 0; p < n; p++) {
             REAL *to = u + (from + p) * NR;
+            for (long i = 0; i < 9 && filter != turned; i++) {
+                __builtin_prefetch(filter + i * tap + (p + AHEAD) * row);
+                __builtin_prefetch(filter + i * tap + (p + AHEAD) * row + LANES);
+            }
             filter_tile(filter + p * row, tap, to, plane);
             if (columns > LANES) filter_tile(filter + p * row + LANES, tap, to + LANES, plane);
         }
@@ -379,7 +399,8 @@ static int by_tiles(winograd_job *g, long threads) {
 static void inputs_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
-    transform_inputs(g, g->first + item, g->v + item * g->c);
+    for (long t = item * g->share, end = min_l(t + g->share, g->count); t < end; t++)
+        transform_inputs(g, g->first + t, g->v + t * g->c);
 }
 
 static void panel_item(void *job, long panel, int worker) {
@@ -404,7 +425,8 @@ static int by_channels(winograd_job *g, long threads) {
     if (!g->u || !g->v || !g->m) return -1;
     for (g->first = 0; g->first < g->tiles; g->first += g->block) {
         g->count = min_l(g->block, g->tiles - g->first);
-        pool_for(g->count, inputs_item, g);
+        g->share = share_of(g->count, threads);
+        pool_for(div_up(g->count, g->share), inputs_item, g);
         pool_for(g->panels, panel_item, g);
     }
     return 0;
@@ -448,13 +470,10 @@ void winograd_transform(const conv_shape *s, const REAL *filters, REAL *transfor
 
 // ---- gradient of the filters ---------------------------------------------------------------------------------------------
 
-static void gradients_item(void *job, long item, int worker) {
-    const winograd_job *g = job;
+static void transform_gradients(const winograd_job *g, long item) {
     const conv_shape *s = g->s;
     const REAL *pixel[OUTPUT * OUTPUT];
     long image, y0, x0;
-    (void)worker;
-    transform_inputs(g, g->first + item, g->v + item * g->c);
     place_of(g, g->first + item, &image, &y0, &x0);
     for (long i = 0; i < OUTPUT; i++)
         for (long j = 0; j < OUTPUT; j++) {
@@ -463,9 +482,18 @@ static void gradients_item(void *job, long item, int worker) {
         }
     for (long k = 0; k < s->k; k += LANES) {
         REAL *z = g->z + (k / NR * g->block + item) * NR + k % NR;
+        for (int i = 0; i < OUTPUT; i++) prefetch_pixels(pixel + i * OUTPUT, k + OUTPUT * s->k);
         if (k + LANES <= s->k) gradient_tile(pixel, k, 0, z, g->plane_z);
         else gradient_tile(pixel, k, s->k - k, z, g->plane_z);
     }
+}
+
+static void gradients_item(void *job, long item, int worker) {
+    const winograd_job *g = job;
+    (void)worker;
+    long first = item * g->share, end = min_l(first + g->share, g->count);
+    for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v + t * g->c);
+    for (long t = first; t < end; t++) transform_gradients(g, t);
 }
 
 static void sums_item(void *job, long item, int worker) {
@@ -483,6 +511,7 @@ static void sums_item(void *job, long item, int worker) {
     for (long c = 0; c < channels; c++)
         for (long k = panel * NR, end = min_l(k + NR, s->k), h = 0; k < end; k += LANES, h += LANES) {
             REAL *dw = g->out + (c0 + c) * s->k + k;
+            for (int i = 0; i < 9; i++) __builtin_prefetch(dw + AHEAD * s->k + i * s->c * s->k, 1);
             if (k + LANES <= end) filter_gradient_tile(sums + c * NR + h, g->plane_m, add, dw, s->c * s->k, 0);
             else filter_gradient_tile(sums + c * NR + h, g->plane_m, add, dw, s->c * s->k, end - k);
         }
@@ -511,7 +540,8 @@ int winograd_filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz,
     g.z = g.v + PLANES * g.plane_v;
     for (g.first = 0; g.first < g.tiles; g.first += g.block) {
         g.count = min_l(g.block, g.tiles - g.first);
-        pool_for(g.count, gradients_item, &g);
+        g.share = share_of(g.count, threads);
+        pool_for(div_up(g.count, g.share), gradients_item, &g);
         pool_for(g.panels * g.pieces, sums_item, &g);
     }
     return 0;
