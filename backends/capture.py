@@ -168,7 +168,7 @@ class Recorder(Backend):
         self.problem = self.problem or problem
 
     def on_host(self, function: Callable[..., None], *arrays: Array) -> None:
-        function(*arrays)
+        self.engine.on_host(function, *arrays)
         arguments = {str(i): self._noted(array) for i, array in enumerate(arrays)}
         self.calls.append(Call(function.__qualname__, arguments, function))
 

@@ -240,6 +240,6 @@ class _Graph:
         return stream.end_capture()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip(" =") for line in str(error).splitlines()]
     return next((line for line in lines if line), type(error).__name__)
