@@ -116,12 +116,10 @@ def _lstm(start, stop, function, gates, h0, c0, u, mask, h, c):
             before = c0[n, 0] if t == 0 else c[n, t - 1]
             h_out = h[n, t]
             c_out = c[n, t]
-            for k in range(2 * size):
-                z[k] = sigmoid(z[k])
-            for k in range(2 * size, 3 * size):
-                z[k] = tanh(z[k])
-            for k in range(3 * size, 4 * size):
-                z[k] = sigmoid(z[k])
+            # Ranges from 0 and few arrays in a loop: else LLVM leaves exponentials one by one.
+            apply_fused(z[: 2 * size], 2)
+            apply_fused(z[2 * size : 3 * size], 3)
+            apply_fused(z[3 * size :], 2)
             if _skipped(mask, n, t):
                 h_before = h0[n, 0] if t == 0 else h[n, t - 1]
                 for k in range(size):
@@ -133,9 +131,9 @@ def _lstm(start, stop, function, gates, h0, c0, u, mask, h, c):
                 g = z[2 * size :][:size]
                 o = z[3 * size :]
                 for k in range(size):
-                    v = f[k] * before[k] + i[k] * g[k]
-                    c_out[k] = v
-                    h_out[k] = o[k] * tanh(v)
+                    c_out[k] = f[k] * before[k] + i[k] * g[k]
+                for k in range(size):
+                    h_out[k] = o[k] * tanh(c_out[k])
 
 
 @elementwise_kernel
