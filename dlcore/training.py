@@ -644,10 +644,11 @@ class Trainer:
         The steps defined here skip what only an overriding one needs: tensors for labels, figures for every batch.
         """
         cls = type(self)
-        own = getattr(cls, f"{kind}_step") is not getattr(Trainer, f"{kind}_step")
+        training = kind == "train"
+        own = cls.train_step is not Trainer.train_step if training else cls.test_step is not Trainer.test_step
         if not own and cls.compute_metrics is Trainer.compute_metrics:
-            return self._train_and_gather if kind == "train" else self._test_and_gather
-        step = getattr(self, f"{kind}_step")
+            return self._train_and_gather if training else self._test_and_gather
+        step = self.train_step if training else self.test_step
         if own:
 
             def run_custom(data: tuple) -> Any:

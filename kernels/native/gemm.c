@@ -20,7 +20,8 @@ enum {
     PACK_A_FROM = 6,    // panels of B that read a row of A before packing A pays
     PACK_B_FROM = 3 * MR, // rows of A before packing B pays
     DOT_ROWS = 4,        // rows up to which a transposed B is not packed
-    SERIAL_FLOPS = 400000 // below this a second thread costs more than it brings
+    SERIAL_FLOPS = 400000, // below this a second thread costs more than it brings
+    FEW_ROWS = 4           // of A: B's way from the cache takes longer than so much arithmetic
 };
 
 // ---- the tile ----
@@ -71,6 +72,31 @@ INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a
     }
 }
 
+// One row: four steps at a time, since two sums alone would wait for one another.
+INLINE void row_of(const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c, ending e) {
+    enum { STEPS = 4 };
+    vec acc[STEPS][2] = {0}, bias[2] = {{0}, {0}};
+#pragma GCC unroll 1
+    for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * ldb)
+#pragma GCC unroll 4
+        for (int i = 0; i < STEPS; i++) {
+            vec x = splat(a[i * cs]);
+            acc[i][0] += x * load(b + i * ldb);
+            if (nv > 1) acc[i][1] += x * load(b + i * ldb + LANES);
+        }
+    for (; k > 0; k--, a += cs, b += ldb) {
+        vec x = splat(*a);
+        acc[0][0] += x * load(b);
+        if (nv > 1) acc[0][1] += x * load(b + LANES);
+    }
+    for (int j = 0; j < nv; j++) {
+        long lanes = j == nv - 1 ? part : 0;
+        if (e.bias) bias[j] = load_some(e.bias + j * LANES, lanes);
+        vec sum = (acc[0][j] + acc[1][j]) + (acc[2][j] + acc[3][j]);
+        finish(sum, bias[j], e.add ? e.add + j * LANES : NULL, c + j * LANES, lanes, e.activation);
+    }
+}
+
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
 INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
                          long ldb, REAL *c, long ldc, ending e) {
@@ -84,7 +110,9 @@ static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, cons
     long part = nr % LANES;
 #define ROWS(n)                                                                                                        \
     case n:                                                                                                            \
-        if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, e);                                     \
+        if (n == 1 && nr > LANES) row_of(2, part, k, a, cs, b, ldb, c, e);                                             \
+        else if (n == 1) row_of(1, part, k, a, cs, b, ldb, c, e);                                                      \
+        else if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, e);                                     \
         else tile_of(n, 1, part, k, a, rs, cs, b, ldb, c, ldc, e);                                                     \
         break
     switch (mr) {
@@ -310,7 +338,7 @@ static void empty_product(const gemm_job *g) {
 static int run(gemm_job *g) {
     if (!g->m || !g->n) return 0;
     if (!g->k) return empty_product(g), 0;
-    long m = g->m, n = g->n, parts = 2.0 * m * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
+    long m = g->m, n = g->n, parts = 2.0 * max_l(m, FEW_ROWS) * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
     g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
     g->share = g->by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
     if (m <= DOT_ROWS && g->acs == 1 && g->brs == 1 && g->k >= LANES && !g->weights) {

@@ -1,4 +1,7 @@
-// A parallel-for over items claimed from one atomic counter, so that a slowed core simply claims fewer.
+// A parallel-for in which every thread has a run of items of its own, and helps with the others' once that is done.
+//
+// A network's primitives cut the same batch into the same runs, so that a thread finds in its cache what it wrote there
+// before; items are claimed one by one from the run's atomic counter, so that of a slowed core's run others take more.
 //
 // The caller is worker 0. It closes the round when no item is left and waits only for the workers that entered it: one
 // that the system woke too late is not missed. Idle workers spin for a short while, since a network calls one primitive right after the
@@ -20,11 +23,13 @@ static struct {
     int threads, started, home;
     pool_function function;
     void *job;
-    long items;
     pthread_mutex_t busy, sleep;
     pthread_cond_t wake;
     pthread_t thread[MAX_THREADS];
-    _Alignas(64) atomic_long next;
+    struct {
+        _Alignas(64) atomic_long next;
+        long end;
+    } run[MAX_THREADS];              // each thread's items
     _Alignas(64) atomic_uint round;  // one step per parallel-for
     _Alignas(64) atomic_int entered; // workers that take part in this round, and whether it is closed to others
     _Alignas(64) atomic_long finished;
@@ -50,8 +55,9 @@ static long microseconds(void) {
 
 static void work(int worker) {
     inside = 1;
-    for (long i; (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < pool.items;)
-        pool.function(pool.job, i, worker);
+    for (int k = 0, r = worker; k < pool.threads; k++, r = r + 1 < pool.threads ? r + 1 : 0)
+        for (long i; (i = atomic_fetch_add_explicit(&pool.run[r].next, 1, memory_order_relaxed)) < pool.run[r].end;)
+            pool.function(pool.job, i, worker);
     inside = 0;
 }
 
@@ -175,8 +181,10 @@ void pool_for(long items, pool_function function, void *job) {
     if (pool.started > 1) bind_workers();
     pool.function = function;
     pool.job = job;
-    pool.items = items;
-    atomic_store(&pool.next, 0);
+    for (int r = 0; r < pool.threads; r++) {
+        atomic_store_explicit(&pool.run[r].next, items * r / pool.threads, memory_order_relaxed);
+        pool.run[r].end = items * (r + 1) / pool.threads;
+    }
     atomic_store(&pool.finished, 0);
     atomic_store(&pool.entered, 0);
     next_round();

@@ -90,10 +90,14 @@ INLINE vec load_filled(const REAL *p, long n, REAL fill) {
 
 // ---- exponentials ----
 
-// 2^n for n in -150 ... 150, in two factors so that overflow and underflow come out as they should.
-INLINE vec scale_by_power(vec x, ivec n) {
-    ivec half = n >> 1;
-    return x * (vec)((half + 127) << 23) * (vec)((n - half + 127) << 23);
+// x 2^n for a whole n in -150 ... 150, in two factors so that overflow and underflow come out as they should.
+INLINE vec scale_by_power(vec x, vec n) {
+#if defined(__AVX512F__) && VBYTES == 64
+    return (vec)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+    ivec power = __builtin_convertvector(n, ivec), half = power >> 1;
+    return x * (vec)((half + 127) << 23) * (vec)((power - half + 127) << 23);
+#endif
 }
 
 // x as n ln 2 + r, n a whole number and |r| <= ln 2 / 2.
@@ -120,7 +124,7 @@ INLINE vec vexp_sum(vec x, vec small) {
     x = vmin(splat(104.f), vmax(splat(-104.f), x));
     vec r = split_by_ln2(x, &n) + small;
     vec p = exp_tail(r) * (r * r) + (r + splat(1.f));
-    return scale_by_power(p, __builtin_convertvector(n, ivec));
+    return scale_by_power(p, n);
 }
 
 INLINE vec vexp(vec x) { return vexp_sum(x, (vec){0}); } // 2 ulp
@@ -129,7 +133,7 @@ INLINE vec vexp(vec x) { return vexp_sum(x, (vec){0}); } // 2 ulp
 INLINE vec vexpm1(vec x) {
     vec n;
     vec r = split_by_ln2(vmax(splat(-30.f), x), &n);
-    vec power = scale_by_power(splat(1.f), __builtin_convertvector(n, ivec));
+    vec power = scale_by_power(splat(1.f), n);
     vec y = power * (exp_tail(r) * (r * r) + r) + (power - splat(1.f));
     return vcopysign(y, x); // -0 stays
 }
