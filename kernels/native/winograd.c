@@ -24,6 +24,11 @@
 // The gradient of the filters always makes V and Z of a large block of tiles first; then each item sums its products for
 // a panel of output channels and some input channels, and adds them, transformed back, to dw. Memory is bounded in all of
 // them. An element of a product is one sum in the order of channels or tiles, so threads do not change a bit of it.
+//
+// The products run near the peak of the register tile; what costs is waiting for lines in the transforms, half of the time
+// at 64 channels. Measured on Zen 5, two cores: fetching the next tile ahead makes images of 64 channels 1.2 to 1.6 times
+// faster and filters of 512 channels on 4x4 images 1.2 times; neighbouring tiles on one core, not item by item on both,
+// 1.13 times (64 channels, gradient of the filters) and far more where L3 is busy.
 #include "winograd.h"
 #if REAL_BITS == 32
 #include "arena.h"
@@ -254,8 +259,8 @@ INLINE void place_of(const winograd_job *g, long t, long *image, long *y, long *
     *x = within % g->across * OUTPUT;
 }
 
-// Tiles come in the order of the image, so the next one reads what lies OUTPUT pixels on. Few neighbouring lines to a run
-// are more than the processor foresees by itself: transforms spent most of their time waiting.
+// Tiles come in the order of the image, so the next one reads what lies OUTPUT pixels on. The processor does not foresee
+// that by itself: runs of a few lines are too short.
 INLINE void prefetch_pixels(const REAL *const pixel[OUTPUT], long ahead) {
     for (int j = 0; j < OUTPUT; j++) __builtin_prefetch(pixel[j] + ahead);
 }
