@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         regularizers,
         sklearn,
         training,
+        utils,
     )
     from .backends import BackendUnavailableError, available_backends, use_backend
     from .diagnosis import diagnose
@@ -61,6 +62,7 @@ _MODULES = (
     "regularizers",
     "sklearn",
     "training",
+    "utils",
 )
 _NAMES = {  # public name -> (module, its name there)
     "Tensor": ("tensor", "Tensor"),
@@ -144,6 +146,10 @@ def __getattr__(name: str) -> Any:
     else:
         from difflib import get_close_matches
 
+        if name == "constraints":
+            from .absent import absent
+
+            raise absent(name, "Constraint", [])
         close = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
