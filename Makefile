@@ -10,12 +10,13 @@ BUILD = pyproject.toml setup.py kernels/native/*.c kernels/native/*.h kernels/na
 
 GPU_TESTS = tests/test_conformance.py tests/test_gradients.py tests/test_replay.py tests/test_cupy_training.py
 
-.PHONY: help demo test lint bench sanitize test-gpu bench-gpu test-emulated-gpu clean
+.PHONY: help demo test lint docs bench sanitize test-gpu bench-gpu test-emulated-gpu clean
 
 help:
 	@echo "make demo      build, train LeNet-5 on real digits on every engine, compare speeds; results in out/"
 	@echo "make test      build and run the tests"
 	@echo "make lint      formatting, style and types"
+	@echo "make docs      the documentation as a site, in out/docs; a warning is an error"
 	@echo "make bench     time every primitive and small models on every engine, and models beside other libraries;"
 	@echo "               PEERS_ARGS=--slow adds the large ones"
 	@echo "make sanitize  run the conformance table under AddressSanitizer and UBSan"
@@ -56,6 +57,9 @@ lint: .venv/.installed-lint
 	cd bench && MYPYPATH=.:../build/typecheck ../.venv/bin/mypy --config-file ../pyproject.toml --explicit-package-bases --cache-dir ../.mypy_cache \
 		peers.py ceilings.py report.py contenders
 
+docs: .venv/.installed-docs
+	.venv/bin/mkdocs build --quiet --clean
+
 bench: .venv/.installed-bench
 	@mkdir -p out
 	.venv/bin/pytest bench --benchmark-only --benchmark-quiet --benchmark-disable-gc --benchmark-max-time=0.3 \
@@ -92,6 +96,10 @@ clean:
 
 .venv/.installed-lint: .venv/bin/python pyproject.toml
 	$(PIP) ruff==0.17.* mypy==2.4.* numpy
+	@touch $@
+
+.venv/.installed-docs: .venv/bin/python pyproject.toml
+	$(PIP) mkdocs==1.6.* 'mkdocstrings[python]==1.*'
 	@touch $@
 
 .venv/.installed-demo: .venv/bin/python $(BUILD)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         losses,
         metrics,
         models,
+        onnx,
         ops,
         optimizers,
         plots,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         regularizers,
         sklearn,
         training,
+        utils,
     )
     from .backends import BackendUnavailableError, available_backends, use_backend
     from .diagnosis import diagnose
@@ -53,6 +55,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "onnx",
     "ops",
     "optimizers",
     "plots",
@@ -61,6 +64,7 @@ _MODULES = (
     "regularizers",
     "sklearn",
     "training",
+    "utils",
 )
 _NAMES = {  # public name -> (module, its name there)
     "Tensor": ("tensor", "Tensor"),
@@ -144,6 +148,10 @@ def __getattr__(name: str) -> Any:
     else:
         from difflib import get_close_matches
 
+        if name == "constraints":
+            from .absent import absent
+
+            raise absent(name, "Constraint", [])
         close = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

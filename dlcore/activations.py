@@ -161,3 +161,9 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Ca
 
 def _hashable(function: Callable) -> bool:
     return getattr(function, "__hash__", None) is not None
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("activations", name, list(globals()))

@@ -757,3 +757,9 @@ class TerminateOnNaN(Callback):
             raise RuntimeError(f"The loss is {loss} at batch {batch}; training ends here.")
         print(f"Batch {batch}: the loss is {loss}, terminating training.")
         self.model.stop_training = True
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("callbacks", name, list(globals()))

@@ -725,3 +725,9 @@ def get(identifier: Any) -> Any:
     if callable(identifier):
         return identifier
     raise ValueError(f"Argument `loss` must be a name, a function or a Loss. Received: {identifier!r}")
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("losses", name, list(globals()))

@@ -862,3 +862,9 @@ def get(identifier: Any) -> Any:
     if callable(identifier):
         return identifier
     raise ValueError(f"Argument `metrics` must hold names, functions or Metrics. Received: {identifier!r}")
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("metrics", name, list(globals()))

@@ -735,3 +735,9 @@ def _graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
         return tensors(decode(config["input_structure"])), tensors(decode(config["output_structure"]))
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"config of a model is malformed: {error!r}") from error
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("models", name, list(globals()))

@@ -1045,3 +1045,9 @@ def get(identifier: Any) -> Optimizer | None:
     if isinstance(identifier, type) and issubclass(identifier, Optimizer):
         return identifier()  # type: ignore[call-arg]
     raise ValueError(f"Argument `optimizer` must be a name, a configuration or an Optimizer. Received: {identifier!r}")
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("optimizers", name, list(globals()))

@@ -189,3 +189,9 @@ def _checked(seed: Any) -> int:
     if value < 0:
         raise ValueError(f"seed must not be negative, got {value}")
     return value
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("random", name, __all__)

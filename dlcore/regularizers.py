@@ -118,3 +118,9 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
     from .io.serialization import restore
 
     return restore("regularizer", config, _NAMES, custom_objects)
+
+
+def __getattr__(name: str) -> Any:
+    from .absent import absent
+
+    raise absent("regularizers", name, list(globals()))

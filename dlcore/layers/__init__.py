@@ -75,11 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    from difflib import get_close_matches
+    from ..absent import absent
 
-    close = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise absent("layers", name, __all__)
 
 
 def _known() -> dict[str, Any]:
