@@ -4,7 +4,8 @@ The C sources of `kernels/native` are compiled once per instruction set and prec
 into one extension, `core`; a small Cython module per kernel family binds them to Python. Without a working compiler the
 package installs without the native engine, and `dlcore backends` says so.
 
-DLCORE_SANITIZE=1 builds with AddressSanitizer and UBSan (`make sanitize`).
+DLCORE_SANITIZE=1 builds with AddressSanitizer and UBSan (`make sanitize`). DLCORE_WIDE=1 adds a build for tests, called
+`wide`: the source of the 512-bit variant, its tiles and edges, in AVX2's instructions.
 """
 
 import os
@@ -31,6 +32,11 @@ if platform.machine().lower() in ("x86_64", "amd64"):
         "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mbmi2",
         "-mprefer-vector-width=512", "-mtune=skylake-avx512",
     ]  # fmt: skip
+WIDE = "avx2" in ISAS and bool(os.getenv("DLCORE_WIDE"))
+if WIDE:
+    # At -O1 its tiles compile in reasonable time. Vectors are only passed to functions that are inlined.
+    ISAS["wide"] = [*ISAS["avx2"], "-DVBYTES=64", "-O1", "-Wno-psabi"]
+FLOAT32_ONLY = ("avx512", "wide")
 SANITIZE = (
     ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if os.getenv("DLCORE_SANITIZE") else []
 )
@@ -52,10 +58,11 @@ class BuildNative(build_ext):
 
     def compile_variants(self) -> list[str]:
         families = sorted(path for path in NATIVE.glob("*.c") if path.stem not in ONCE)
-        jobs = [(NATIVE / f"{name}.c", "once", [], []) for name in ONCE]
+        once = ("once_wide", [], [("WIDE", "1")]) if WIDE else ("once", [], [])
+        jobs = [(NATIVE / f"{name}.c", *once) for name in ONCE]
         for isa, flags in ISAS.items():
             for bits in (32, 64):
-                if (isa, bits) != ("avx512", 64):
+                if bits == 32 or isa not in FLOAT32_ONLY:
                     macros = [("ISA", isa), ("REAL_BITS", str(bits))]
                     jobs += [(source, f"{isa}_f{bits}", flags, macros) for source in families]
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -5,7 +5,7 @@
 #include "threads.h"
 #include <string.h>
 
-#if defined(__AVX512F__)
+#if VBYTES == 64
 enum { TILES = 8 }; // of a block of pixels
 #else
 enum { TILES = 16 };

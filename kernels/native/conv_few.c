@@ -23,7 +23,7 @@ enum {
     ITEM_WORK = 40000, // multiplications of vectors worth a thread's while
     PLANES = 64 << 10, // elements of an item's planes, about
     IMAGES = 4,        // of an item in the gradient of the filters, if they are small
-#if defined(__AVX512F__)
+#if VBYTES == 64
     TAPS = 4, // of a tile there
 #else
     TAPS = 2,
@@ -128,7 +128,7 @@ typedef struct {
 
 // Vectors of pixels in a tile.
 INLINE int tile_vectors(const int even) {
-#if defined(__AVX512F__)
+#if VBYTES == 64
     return even <= 6 ? 4 : 3;
 #else
     return even <= 6 ? 2 : 1;
@@ -288,7 +288,7 @@ static void few_taps(long taps, const few_filter_job *g, long images, const REAL
     switch (taps) {
         TAP(1);
         TAP(2);
-#if defined(__AVX512F__)
+#if VBYTES == 64
         TAP(3);
         TAP(4);
 #endif

@@ -4,7 +4,7 @@
 #include "gemm.h"
 #include <string.h>
 
-#if defined(__AVX512F__)
+#if VBYTES == 64
 enum { ROWS1 = 14 }; // rows of a tile one vector wide
 #else
 enum { ROWS1 = 12 };
@@ -122,7 +122,7 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
     SIX_ROWS(nv, kind)                                                                                                 \
     ROWS(7, nv, kind) ROWS(8, nv, kind) ROWS(9, nv, kind) ROWS(10, nv, kind) ROWS(11, nv, kind) ROWS(12, nv, kind)
 #define ALL_ROWS(nv, kind) TWELVE_ROWS(nv, kind) ROWS(13, nv, kind) ROWS(14, nv, kind)
-#if defined(__AVX512F__)
+#if VBYTES == 64
 #define ROWS_OF_1(kind) ALL_ROWS(1, kind)
 #define ROWS_OF_2(kind) ALL_ROWS(2, kind)
 #else

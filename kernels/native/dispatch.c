@@ -8,6 +8,9 @@ static int always(void) { return 1; }
 
 #if defined(__x86_64__)
 extern const engine engine_avx2_f32, engine_avx2_f64, engine_avx512_f32;
+#if defined(WIDE)
+extern const engine engine_wide_f32;
+#endif
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static int has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
@@ -15,7 +18,8 @@ static int has_avx512(void) {
 }
 #endif
 
-// Best first. Double serves for checking and has no 512-bit build of its own.
+// Best first; `wide`, which is there for tests, only when it is named. Double serves for checking and has no 512-bit build of
+// its own.
 static const struct {
     const char *isa;
     int (*runs)(void);
@@ -26,6 +30,9 @@ static const struct {
     {"avx2", has_avx2, &engine_avx2_f32, &engine_avx2_f64},
 #endif
     {"baseline", always, &engine_baseline_f32, &engine_baseline_f64},
+#if defined(WIDE)
+    {"wide", has_avx2, &engine_wide_f32, &engine_avx2_f64},
+#endif
 };
 enum { BUILDS = sizeof builds / sizeof builds[0] };
 

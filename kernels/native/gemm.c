@@ -122,7 +122,7 @@ static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, cons
         ROWS(4);
         ROWS(5);
         ROWS(6);
-#if defined(__AVX512F__)
+#if VBYTES == 64
         ROWS(7);
         ROWS(8);
         ROWS(9);

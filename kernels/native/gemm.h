@@ -17,7 +17,7 @@
 #define gemm_packed NAME(gemm_packed)
 #define apply_activation NAME(apply_activation)
 
-#if defined(__AVX512F__)
+#if VBYTES == 64
 enum { MR = 14 };
 #else
 enum { MR = 6 };
