@@ -231,6 +231,7 @@ class Program:
     ) -> None:
         self._engine = engine
         self._draws = draws
+        engine.release()  # the memory of eager steps, whose place the workspace takes
         self._workspace = engine.empty((_plan_memory(calls, results),), np.uint8)
         self._steps: list[Callable[[], None]] = []
         for fixed, group in groupby(calls, _is_fixed):

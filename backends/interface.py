@@ -129,6 +129,9 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until all work handed to the engine is done."""
 
+    def release(self) -> None:
+        """Give back to the system what memory is kept for arrays to come."""
+
     # ---- what recording and replaying a step needs (capture.py) --------------------------------------------------
 
     def on_host(self, function: Callable[..., None], *arrays: Array) -> None:

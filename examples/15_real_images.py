@@ -78,7 +78,7 @@ RECIPES = {
     "mlp": Recipe(lambda: applications.MLP((28, 28, 1)), optimizers.Adam, 0.001, 128, 12),
     "lenet5": Recipe(lenet5, sgd, 0.05, 64, 20),
     "lstm": Recipe(lstm, optimizers.Adam, 0.003, 128, 10),
-    "vgg": Recipe(lambda: small_vgg(28, (32, 64, 128), True, 0.08), sgd, 0.1, 128, 20, 0.1),
+    "vgg": Recipe(lambda: small_vgg(28, (32, 64, 128), True, 0.08), sgd, 0.1, 128, 40, 0.1),
     "digits": Recipe(lambda: small_vgg(8, (32, 64), False, 0.13), optimizers.Adam, 0.003, 32, 40, 0.1),
 }
 

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 enum { ALIGN = 64, HUGE_PAGE = 2 << 20, SMALLEST_SHIFT = 8, CLASSES = 4 * 48 };
 
@@ -127,6 +130,22 @@ void arena_free(void *pointer) {
     }
     pthread_mutex_unlock(&arena.lock);
     if (!keep) free(block);
+}
+
+void arena_release(void) {
+    lock_arena();
+    for (int class = 0; class < CLASSES; class++)
+        for (header *block = arena.free[class], *next; block; block = next) {
+            next = block->next;
+            free(block);
+        }
+    memset(arena.free, 0, sizeof arena.free);
+    arena.kept = 0;
+    arena.peak = arena.live;
+    unlock_arena();
+#ifdef __GLIBC__
+    malloc_trim(0); // what lies between blocks in use goes back to the system by this alone
+#endif
 }
 
 size_t arena_size(const void *pointer) { return ((const header *)pointer - 1)->capacity - ALIGN; }

@@ -22,4 +22,5 @@ void *scratch(enum scratch_use use, size_t bytes);
 void *arena_allocate(size_t bytes);
 void arena_free(void *block);
 size_t arena_size(const void *block);
+void arena_release(void); // gives the blocks that are kept back to the system
 void arena_survive_fork(void); // to be called once: a child must not inherit a taken lock

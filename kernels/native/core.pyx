@@ -25,6 +25,7 @@ cdef extern from "arena.h":
     void *arena_allocate(size_t bytes) nogil
     void arena_free(void *block) nogil
     size_t arena_size(const void *block) nogil
+    void arena_release() nogil
     void arena_survive_fork()
 
 cdef extern from "numpy/arrayobject.h":
@@ -121,6 +122,11 @@ def zeros(shape, dtype):
         return np.zeros(shape, dtype)
     finally:
         PyDataMem_SetHandler(previous)
+
+
+def release():
+    """Give the arena's unused blocks back to the system."""
+    arena_release()
 
 
 arena_survive_fork()
