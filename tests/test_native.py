@@ -112,6 +112,24 @@ def test_arrays_of_the_arena_are_aligned_and_recycled():
     assert big.shape == (5000,)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
+def test_the_arena_gives_back_what_it_keeps_when_told_to():
+    code = (
+        "import os\n"
+        "from dlcore.kernels.native import core\n"
+        "resident = lambda: int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20\n"
+        "arrays = [core.zeros((16 << 20,), 'f4') for _ in range(4)]\n"
+        "for a in arrays: a[:] = 1\n"
+        "del a, arrays\n"
+        "kept = resident()\n"
+        "core.release()\n"
+        "print(kept - resident())\n"
+    )
+    assert int(_run(code).stdout) > 200  # of 256 MiB
+    core.release()
+    np.testing.assert_array_equal(core.zeros((1000,), "f4"), 0)
+
+
 def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
