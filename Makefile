@@ -68,6 +68,7 @@ bench: .venv/.installed-bench
 	.venv/bin/python bench/peers.py $(PEERS_ARGS)
 
 sanitize: .venv/.installed-test
+	$(PIP) 'setuptools>=77' 'cython>=3.1'
 	sh tests/sanitize.sh
 
 # CUDA=12 for drivers older than 580.
