@@ -238,8 +238,6 @@ def _look_of(part: Any) -> Any:
 
 
 def _leaves(data: tuple) -> list[np.ndarray]:
-    if all(type(part) is np.ndarray or part is None for part in data):
-        return [part for part in data if part is not None]
     return [leaf for leaf in flatten(data) if leaf is not None]
 
 
