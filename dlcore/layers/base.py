@@ -16,7 +16,7 @@ from ..backends import current
 from ..backends.interface import Array, Backend
 from ..naming import to_snake_case
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_structure
-from ..tensor import Tensor, Variable, as_tensor, no_grad
+from ..tensor import Tensor, Variable, as_tensor, attribute_changed, no_grad
 
 _name_counts: dict[str, int] = {}
 
@@ -301,7 +301,7 @@ class Layer:
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
         if name not in self._bookkeeping:
-            state["_changes"] += 1
+            self._note_change()
         if name in state and state[name] is not value:
             self._forget(name, state[name])
         if _may_hold_state(value) and not isinstance(getattr(type(self), name, None), property):
@@ -313,9 +313,13 @@ class Layer:
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        self.__dict__["_changes"] += 1
+        self._note_change()
         self._forget(name, self.__dict__.get(name))
         object.__delattr__(self, name)
+
+    def _note_change(self) -> None:
+        self.__dict__["_changes"] += 1
+        attribute_changed()
 
     def _forget(self, name: str, old: Any) -> None:
         """Stop tracking what attribute `name` held, unless another attribute holds it too."""
@@ -446,7 +450,7 @@ class Layer:
         variable = Variable(initial, trainable=trainable and self._trainable, name=name, dtype=dtype)
         variable.path = f"{self._name}/{variable.name}"
         variable.regularizer = regularizers.get(regularizer)
-        self.__dict__["_changes"] += 1
+        self._note_change()
         self._state.append(variable)
         self._made.add(id(variable))
         if not trainable:
