@@ -71,11 +71,18 @@ class BuildNative(build_ext):
     def compile_one(self, source: Path, variant: str, flags: list[str], macros: list[tuple[str, str]]) -> str:
         folder = Path(self.build_temp) / variant
         target = folder / NATIVE / f"{source.stem}.o"
-        newest = max(path.stat().st_mtime for path in [source, *NATIVE.glob("*.h")])
-        if not self.force and target.exists() and target.stat().st_mtime > newest:
+        if not self.force and _is_current(target):
             return str(target)
-        arguments = FLAGS + flags + SANITIZE
+        arguments = FLAGS + flags + SANITIZE + ["-MMD"]  # leaves what the source includes beside the object
         return self.compiler.compile([str(source)], str(folder), macros, extra_postargs=arguments)[0]
+
+
+def _is_current(target: Path) -> bool:
+    listed = target.with_suffix(".d")
+    if not target.exists() or not listed.exists():
+        return False
+    sources = [Path(name) for name in listed.read_text().replace("\\\n", " ").split(":", 1)[1].split()]
+    return all(path.exists() and path.stat().st_mtime < target.stat().st_mtime for path in sources)
 
 
 def extensions() -> list[Extension]:

@@ -40,6 +40,7 @@
 #include "gemm.h"
 #include "threads.h"
 #include "winograd.h"
+#include "winograd_lanes.h"
 
 static long common_divisor(long a, long b) {
     for (long r; b; a = b, b = r) r = a % b;
@@ -80,10 +81,14 @@ static int takes_winograd(const conv_shape *s, int activation, int prepared) {
     return can && (wanted_way == CONV_WINOGRAD || (wanted_way == CONV_AUTO && activation <= RELU && winograd_wins(s, prepared)));
 }
 
-static int takes_lanes(const conv_shape *s) { return wanted_way != CONV_WINOGRAD && lanes_win(s); }
+static int takes_winograd_lanes(const conv_shape *s) { return wanted_way != CONV_DIRECT && winograd_lanes_wins(s); }
+static int takes_lanes(const conv_shape *s) {
+    return (wanted_way != CONV_WINOGRAD || winograd_lanes_wins(s)) && lanes_win(s);
+}
 #else // the direct way only
 static void choose_way(int way) { (void)way; }
 
+static int takes_winograd_lanes(const conv_shape *s) { return (void)s, 0; }
 static int takes_lanes(const conv_shape *s) { return lanes_win(s); }
 #endif
 
@@ -103,7 +108,8 @@ static product forward_product(const conv_shape *s, const REAL *x, const REAL *w
 }
 
 static int conv2d(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation) {
-    if (takes_lanes(s)) return lanes_product(s, x, s->x_lanes, w, 0, b, activation, y, s->y_lanes);
+    if (takes_lanes(s))
+        return lanes_product(s, takes_winograd_lanes(s), x, s->x_lanes, w, 0, b, activation, y, s->y_lanes);
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->k, s->c, x, s->c, 1, w, s->k, 1, y, s->k, (epilogue){b, 0, activation});
 #if REAL_BITS == 32
@@ -140,7 +146,8 @@ static int run_winograd(prepared *self) { return winograd_product(&((const prepa
 
 static int run_lanes(prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
-    return lanes_product(&p->s, p->g.in, p->s.x_lanes, p->g.filters, 0, p->g.bias, p->g.activation, p->g.out, p->s.y_lanes);
+    return lanes_product(&p->s, takes_winograd_lanes(&p->s), p->g.in, p->s.x_lanes, p->g.filters, 0, p->g.bias,
+                         p->g.activation, p->g.out, p->s.y_lanes);
 }
 
 static int run_few(prepared *self) {
@@ -205,7 +212,7 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
     conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
                          (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
                          s->y_lanes, s->x_lanes};
-    if (takes_lanes(s)) return lanes_product(&turned, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
+    if (takes_lanes(s)) return lanes_product(&turned, 0, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
     if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
         return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #if REAL_BITS == 32

@@ -17,10 +17,14 @@
 // in L1, and their sums wait as vectors; the sums over the lanes come last, once per item.
 //
 // The sums over taps and channels run in the same order whatever the layout and the number of threads.
+//
+// The forward pass of a 5x5 layer between some channels and many takes Winograd's transform in the same layout:
+// winograd_lanes.c.
 #include "conv_lanes.h"
 #include "arena.h"
 #include "gemm.h"
 #include "threads.h"
+#include "winograd_lanes.h"
 #include <string.h>
 
 enum {
@@ -55,11 +59,12 @@ INLINE void from_lanes(long places, const REAL *in, REAL *out, long ld) { interl
 typedef struct {
     const conv_shape *s;
     const REAL *in, *filters, *bias; // filters [tile][kh][kw][c][channels], bias [tile][channels]
+    const REAL *transformed;         // filters for winograd_lanes.c, or NULL
     REAL *out, *room;
     int in_lanes, out_lanes, activation;
     long channels, tiles;            // of output channels: an even number per tile
     long band, bands;                // rows of an item, items per group
-    size_t in_size, room_size;
+    size_t in_size, out_size, room_size;
 } lanes_job;
 
 INLINE int most_pixels(const int channels) {
@@ -151,7 +156,15 @@ static void lanes_item(void *job, long item, int worker) {
         in = room;
     }
     if (!g->out_lanes) out = room + g->in_size;
-    for (long y = y0; y < y1; y++) {
+#if REAL_BITS == 32
+    for (long y = y0; g->transformed && y < y1; y += 2) {
+        REAL *to = out + (y - y0) * out_row * LANES;
+        winograd_lanes_rows(s, in + (y - first) * s->w * s->c * LANES, g->transformed, g->bias, g->activation == RELU,
+                            room + g->in_size + g->out_size, to);
+        if (g->activation > RELU) apply_activation(1, 2 * out_row * LANES, to, 0, g->activation);
+    }
+#endif
+    for (long y = y0; !g->transformed && y < y1; y++) {
         REAL *to = out + (y - y0) * out_row * LANES;
         switch (g->channels) {
             case 2: lanes_row(2, g, y, in, first, to); break;
@@ -165,32 +178,57 @@ static void lanes_item(void *job, long item, int worker) {
         from_lanes((y1 - y0) * out_row, out, g->out + group * LANES * out_image + y0 * out_row, out_image);
 }
 
-int lanes_product(const conv_shape *s, const REAL *in, int in_lanes, const REAL *w, int turned, const REAL *bias,
-                  int activation, REAL *out, int out_lanes) {
-    lanes_job g = {.s = s, .in = in, .out = out, .in_lanes = in_lanes, .out_lanes = out_lanes, .activation = activation};
-    const long taps = s->kh * s->kw, n_groups = s->n / LANES;
-    g.tiles = div_up(s->k, TILE_CHANNELS);
-    g.channels = round_up(div_up(s->k, g.tiles), 2);
-    g.tiles = div_up(s->k, g.channels);
-    g.bands = min_l(s->oh, div_up(pool_size(), n_groups));
-    g.band = div_up(s->oh, g.bands);
-    g.bands = div_up(s->oh, g.band);
-    g.in_size = in_lanes ? 0 : (size_t)(min_l(s->h, g.band + s->kh - 1) * s->w * s->c * LANES);
-    g.room_size = g.in_size + (out_lanes ? 0 : (size_t)(g.band * s->ow * s->k * LANES));
-    const long tile = taps * s->c * g.channels;
-    REAL *filters = scratch(SCRATCH_WEIGHTS, (size_t)(g.tiles * (tile + g.channels)) * sizeof(REAL));
-    g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
-    if (!filters || !g.room) return -1;
-    g.filters = filters;
-    g.bias = filters + g.tiles * tile;
-    REAL *biases = filters + g.tiles * tile;
-    for (long t = 0; t < g.tiles; t++)
+// Filters and bias in tiles of channels. -1 if memory is out.
+static int pack_tiles(lanes_job *g, const REAL *w, int turned, const REAL *bias) {
+    const conv_shape *s = g->s;
+    const long taps = s->kh * s->kw;
+    g->tiles = div_up(s->k, TILE_CHANNELS);
+    g->channels = round_up(div_up(s->k, g->tiles), 2);
+    g->tiles = div_up(s->k, g->channels);
+    const long size = g->tiles * taps * s->c * g->channels;
+    REAL *filters = scratch(SCRATCH_WEIGHTS, (size_t)(size + g->tiles * g->channels) * sizeof(REAL)), *biases = filters + size;
+    if (!filters) return -1;
+    g->filters = filters;
+    g->bias = biases;
+    for (long t = 0; t < g->tiles; t++)
         for (long tap = 0; tap < taps; tap++)
             for (long c = 0; c < s->c; c++)
-                for (long k = t * g.channels; k < (t + 1) * g.channels; k++)
+                for (long k = t * g->channels; k < (t + 1) * g->channels; k++)
                     *filters++ = k >= s->k ? 0 : turned ? w[((taps - 1 - tap) * s->k + k) * s->c + c]
                                                         : w[(tap * s->c + c) * s->k + k];
-    for (long k = 0; k < g.tiles * g.channels; k++) biases[k] = bias && k < s->k ? bias[k] : 0;
+    for (long k = 0; k < g->tiles * g->channels; k++) biases[k] = bias && k < s->k ? bias[k] : 0;
+    return 0;
+}
+
+#if REAL_BITS == 32
+static int pack_transformed(lanes_job *g, const REAL *w, const REAL *bias) {
+    REAL *filters = scratch(SCRATCH_WEIGHTS, (size_t)winograd_lanes_filters(g->s) * sizeof(REAL));
+    if (!filters) return -1;
+    winograd_lanes_transform(g->s, w, filters);
+    g->transformed = filters;
+    g->bias = bias;
+    return 0;
+}
+#endif
+
+int lanes_product(const conv_shape *s, int winograd, const REAL *in, int in_lanes, const REAL *w, int turned,
+                  const REAL *bias, int activation, REAL *out, int out_lanes) {
+    lanes_job g = {.s = s, .in = in, .out = out, .in_lanes = in_lanes, .out_lanes = out_lanes, .activation = activation};
+    const long n_groups = s->n / LANES, step = winograd ? 2 : 1;
+    g.bands = min_l(s->oh / step, div_up(pool_size(), n_groups));
+    g.band = round_up(div_up(s->oh, g.bands), step);
+    g.bands = div_up(s->oh, g.band);
+    g.in_size = in_lanes ? 0 : (size_t)(min_l(s->h, g.band + s->kh - 1) * s->w * s->c * LANES);
+    g.out_size = out_lanes ? 0 : (size_t)(g.band * s->ow * s->k * LANES);
+    g.room_size = g.in_size + g.out_size;
+#if REAL_BITS == 32
+    if (winograd) g.room_size += (size_t)winograd_lanes_room(s);
+    if (winograd ? pack_transformed(&g, w, bias) : pack_tiles(&g, w, turned, bias)) return -1;
+#else
+    if (pack_tiles(&g, w, turned, bias)) return -1;
+#endif
+    g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
+    if (!g.room && g.room_size) return -1;
     pool_for(n_groups * g.bands, lanes_item, &g);
     return 0;
 }
