@@ -11,7 +11,6 @@ _IMAGES = "prepare the images beforehand, or write a layer of your own with the 
 _TEXT = "turn texts into numbers beforehand, with scikit-learn for one"
 _THREE = "there are no volumes here: only images [N, H, W, C]"
 _OTHER_FRAMEWORK = "bring the model over as an ONNX file: dlcore.onnx.load"
-_MATMUL = "write it with functional.matmul and functional.softmax in a layer of your own"
 _FILES = "read the files with a library made for it (Pillow, pandas), and pass arrays"
 _OWN_LOSS = "pass a function (y_true, y_pred) of tensors as the loss"
 _OWN_METRIC = "pass a function (y_true, y_pred) of tensors as the metric, or subclass metrics.Mean"
@@ -32,7 +31,6 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
             "AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveMaxPooling1D AdaptiveMaxPooling2D",
             "layers.AveragePooling2D and MaxPooling2D with a pool_size that fits, or the global ones",
         ),
-        ("AdditiveAttention Attention Dot EinsumDense GroupQueryAttention MultiHeadAttention dot", _MATMUL),
         (
             "AugMix AutoContrast CenterCrop ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization "
             "MaxNumBoundingBoxes MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
@@ -47,13 +45,8 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
         ),
         ("MelSpectrogram STFTSpectrogram", "compute spectrograms beforehand, with scipy.signal"),
         ("FlaxLayer JaxLayer TFSMLayer TorchModuleWrapper", _OTHER_FRAMEWORK),
-        ("ActivityRegularization", "the activity_regularizer of a layer"),
-        ("AlphaDropout GaussianDropout", "layers.Dropout or layers.GaussianNoise"),
         ("ConvLSTM1D ConvLSTM2D", "layers.RNN with a cell of your own, whose call convolves"),
-        (
-            "GroupNormalization RMSNormalization SpectralNormalization UnitNormalization",
-            "layers.LayerNormalization or BatchNormalization",
-        ),
+        ("SpectralNormalization", "layers.LayerNormalization, or a kernel_constraint"),
         ("Pipeline", "dl.Sequential"),
         ("ReversibleEmbedding", "layers.Embedding, and functional.matmul with its transposed table"),
     ],

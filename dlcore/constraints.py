@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from . import functional as F
-from .naming import unknown_name
 from .tensor import Tensor
 
 _EPSILON = 1e-7
@@ -127,31 +125,16 @@ def get(identifier: Any) -> Any:
     Raises:
         ValueError: no constraint has this name.
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, dict):
-        return deserialize(identifier)
-    if isinstance(identifier, str):
-        if identifier not in _NAMES:
-            raise unknown_name("constraint", identifier, _NAMES)
-        return _NAMES[identifier]()
-    if inspect.isclass(identifier) and issubclass(identifier, Constraint):
-        return identifier()
-    if callable(identifier):
-        return identifier
-    raise ValueError(f"a constraint must be a name, a Constraint or a callable, got {identifier!r}")
+    from .io.serialization import resolve
+
+    return resolve("constraint", identifier, Constraint, _NAMES)
 
 
 def serialize(constraint: Any) -> dict[str, Any] | None:
     """A config that `deserialize` turns back into the constraint."""
-    if constraint is None:
-        return None
-    if isinstance(constraint, Constraint):
-        return {"class_name": type(constraint).__name__, "config": constraint.get_config()}
-    name = getattr(constraint, "__name__", "")
-    if name and name != "<lambda>":
-        return {"class_name": "function", "config": name}
-    raise ValueError(f"constraint {constraint!r} cannot be saved: use a class with get_config() or a named function")
+    from .io.serialization import describe
+
+    return describe("constraint", constraint, Constraint)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:

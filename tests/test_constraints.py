@@ -90,6 +90,7 @@ CONSTRAINED = [
 def test_training_like_keras(active_backend, kind, arguments, sample, which):
     """Five steps of each layer with all its weights constrained leave Keras's weights."""
     rng = np.random.default_rng(1)
+    keras.utils.set_random_seed(0)
     chosen = {
         f"{name}_constraint": ("non_neg", {"class_name": "MaxNorm", "config": {"max_value": 0.4, "axis": -1}})[i % 2]
         for i, name in enumerate(which)
@@ -135,6 +136,7 @@ Y = RNG.normal(size=(40, 3)).astype("float32")
 )
 def test_optimizer_options(optimizer):
     """Accumulated gradients included: Keras projects after every step, also one that only accumulates."""
+    keras.utils.set_random_seed(0)
     theirs, ours = _model(keras), _model(dl)
     ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
     for k, model in ((keras, theirs), (dl, ours)):

@@ -50,7 +50,9 @@ def test_the_page_is_up_to_date():
 
 
 def test_utils():
-    np.testing.assert_array_equal(dl.utils.to_categorical([0, 2], 3), keras.utils.to_categorical([0, 2], 3))
+    np.testing.assert_array_equal(
+        dl.utils.to_categorical(x=[0, 2], num_classes=3), keras.utils.to_categorical(x=[0, 2], num_classes=3)
+    )
     dl.utils.set_random_seed(1)
     first = dl.random.host_generator().random()
     dl.utils.set_random_seed(1)
