@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,23 @@ from .core import known
 _FORMS = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
 
 
+class _Axes(NamedTuple):
+    """An equation's parts; "..." or None where axes may be left out."""
+
+    before: str | None
+    inputs: str
+    after: str | None
+    kernel: str
+    output_before: str | None
+    outputs: str
+    output_after: str | None
+
+
 class _Plan:
     """Which axes of an input meet which of the kernel: letters by their part in the product, and their lengths."""
 
     def __init__(self, layer: EinsumDense, input_shape: Shape) -> None:
-        before, inputs, after, self.kernel, _, outputs, _ = layer._parts
+        before, inputs, after, self.kernel, _, outputs, _ = layer.axes
         extra = len(input_shape) - len(inputs)
         if extra < 0 or (extra and not (before or after)):
             raise ValueError(
@@ -93,31 +105,14 @@ class EinsumDense(Layer):
         super().__init__(**kwargs)
         self.equation = equation
         self.bias_axes = bias_axes
-        self._parts = self._parsed(equation)
+        self.axes = _parsed(equation)
         self._given_shape = (output_shape,) if isinstance(output_shape, (int, np.integer)) else tuple(output_shape)
-        if bias_axes is not None and (not bias_axes or not set(bias_axes) <= set(self._parts[5])):
-            raise ValueError(f"bias_axes of EinsumDense must be among {self._parts[5]!r}, got {bias_axes!r}")
+        if bias_axes is not None and (not bias_axes or not set(bias_axes) <= set(self.axes.outputs)):
+            raise ValueError(f"bias_axes of EinsumDense must be among {self.axes.outputs!r}, got {bias_axes!r}")
         self.activation = activations.get(activation)
         self._take_weight_arguments("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
         self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.bias: Variable | None = None
-
-    @staticmethod
-    def _parsed(equation: Any) -> tuple[str | None, ...]:
-        match = _FORMS.fullmatch(equation) if isinstance(equation, str) else None
-        parts: tuple = match.groups() if match else ()
-        if match:
-            before, inputs, after, kernel, out_before, outputs, out_after = parts
-            distinct = all(len(set(letters)) == len(letters) for letters in (inputs, kernel, outputs))
-            sensible = set(kernel) <= set(inputs) | set(outputs) and set(outputs) <= set(inputs) | set(kernel)
-            kept = set(inputs) <= set(kernel) | set(outputs)
-            same = (before, after) == (out_before, out_after) and not (before and after)
-            if distinct and sensible and kept and same and (before or inputs[0] == outputs[0]):
-                return parts
-        raise ValueError(
-            "equation of EinsumDense must have the form 'ab,bc->ac', '...b,bc->...c' or 'ab...,bc->ac...', each letter "
-            f"once in a part and in two parts or all, the batch first, got {equation!r}"
-        )
 
     def build(self, input_shape: Shape) -> None:
         plan = _Plan(self, input_shape)
@@ -180,3 +175,19 @@ class EinsumDense(Layer):
 def _ordered(x: Tensor, axes: Any, order: Any) -> Tensor:
     """x, whose axes have these letters, with the axes in another order."""
     return x if list(axes) == list(order) else F.transpose(x, [list(axes).index(c) for c in order])
+
+
+def _parsed(equation: Any) -> _Axes:
+    match = _FORMS.fullmatch(equation) if isinstance(equation, str) else None
+    if match:
+        axes = _Axes(*match.groups())
+        inputs, kernel, outputs = map(set, (axes.inputs, axes.kernel, axes.outputs))
+        distinct = (len(inputs), len(kernel), len(outputs)) == (len(axes.inputs), len(axes.kernel), len(axes.outputs))
+        in_two = inputs <= kernel | outputs and kernel <= inputs | outputs and outputs <= inputs | kernel
+        same = (axes.before, axes.after) == (axes.output_before, axes.output_after) and not (axes.before and axes.after)
+        if distinct and in_two and same and (axes.before or axes.inputs[0] == axes.outputs[0]):
+            return axes
+    raise ValueError(
+        "equation of EinsumDense must have the form 'ab,bc->ac', '...b,bc->...c' or 'ab...,bc->ac...', each letter "
+        f"once in a part and in two parts or all, the batch first, got {equation!r}"
+    )
