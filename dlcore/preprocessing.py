@@ -147,25 +147,25 @@ class LabelEncoder:
         return classes[numbers]
 
 
-def to_categorical(y: Any, num_classes: int | None = None) -> np.ndarray:
+def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     """One-hot: whole numbers of any shape to float32 `[..., num_classes]`, 1 at the number and 0 elsewhere.
 
     Args:
-        y: labels 0 … K − 1; strings are first brought to numbers by `LabelEncoder`.
+        x: labels 0 … K − 1; strings are first brought to numbers by `LabelEncoder`.
         num_classes: K; the largest label and one if None.
 
     Raises:
         ValueError: a label is not whole or lies outside 0 … num_classes − 1.
     """
-    y = np.asarray(y)
-    if y.ndim > 1 and y.shape[-1] == 1:
-        y = y[..., 0]
-    whole = y.astype(np.int64) if y.dtype.kind in "iuf" else None
-    if whole is None or (y.dtype.kind == "f" and not np.array_equal(whole, y)):
-        raise ValueError(f"y must hold whole numbers, got {y.dtype} (strings: LabelEncoder makes numbers of them)")
+    x = np.asarray(x)
+    if x.ndim > 1 and x.shape[-1] == 1:
+        x = x[..., 0]
+    whole = x.astype(np.int64) if x.dtype.kind in "iuf" else None
+    if whole is None or (x.dtype.kind == "f" and not np.array_equal(whole, x)):
+        raise ValueError(f"x must hold whole numbers, got {x.dtype} (strings: LabelEncoder makes numbers of them)")
     count = int(whole.max(initial=-1)) + 1 if num_classes is None else num_classes
     if whole.size and (whole.min() < 0 or whole.max() >= count):
-        raise ValueError(f"y must lie in 0 … {count - 1}, got {whole.min()} … {whole.max()}")
+        raise ValueError(f"x must lie in 0 … {count - 1}, got {whole.min()} … {whole.max()}")
     return np.eye(count, dtype=np.float32)[whole]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from . import functional as F
-from .naming import unknown_name
 from .tensor import Tensor
 
 
@@ -86,31 +84,16 @@ def get(identifier: Any) -> Any:
     Raises:
         ValueError: no regularizer has this name.
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, dict):
-        return deserialize(identifier)
-    if isinstance(identifier, str):
-        if identifier not in _NAMES:
-            raise unknown_name("regularizer", identifier, _NAMES)
-        return _NAMES[identifier]()
-    if inspect.isclass(identifier) and issubclass(identifier, Regularizer):
-        return identifier()
-    if callable(identifier):
-        return identifier
-    raise ValueError(f"a regularizer must be a name, a Regularizer or a callable, got {identifier!r}")
+    from .io.serialization import resolve
+
+    return resolve("regularizer", identifier, Regularizer, _NAMES)
 
 
 def serialize(regularizer: Any) -> dict[str, Any] | None:
     """A config that `deserialize` turns back into the regularizer."""
-    if regularizer is None:
-        return None
-    if isinstance(regularizer, Regularizer):
-        return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
-    name = getattr(regularizer, "__name__", "")
-    if name and name != "<lambda>":
-        return {"class_name": "function", "config": name}
-    raise ValueError(f"regularizer {regularizer!r} cannot be saved: use a class with get_config() or a named function")
+    from .io.serialization import describe
+
+    return describe("regularizer", regularizer, Regularizer)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:

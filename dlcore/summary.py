@@ -146,25 +146,25 @@ def _connections(layer: Layer, graph: Any) -> str:
 
 
 def _calls(layer: Layer, graph: Any) -> list[tuple[Any, Any]]:
-    """(input shape, output shape) of each call of a layer in a graph; of inputs in a list, the first."""
+    """(shapes of the inputs, shape of the first output) of each call of a layer in a graph."""
     nodes = [] if graph is None else [node for node in graph.nodes if node.layer is layer and node.inputs]
-    return [(node.inputs[0].shape, flatten(node.outputs)[0].shape) for node in nodes]
+    return [([x.shape for x in node.inputs], flatten(node.outputs)[0].shape) for node in nodes]
 
 
 def _shape_formula(layer: Layer, calls: list[tuple[Any, Any]]) -> str:
     """How the output's height and width, or its length, follow from the input's; "" where they are the same."""
     if not calls:
         return ""
-    before, after = calls[0]
+    (before, *_), after = calls[0]
     window = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
     if window is not None and hasattr(layer, "padding") and not type(layer).__name__.endswith("Transpose"):
         parts = []
-        for axis in range(2):
+        for axis in range(len(window)):
             n, f, s = before[1 + axis], window[axis], layer.strides[axis]  # type: ignore[attr-defined]
-            f = getattr(layer, "dilation_rate", (1, 1))[axis] * (f - 1) + 1
+            f = layer.dilation_rate[axis] * (f - 1) + 1 if hasattr(layer, "dilation_rate") else f
             if n is None:
                 continue
-            if layer.padding == "same":
+            if layer.padding in ("same", "causal"):
                 parts.append(f"⌈{n}/{s}⌉ = {after[1 + axis]}")
             else:
                 p = 0 if layer.padding == "valid" else sum(layer.padding[2 * axis : 2 * axis + 2])
@@ -178,15 +178,16 @@ def _shape_formula(layer: Layer, calls: list[tuple[Any, Any]]) -> str:
 def costs(layer: Layer, calls: list[tuple[Any, Any]]) -> tuple[int, int]:
     """Bytes of its outputs and floating-point operations of its forward pass, for one sample, all its calls together.
 
-    A multiplication and an addition count as two. Convolutions, dense and recurrent layers are counted exactly, without
-    the functions of activations; normalisation (at inference) as two operations per element, pooling as one per element
-    of a window, other layers that compute as one per element of the output. Lengths that vary count as 1.
+    A multiplication and an addition count as two. Convolutions, dense and recurrent layers and attention by heads are
+    counted exactly, without the functions of activations; normalisation (at inference) as two operations per element,
+    pooling as one per element of a window, other layers that compute as one per element of the output. Lengths that
+    vary count as 1.
     """
     size = flops = 0
-    for before, after in calls:
+    for inputs, after in calls:
         elements = _elements(after[1:])
         size += elements * np.dtype(layer.dtype).itemsize
-        flops += _flops(layer, before, elements)
+        flops += _flops(layer, inputs, elements)
     return size, flops
 
 
@@ -194,9 +195,13 @@ def _elements(shape: Any) -> int:
     return math.prod(1 if n is None else n for n in shape)
 
 
-def _flops(layer: Any, before: Any, elements: int) -> int:
+_FREE = ("InputLayer", "Flatten", "Reshape", "Permute", "Dropout", "Identity", "RepeatVector", "ZeroPadding")
+
+
+def _flops(layer: Any, inputs: Any, elements: int) -> int:
     kind = type(layer).__name__
-    if kind in ("InputLayer", "Flatten", "Reshape", "Permute", "Dropout", "Identity", "RepeatVector", "ZeroPadding2D"):
+    before = inputs[0]
+    if kind.removesuffix("1D").removesuffix("2D") in _FREE:
         return 0
     if hasattr(layer, "_graph"):
         return sum(costs(inner, _calls(inner, layer._graph))[1] for inner in _layers(layer))
@@ -204,23 +209,40 @@ def _flops(layer: Any, before: Any, elements: int) -> int:
         steps = 1 if before[1] is None else before[1]
         return steps * sum(2 * w.size for w in layer.weights if w.name.endswith("kernel"))
     if kind == "Bidirectional":
-        return _flops(layer.forward_layer, before, elements) + _flops(layer.backward_layer, before, elements)
-    if kind == "SeparableConv2D":
+        return _flops(layer.forward_layer, inputs, elements) + _flops(layer.backward_layer, inputs, elements)
+    if hasattr(layer, "query_dense"):
+        return _of_attention(layer, before, inputs[1] if len(inputs) > 1 else before)
+    if kind == "EinsumDense":
+        kernel = zip(layer.axes.kernel, layer.kernel.shape, strict=True)
+        summed = (n for letter, n in kernel if letter not in layer.axes.outputs)
+        return elements * (2 * math.prod(summed) + (layer.bias is not None))
+    if kind.startswith("SeparableConv"):
         depthwise = elements // layer.filters * 2 * layer.depthwise_kernel.size
-        return depthwise + elements * (2 * layer.pointwise_kernel.shape[2] + (layer.bias is not None))
+        return depthwise + elements * (2 * layer.pointwise_kernel.shape[-2] + (layer.bias is not None))
     if kind == "Dense":
         return elements * (2 * layer.kernel.shape[0] + (layer.bias is not None))
-    if kind == "Conv2D":
-        return elements * (2 * math.prod(layer.kernel.shape[:3]) + (layer.bias is not None))
-    if kind == "DepthwiseConv2D":
-        return elements * (2 * math.prod(layer.kernel.shape[:2]) + (layer.bias is not None))
-    if kind == "Conv2DTranspose":
-        return _elements(before[1:]) * 2 * math.prod(layer.kernel.shape[:3]) + elements * (layer.bias is not None)
+    if kind in ("Conv1D", "Conv2D"):
+        return elements * (2 * math.prod(layer.kernel.shape[:-1]) + (layer.bias is not None))
+    if kind.startswith("DepthwiseConv"):
+        return elements * (2 * math.prod(layer.kernel.shape[:-2]) + (layer.bias is not None))
+    if kind in ("Conv1DTranspose", "Conv2DTranspose"):
+        return _elements(before[1:]) * 2 * math.prod(layer.kernel.shape[:-1]) + elements * (layer.bias is not None)
     if kind.endswith("Normalization"):
         return 2 * elements
     if hasattr(layer, "pool_size"):
         return elements * math.prod(layer.pool_size)
     return max(elements, _elements(before[1:])) if kind.startswith("Global") else elements
+
+
+def _of_attention(layer: Any, query: Any, value: Any) -> int:
+    """Operations of the projections, and of scores and outputs of each head for all pairs of a query and a value."""
+    queries, values = (1 if shape[1] is None else shape[1] for shape in (query, value))
+    projections = 0
+    for part in layer._sublayers:
+        steps = values if part in (layer.key_dense, layer.value_dense) else queries
+        projections += steps * sum((2 if w.name == "kernel" else 1) * w.size for w in part.weights)
+    heads, keys = layer.query_dense.kernel.shape[1:]
+    return projections + 2 * queries * values * heads * (keys + layer.output_dense.kernel.shape[1])
 
 
 def _table(header: list[str], rows: list[list[str]], line_length: int | None) -> list[str]:

@@ -42,6 +42,21 @@ def _cnn(k):
     ), IMAGES
 
 
+def _cnn1d(k):
+    return k.Sequential(
+        [
+            k.layers.Input((6, 5)),
+            k.layers.Conv1D(8, 3, padding="causal", activation="tanh", kernel_constraint=k.constraints.MaxNorm(1.0)),
+            k.layers.MaxPooling1D(2),
+            k.layers.SeparableConv1D(6, 3, padding="same"),
+            k.layers.GroupNormalization(2),
+            k.layers.Conv1DTranspose(5, 2, strides=2, activation="relu"),
+            k.layers.GlobalAveragePooling1D(),
+            k.layers.Dense(4, activation="softmax"),
+        ]
+    ), SEQUENCES
+
+
 def _lstm(k):
     return k.Sequential(
         [
@@ -54,7 +69,7 @@ def _lstm(k):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
-@pytest.mark.parametrize("build", [_mlp, _cnn, _lstm], ids=lambda f: f.__name__[1:])
+@pytest.mark.parametrize("build", [_mlp, _cnn, _cnn1d, _lstm], ids=lambda f: f.__name__[1:])
 def test_fit(build, optimizer):
     (theirs, x), (ours, _) = build(keras), build(dl)
     ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
@@ -71,6 +86,18 @@ def test_fit(build, optimizer):
         np.testing.assert_allclose(a, b, rtol=5e-3, atol=2e-3)
     np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=1e-2, atol=2e-3)
     assert ours.count_params() == theirs.count_params()
+
+
+def test_five_steps_along_sequences(active_backend):
+    keras.utils.set_random_seed(1)
+    (theirs, x), (ours, _) = _cnn1d(keras), _cnn1d(dl)
+    ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
+    for model in (theirs, ours):
+        model.compile("adam", "sparse_categorical_crossentropy")
+        for _ in range(5):
+            model.train_on_batch(x, LABELS)
+    for a, b in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), np.asarray(b), atol=2e-5, err_msg=b.path)
 
 
 def test_weights_and_names_of_the_figures():

@@ -14,6 +14,7 @@ from dlcore import layers
 from dlcore.symbolic import SymbolicTensor
 
 IMAGE = (2, 9, 8, 4)
+SEQUENCE = (2, 9, 4)
 EVERY = [
     (layers.Dense(5, activation="relu", kernel_regularizer="l2"), (3, 4)),
     (layers.Activation("tanh"), (3, 4)),
@@ -26,16 +27,37 @@ EVERY = [
     (layers.DepthwiseConv2D(3, depth_multiplier=2), IMAGE),
     (layers.SeparableConv2D(3, 3), IMAGE),
     (layers.Conv2DTranspose(3, 3, strides=2, padding="same"), IMAGE),
+    (layers.Conv1D(6, 3, strides=2, padding="same", activation="tanh", kernel_constraint="max_norm"), SEQUENCE),
+    (layers.Conv1D(6, 3, dilation_rate=2, padding="causal"), SEQUENCE),
+    (layers.Conv1D(6, 3, padding=(0, 2), bias_constraint="non_neg"), SEQUENCE),
+    (layers.DepthwiseConv1D(3, depth_multiplier=2), SEQUENCE),
+    (layers.SeparableConv1D(3, 3), SEQUENCE),
+    (layers.Conv1DTranspose(3, 3, strides=2, padding="same"), SEQUENCE),
     (layers.MaxPooling2D(), IMAGE),
+    (layers.MaxPooling1D(3, padding=1), SEQUENCE),
+    (layers.AveragePooling1D(2, strides=1), SEQUENCE),
+    (layers.GlobalAveragePooling1D(keepdims=True), SEQUENCE),
+    (layers.GlobalMaxPooling1D(), SEQUENCE),
+    (layers.SpatialDropout1D(0.3), SEQUENCE),
+    (layers.ZeroPadding1D((1, 0)), SEQUENCE),
+    (layers.Cropping1D(2), SEQUENCE),
+    (layers.UpSampling1D(3), SEQUENCE),
     (layers.AveragePooling2D((2, 3), strides=1), IMAGE),
     (layers.GlobalAveragePooling2D(), IMAGE),
     (layers.GlobalMaxPooling2D(keepdims=True), IMAGE),
     (layers.BatchNormalization(momentum=0.8), IMAGE),
     (layers.LayerNormalization(axis=[1, 2]), IMAGE),
+    (layers.GroupNormalization(2, gamma_constraint="non_neg"), IMAGE),
+    (layers.RMSNormalization(axis=[1, 2]), IMAGE),
+    (layers.UnitNormalization(axis=1), IMAGE),
     (layers.Normalization(mean=1.0, variance=4.0), (3, 4)),
     (layers.Dropout(0.3, noise_shape=(None, 1), seed=3), (3, 4)),
     (layers.SpatialDropout2D(0.3), IMAGE),
+    (layers.AlphaDropout(0.3, noise_shape=(None, 1), seed=3), (3, 4)),
     (layers.GaussianNoise(0.3), (3, 4)),
+    (layers.GaussianDropout(0.3, seed=2), (3, 4)),
+    (layers.ActivityRegularization(0.1, 0.2), (3, 4)),
+    (layers.EinsumDense("abc,cde->abde", (None, 2, 3), "relu", "e", kernel_constraint="unit_norm"), (3, 4, 2)),
     (layers.Flatten(), IMAGE),
     (layers.Reshape((-1, 2)), (3, 4)),
     (layers.Permute((2, 1)), (3, 4, 2)),
@@ -104,6 +126,13 @@ def test_layers_on_every_engine(active_backend):
         (layers.Conv2D(4, 3, padding="same", activation="relu"), IMAGE),
         (layers.BatchNormalization(), IMAGE),
         (layers.MaxPooling2D(2), IMAGE),
+        (layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="relu"), SEQUENCE),
+        (layers.Conv1D(4, 3, strides=2, groups=2), SEQUENCE),
+        (layers.DepthwiseConv1D(2, padding="same"), SEQUENCE),
+        (layers.SeparableConv1D(3, 3), SEQUENCE),
+        (layers.Conv1DTranspose(3, 3, strides=2, padding="same"), SEQUENCE),
+        (layers.MaxPooling1D(3, 2, padding="same"), SEQUENCE),
+        (layers.AveragePooling1D(2), SEQUENCE),
         (layers.Dense(3, activation="sigmoid"), (5, 4)),
         (layers.LSTM(3), (2, 5, 4)),
         (layers.LayerNormalization(), (5, 4)),
@@ -315,8 +344,103 @@ def test_dropout():
     assert (first != second).any()
     dl.set_random_seed(3)
     np.testing.assert_array_equal(layers.Dropout(0.3)(x, training=True).numpy(), first)
+    whole = layers.SpatialDropout1D(0.5)(np.ones((8, 5, 16), "float32"), training=True).numpy()
+    assert {0.0, 5.0} == set((whole != 0).sum(1).ravel().astype(float))
     whole = layers.SpatialDropout2D(0.5)(np.ones((8, 3, 3, 16), "float32"), training=True).numpy()
     assert {0.0, 9.0} == set((whole != 0).sum((1, 2)).ravel().astype(float))
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = np.random.default_rng(0).normal(size=(400, 500)).astype("float32")
+    dl.set_random_seed(3)
+    y = layers.AlphaDropout(0.3)(x, training=True).numpy()
+    limit = -1.6732632 * 1.0507010  # where selu goes far below 0
+    a = (0.7 * (1 + 0.3 * limit**2)) ** -0.5
+    dropped = np.isclose(y, a * limit - a * limit * 0.3)
+    assert abs(dropped.mean() - 0.3) < 0.01
+    np.testing.assert_allclose(y[~dropped], (a * x - a * limit * 0.3)[~dropped], rtol=1e-4, atol=1e-5)
+    assert abs(y.mean()) < 0.01
+    assert abs(y.var() - 1) < 0.02
+    rows = layers.AlphaDropout(0.5, noise_shape=(None, 1))(np.ones((50, 6), "float32"), training=True).numpy()
+    assert {len(set(row)) for row in rows.round(4).tolist()} == {1}
+
+
+def test_gaussian_dropout():
+    ones = np.ones((400, 500), "float32")
+    layer = layers.GaussianDropout(0.2, seed=1)
+    y = layer(2 * ones, training=True).numpy()
+    assert abs(y.mean() - 2) < 0.01
+    assert abs(y.std() - 2 * (0.2 / 0.8) ** 0.5) < 0.01
+    assert (layer(2 * ones, training=True).numpy() != y).any()
+    np.testing.assert_array_equal(layer(ones), ones)
+
+
+def test_activity_regularization():
+    layer = layers.ActivityRegularization(0.1, 0.2)
+    layer(np.array([[1.0, -2.0], [3.0, 0.0]], "float32"))
+    assert [float(loss.numpy()) for loss in layer.losses] == [pytest.approx((0.1 * 6 + 0.2 * 14) / 2)]
+
+
+# layers that are compositions, the shapes of their inputs, and how they are called
+COMPOSED = [
+    (lambda **k: layers.Conv1D(3, 3, dilation_rate=2, padding="causal", **k), [(2, 7, 4)], {}),
+    (lambda **k: layers.Conv1D(4, 3, strides=2, padding="same", groups=2, activation="tanh", **k), [(2, 7, 4)], {}),
+    (lambda **k: layers.DepthwiseConv1D(3, depth_multiplier=2, **k), [(2, 7, 4)], {}),
+    (lambda **k: layers.SeparableConv1D(3, 2, **k), [(2, 7, 4)], {}),
+    (lambda **k: layers.Conv1DTranspose(3, 3, strides=2, padding="same", **k), [(2, 5, 4)], {}),
+    (lambda **k: layers.AveragePooling1D(3, 2, "same", **k), [(2, 7, 4)], {}),
+    (lambda **k: layers.GlobalAveragePooling1D(**k), [(2, 3, 4)], {"mask": np.array([[1, 1, 0], [1, 0, 0]], bool)}),
+    (lambda **k: layers.UpSampling1D(2, **k), [(2, 3, 4)], {}),
+    (lambda **k: layers.Cropping1D((0, 1), **k), [(2, 3, 4)], {}),
+    (lambda **k: layers.GroupNormalization(2, **k), [(2, 3, 2, 4)], {}),
+    (lambda **k: layers.GroupNormalization(2, axis=1, **k), [(2, 4, 3)], {}),
+    (lambda **k: layers.RMSNormalization(axis=[1, 2], **k), [(2, 4, 3)], {}),
+    (lambda **k: layers.UnitNormalization(**k), [(2, 4, 3)], {}),
+    (lambda **k: layers.AlphaDropout(0.4, seed=1, **k), [(3, 5)], {"training": True}),
+    (lambda **k: layers.GaussianDropout(0.4, seed=1, **k), [(3, 5)], {"training": True}),
+    (lambda **k: layers.EinsumDense("abc,bcd->adb", (3, 4), "tanh", "d", **k), [(2, 4, 3)], {}),
+    (lambda **k: layers.Dot((2, 1), normalize=True, **k), [(2, 3, 4), (2, 4, 5)], {}),
+    (lambda **k: layers.Attention(use_scale=True, **k), [(2, 3, 4), (2, 5, 4)], {"use_causal_mask": True}),
+    (lambda **k: layers.AdditiveAttention(**k), [(2, 3, 4), (2, 5, 4)], {}),
+    (
+        lambda **k: layers.MultiHeadAttention(2, 3, use_gate=True, **k),
+        [(2, 3, 4), (2, 5, 2)],
+        {"use_causal_mask": True},
+    ),
+    (lambda **k: layers.GroupQueryAttention(2, 4, 2, **k), [(2, 3, 4), (2, 5, 4)], {}),
+]
+
+
+@pytest.mark.parametrize(("make", "shapes", "call"), COMPOSED, ids=[type(case[0]()).__name__ for case in COMPOSED])
+def test_gradients_by_finite_differences(active_backend, make, shapes, call):
+    """The derivative along a random direction of inputs and weights together."""
+    rng = np.random.default_rng(0)
+    data = [rng.normal(size=shape) for shape in shapes]
+    as_list = make().__class__ in (layers.Dot, layers.Attention, layers.AdditiveAttention)
+
+    def value(*inputs):
+        layer = made if not call.get("training") else twin_of_first()
+        return layer(list(inputs), **call) if as_list else layer(*inputs, **call)
+
+    def twin_of_first():  # the same random numbers at every evaluation
+        return make(dtype="float64")
+
+    made = make(dtype="float64")
+    output = value(*data)
+    values = [rng.uniform(-0.9, 0.9, w.shape) for w in made.weights]
+    made.set_weights(values)
+    factor = rng.normal(size=output.shape)
+    inputs = [dl.Tensor(x, requires_grad=True) for x in data]
+    (value(*inputs) * factor).sum().backward()
+    along = [rng.normal(size=x.shape) for x in data]
+    along_weights = [rng.normal(size=w.shape) for w in values]
+    slope = sum(float((np.asarray(x.grad) * v).sum()) for x, v in zip(inputs, along, strict=True))
+    slope += sum(float((np.asarray(w.grad) * v).sum()) for w, v in zip(made.weights, along_weights, strict=True))
+    ends = []
+    for h in (1e-6, -1e-6):
+        made.set_weights([w + h * v for w, v in zip(values, along_weights, strict=True)])
+        ends.append(float((value(*(x + h * v for x, v in zip(data, along, strict=True))) * factor).sum().numpy()))
+    np.testing.assert_allclose((ends[0] - ends[1]) / 2e-6, slope, rtol=1e-6, atol=1e-7)
 
 
 def test_dropout_masks_agree_between_engines(active_backend):
@@ -413,6 +537,15 @@ def test_lambda():
     assert layers.deserialize(config, {"double": double})(np.ones((1, 2), "float32")).numpy().sum() == 4
 
 
+def test_errors_of_dot():
+    a, b = np.ones((2, 3, 4), "float32"), np.ones((2, 3, 5), "float32")
+    for axes, message in ((2, "cannot sum along axes 2 of inputs of shapes"), (0, "sums along axis 0, one of its")):
+        with pytest.raises(ValueError, match=message):
+            layers.Dot(axes)([a, b])
+    with pytest.raises(ValueError, match="expected a list of two inputs"):
+        layers.Dot(1)([a, b, b])
+
+
 def test_masking_zeroes_and_warns_where_a_mask_is_lost():
     x = np.ones((2, 3, 2), "float32")
     x[0, 1] = 0
@@ -448,14 +581,27 @@ def test_integers_and_lists():
         (lambda: layers.Dense(2, activation="rellu"), "(?s)rellu.*relu"),
         (lambda: layers.Dense(2, kernel_initializer="glorot"), "(?s)glorot.*glorot_uniform"),
         (lambda: layers.Dense(2, kernel_regularizer="l3"), "l3"),
-        (lambda: layers.Dense(2, kernel_constraint="max_norm"), "kernel_constraint of Dense.*not supported"),
+        (lambda: layers.Dense(2, kernel_constraint="max_nrom"), "Unknown constraint: 'max_nrom'"),
         (lambda: layers.Dense(2, colour=1), "unknown keyword argument.*colour"),
         (lambda: layers.Dense(2, dtype="int32"), "dtype must be"),
         (lambda: layers.Conv2D(2, 3, data_format="channels_first"), "data_format of Conv2D must be 'channels_last'"),
         (lambda: layers.Conv2D(2, 3, padding="full"), "padding of Conv2D must be one of 'valid', 'same', got 'full'"),
+        (lambda: layers.Conv2D(2, 3, padding="causal"), "one of 'valid', 'same', got 'causal'"),
+        (lambda: layers.Conv1D(2, 3, padding="full"), "must be one of 'valid', 'same', 'causal', got 'full'"),
+        (lambda: layers.Conv1D(2, (3, 3)), r"kernel_size of Conv1D must be a whole number of at least 1, got \(3, 3\)"),
+        (lambda: layers.Conv1DTranspose(2, 3, strides=2, output_padding=2), "output_padding of Conv1DTranspose"),
+        (lambda: layers.DepthwiseConv1D(3, padding="causal"), "padding of DepthwiseConv1D must be one of"),
+        (lambda: layers.MaxPooling1D(0), "pool_size of MaxPooling1D must be a whole number of at least 1, got 0"),
+        (lambda: layers.UpSampling1D(0), "size of UpSampling1D must be a whole number of at least 1, got 0"),
+        (lambda: layers.ZeroPadding1D(-1), "padding of ZeroPadding1D must be a whole number of at least 0"),
         (lambda: layers.Conv2D(2, (3, 3, 3)), r"kernel_size of Conv2D .*got \(3, 3, 3\)"),
         (lambda: layers.Conv2D(3, 3, groups=2), "multiple of groups"),
         (lambda: layers.Conv2D(2, 3, strides=2, dilation_rate=2), "cannot both exceed 1"),
+        (lambda: layers.GroupNormalization(0), "groups of GroupNormalization must be a positive whole number, got 0"),
+        (lambda: layers.UnitNormalization("last"), "axis of UnitNormalization must be a whole number or several"),
+        (lambda: layers.AlphaDropout(1.0), "rate of AlphaDropout must be a number of at least 0 and below 1, got 1.0"),
+        (lambda: layers.GaussianDropout(-0.1), "rate of GaussianDropout must be a number of at least 0"),
+        (lambda: layers.Dot((1, 2, 3)), r"axes of Dot must be a whole number or two of them, got \(1, 2, 3\)"),
         (lambda: layers.Dropout(1.5), "rate of Dropout must be a number in 0 … 1, got 1.5"),
         (lambda: layers.LSTM(-1), "units of LSTM must be a positive whole number, got -1"),
         (lambda: layers.RNN(layers.Dense(3)), "a cell must have"),
@@ -478,6 +624,10 @@ def test_bad_arguments(make, message):
         (layers.LSTM(2), (2, 5), "expected an input of rank 3"),
         (layers.Reshape((3, 3)), (2, 8), r"cannot turn samples of shape \(8,\)"),
         (layers.Cropping2D(4), (1, 5, 5, 1), "would crop all"),
+        (layers.Cropping1D(3), (1, 5, 1), "would crop all"),
+        (layers.Conv1D(2, 3, name="c1"), (2, 5, 5, 1), r"layer 'c1' \(Conv1D\) expected an input of rank 3"),
+        (layers.GroupNormalization(3), (2, 5, 4), "groups=3, which does not divide 4 channels"),
+        (layers.RMSNormalization(axis=3), (2, 5, 4), "normalises axis 3, its input has only 3 axes"),
         (layers.Add(), (2, 3), "expected a list of 1 or more inputs"),
         (layers.BatchNormalization(axis=3), (2, 3), "normalises axis 3"),
     ],

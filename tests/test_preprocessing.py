@@ -81,7 +81,7 @@ def test_one_hot():
     assert to_categorical(np.array([[1], [0]])).shape == (2, 2)
     assert to_categorical(np.array([1.0, 0.0])).dtype == np.float32
     for bad in ([0.5], ["a"], [-1]):
-        with pytest.raises(ValueError, match="y must"):
+        with pytest.raises(ValueError, match="x must"):
             to_categorical(bad)
     with pytest.raises(ValueError, match=r"0 … 1"):
         to_categorical([2], 2)

@@ -191,11 +191,9 @@ def _places(model: Model) -> Iterator[_Place]:
         if getattr(layer, "_graph", None) is not None:
             yield from members(layer.layers, _join(path, "layers"), names, True)  # type: ignore[attr-defined]
         for attribute, value in sorted(vars(layer).items()):
-            if attribute.startswith("_"):
-                continue
             if isinstance(value, Layer):
                 yield from visit(value, _join(path, attribute), _join(names, attribute))
-            elif isinstance(value, (list, tuple, dict)):
+            elif not attribute.startswith("_") and isinstance(value, (list, tuple, dict)):
                 parts = list(value.values()) if isinstance(value, dict) else list(value)
                 yield from members(parts, _join(path, attribute), _join(names, attribute), False)
 

@@ -57,13 +57,50 @@ def restore(kind: str, config: Any, known: Mapping[str, Any], custom_objects: Ma
     return found.from_config(arguments) if hasattr(found, "from_config") else found(**arguments)
 
 
+def resolve(kind: str, identifier: Any, base: type, names: dict[str, Any]) -> Any:
+    """The object that a name, a class, a config or a callable stands for; None for None.
+
+    Raises:
+        ValueError: nothing has this name.
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, dict):
+        return restore(kind, identifier, names)
+    if isinstance(identifier, str):
+        if identifier not in names:
+            raise unknown_name(kind, identifier, names)
+        return names[identifier]()
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if callable(identifier):
+        return identifier
+    raise ValueError(f"a {kind} must be a name, a {base.__name__} or a callable, got {identifier!r}")
+
+
+def describe(kind: str, value: Any, base: type) -> dict[str, Any] | None:
+    """A config that `restore` turns back into the object; None for None.
+
+    Raises:
+        ValueError: it is a function without a name.
+    """
+    if value is None:
+        return None
+    if isinstance(value, base):
+        return {"class_name": type(value).__name__, "config": value.get_config()}  # type: ignore[attr-defined]
+    name = getattr(value, "__name__", "")
+    if name and name != "<lambda>":
+        return {"class_name": "function", "config": name}
+    raise ValueError(f"{kind} {value!r} cannot be saved: use a class with get_config() or a named function")
+
+
 def encode(value: Any, owner: str) -> Any:
     """A config value as JSON. `owner` says in the error whose it is.
 
     Raises:
         ValueError: there is no JSON for it.
     """
-    from .. import initializers, layers, regularizers
+    from .. import constraints, initializers, layers, regularizers
 
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -89,6 +126,7 @@ def encode(value: Any, owner: str) -> Any:
         ("__layer__", layers.Layer, layers),
         ("__initializer__", initializers.Initializer, initializers),
         ("__regularizer__", regularizers.Regularizer, regularizers),
+        ("__constraint__", constraints.Constraint, constraints),
     ):
         if isinstance(value, base):
             return {"class_name": kind, "config": encode(module.serialize(value), owner)}
@@ -105,7 +143,7 @@ def encode(value: Any, owner: str) -> Any:
 
 def decode(value: Any) -> Any:
     """What `encode` was given."""
-    from .. import activations, initializers, layers, regularizers
+    from .. import activations, constraints, initializers, layers, regularizers
 
     if isinstance(value, list):
         return [decode(part) for part in value]
@@ -123,6 +161,7 @@ def decode(value: Any) -> Any:
         "__layer__": lambda: layers.deserialize(content),
         "__initializer__": lambda: initializers.deserialize(content),
         "__regularizer__": lambda: regularizers.deserialize(content),
+        "__constraint__": lambda: constraints.deserialize(content),
         "__function__": lambda: custom_object(content) or activations.get(content),
     }
     if kind not in made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import Any
 
@@ -11,6 +12,7 @@ from .. import functional as F
 from ..symbolic import Shape, is_shape
 from ..tensor import Tensor, as_tensor
 from .base import Layer
+from .norm import unit_vectors
 
 
 class _Merge(Layer):
@@ -166,6 +168,63 @@ class Concatenate(_Merge):
         return {**super().get_config(), "axis": self.axis}
 
 
+class Dot(_Merge):
+    """Products of two inputs, summed along one axis of each: `[N, ..., K]` and `[N, K, ...]` to `[N, ..., ...]`.
+
+    Args:
+        axes: the axis to sum along, in both inputs or of each; never the batch.
+        normalize: divide both by their L2 norms along it first, which gives cosines.
+    """
+
+    def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        pair = [axes, axes] if isinstance(axes, int) else axes
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(type(axis) is int for axis in pair):
+            raise ValueError(f"axes of Dot must be a whole number or two of them, got {axes!r}")
+        self.axes = axes if isinstance(axes, int) else list(axes)
+        self.normalize = normalize
+
+    def _places(self, input_shape: Any) -> tuple[int, int]:
+        """The axes, counted from the front; a ValueError if the inputs do not fit."""
+        if is_shape(input_shape) or len(input_shape) != 2:
+            raise ValueError(f"{self._said} expected a list of two inputs, got the shape(s) {input_shape}")
+        first, second = input_shape
+        pair = [self.axes, self.axes] if isinstance(self.axes, int) else self.axes
+        places = []
+        for axis, shape in zip(pair, input_shape, strict=True):
+            if not -len(shape) <= axis < len(shape) or axis % len(shape) == 0:
+                raise ValueError(f"{self._said} sums along axis {axis}, one of its inputs has shape {tuple(shape)}")
+            places.append(axis % len(shape))
+        a, b = first[places[0]], second[places[1]]
+        if None not in (a, b) and a != b:
+            raise ValueError(
+                f"{self._said} cannot sum along axes {self.axes} of inputs of shapes {tuple(first)} and {tuple(second)}"
+            )
+        return places[0], places[1]
+
+    def call(self, inputs: Any) -> Tensor:
+        a, b = self._places([x.shape for x in inputs])
+        x, y = (unit_vectors(t, (axis,)) if self.normalize else t for t, axis in zip(inputs, (a, b), strict=True))
+        shape = self.compute_output_shape([x.shape, y.shape])
+        batch, length = x.shape[0], x.shape[a]
+        x = F.transpose(x, [*(i for i in range(x.ndim) if i != a), a])
+        y = F.transpose(y, [0, b, *(i for i in range(1, y.ndim) if i != b)])
+        rows, columns = math.prod(x.shape[1:-1]), math.prod(y.shape[2:])
+        return F.reshape(F.matmul(F.reshape(x, (batch, rows, length)), F.reshape(y, (batch, length, columns))), shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        a, b = self._places(input_shape)
+        first, second = input_shape
+        shape = (*first[:a], *first[a + 1 :], *second[1:b], *second[b + 1 :])
+        return (*shape, 1) if len(shape) == 1 else shape
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axes": self.axes, "normalize": self.normalize}
+
+
 def _as_bool(counts: Tensor) -> Any:
     return F.greater(counts, 0.0).data
 
@@ -203,3 +262,8 @@ def minimum(inputs: Any, **kwargs: Any) -> Any:
 def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:
     """Tensors one after the other along an axis, as a layer."""
     return Concatenate(axis, **kwargs)(inputs)
+
+
+def dot(inputs: Any, axes: Any = -1, **kwargs: Any) -> Any:
+    """Products of two tensors summed along an axis of each, as a layer."""
+    return Dot(axes, **kwargs)(inputs)

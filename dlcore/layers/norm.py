@@ -1,4 +1,4 @@
-"""Batch and layer normalisation, and standardisation by the statistics of a data set."""
+"""Batch, layer and group normalisation, by norms, and standardisation by the statistics of a data set."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from .. import initializers, regularizers
+from .. import initializers
 from ..symbolic import Shape
 from ..tensor import Tensor, Variable, no_grad
-from .base import InputSpec, Layer, no_constraint
+from .base import InputSpec, Layer, positive_int
 from .core import known
 
 
@@ -51,19 +51,15 @@ class BatchNormalization(Layer):
             raise ValueError(f"epsilon of BatchNormalization must be at least 0, got {epsilon!r}")
         if synchronized:
             raise ValueError("synchronized of BatchNormalization must be False: there is one device")
-        no_constraint(beta_constraint, "beta_constraint of BatchNormalization")
-        no_constraint(gamma_constraint, "gamma_constraint of BatchNormalization")
         self.axis = int(axis)
         self.momentum = float(momentum)
         self.epsilon = float(epsilon)
         self.center = center
         self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
+        self._take_weight_arguments("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
         self.supports_masking = True
@@ -74,13 +70,9 @@ class BatchNormalization(Layer):
             raise ValueError(f"{self._said} normalises axis {self.axis}, its input has shape {tuple(input_shape)}")
         length = known(input_shape[self.axis], self.axis, input_shape, self)
         if self.scale:
-            self.gamma = self.add_weight(
-                (length,), self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
-            )
+            self.gamma = self._add_described("gamma", (length,))
         if self.center:
-            self.beta = self.add_weight(
-                (length,), self.beta_initializer, regularizer=self.beta_regularizer, name="beta"
-            )
+            self.beta = self._add_described("beta", (length,))
         self.moving_mean = self.add_weight((length,), self.moving_mean_initializer, trainable=False, name="moving_mean")
         self.moving_variance = self.add_weight(
             (length,), self.moving_variance_initializer, trainable=False, name="moving_variance"
@@ -124,12 +116,8 @@ class BatchNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
             "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
             "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
         }
 
 
@@ -156,42 +144,28 @@ class LayerNormalization(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(axis, (int, list, tuple)) or (not axis and not isinstance(axis, int)):
-            raise ValueError(f"axis of LayerNormalization must be a whole number or several, got {axis!r}")
-        no_constraint(beta_constraint, "beta_constraint of LayerNormalization")
-        no_constraint(gamma_constraint, "gamma_constraint of LayerNormalization")
-        self.axis = axis if isinstance(axis, int) else list(axis)
+        self.axis = _axis_argument(axis, "LayerNormalization")
         self.epsilon = float(epsilon)
         self.center = center
         self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
+        self._take_weight_arguments("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
         self.supports_masking = True
 
-    def _axes(self, ndim: int) -> tuple[int, ...]:
-        axes = (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
-        if any(not -ndim <= axis < ndim for axis in axes):
-            raise ValueError(f"{self._said} normalises axis {self.axis}, its input has only {ndim} axes")
-        return tuple(sorted(axis % ndim for axis in axes))
-
     def build(self, input_shape: Shape) -> None:
-        axes = self._axes(len(input_shape))
+        axes = axes_within(self.axis, len(input_shape), self)
         shape = tuple(known(input_shape[axis], axis, input_shape, self) for axis in axes)
         if self.scale:
-            self.gamma = self.add_weight(
-                shape, self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
-            )
+            self.gamma = self._add_described("gamma", shape)
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, regularizer=self.beta_regularizer, name="beta")
+            self.beta = self._add_described("beta", shape)
         self.input_spec = InputSpec(ndim=len(input_shape), axes=dict(zip(axes, shape, strict=True)))
 
     def call(self, inputs: Tensor) -> Tensor:
         ndim = inputs.ndim
-        axes = self._axes(ndim)
+        axes = axes_within(self.axis, ndim, self)
         if axes == (ndim - 1,):
             return F.layernorm(inputs, self.gamma, self.beta, self.epsilon)
         others = [axis for axis in range(ndim) if axis not in axes]
@@ -214,11 +188,140 @@ class LayerNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
         }
+
+
+class GroupNormalization(Layer):
+    """Normalises each sample over groups of its channels and all places (Wu & He 2018).
+
+    Weights: gamma and beta, of the length of `axis`, the channels. groups -1 stands for as many as there are channels
+    (instance normalisation).
+    """
+
+    _real_inputs = True
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.groups = groups if groups == -1 else positive_int(groups, "groups of GroupNormalization")
+        self.axis = axis
+        self.epsilon = float(epsilon)
+        self.center = center
+        self.scale = scale
+        self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
+        self._take_weight_arguments("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
+        self.gamma: Variable | None = None
+        self.beta: Variable | None = None
+        self.supports_masking = True
+
+    def build(self, input_shape: Shape) -> None:
+        ndim = len(input_shape)
+        (axis,) = axes_within(self.axis, ndim, self)
+        if axis == 0:
+            raise ValueError(f"{self._said} cannot normalise along the batch, got axis={self.axis}")
+        channels = known(input_shape[axis], axis, input_shape, self)
+        if channels % self.groups:
+            raise ValueError(f"{self._said} has groups={self.groups}, which does not divide {channels} channels")
+        if self.scale:
+            self.gamma = self._add_described("gamma", (channels,))
+        if self.center:
+            self.beta = self._add_described("beta", (channels,))
+        self.input_spec = InputSpec(ndim=ndim, axes={axis: channels})
+
+    def call(self, inputs: Tensor) -> Tensor:
+        axis = self.axis % inputs.ndim
+        last = [i for i in range(inputs.ndim) if i != axis] + [axis]
+        x = inputs if axis == inputs.ndim - 1 else F.transpose(inputs, last)
+        batch, channels = x.shape[0], x.shape[-1]
+        groups = channels if self.groups == -1 else self.groups
+        each, places = channels // groups, math.prod(x.shape[1:-1])
+        grouped = F.transpose(F.reshape(x, (batch, places, groups, each)), (0, 2, 1, 3))
+        normal = F.layernorm(F.reshape(grouped, (batch, groups, places * each)), None, None, self.epsilon)
+        y = F.transpose(F.reshape(normal, grouped.shape), (0, 2, 1, 3))
+        y = F.reshape(y, x.shape)
+        y = y if self.gamma is None else y * self.gamma
+        y = y if self.beta is None else y + self.beta
+        return y if x is inputs else F.transpose(y, [last.index(i) for i in range(inputs.ndim)])
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "groups": self.groups,
+            "axis": self.axis,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+        }
+
+
+class RMSNormalization(Layer):
+    """x · scale / √(mean of x² + epsilon) over `axis`, the last axis or several (Zhang & Sennrich 2019).
+
+    Weight: scale, of the shape of those axes.
+    """
+
+    _real_inputs = True
+
+    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = _axis_argument(axis, "RMSNormalization")
+        self.epsilon = float(epsilon)
+
+    def build(self, input_shape: Shape) -> None:
+        axes = axes_within(self.axis, len(input_shape), self)
+        shape = tuple(known(input_shape[axis], axis, input_shape, self) for axis in axes)
+        self.scale = self.add_weight(shape, "ones", name="scale")
+        self.input_spec = InputSpec(ndim=len(input_shape), axes=dict(zip(axes, shape, strict=True)))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        axes = axes_within(self.axis, inputs.ndim, self)
+        along = tuple(n if axis in axes else 1 for axis, n in enumerate(inputs.shape))
+        squares = F.mean(F.square(inputs), axis=axes, keepdims=True)
+        return inputs / F.sqrt(squares + self.epsilon) * F.reshape(self.scale, along)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis, "epsilon": self.epsilon}
+
+
+class UnitNormalization(Layer):
+    """x divided by its L2 norm over `axis`, the last axis or several; zeros stay zeros."""
+
+    _real_inputs = True
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = _axis_argument(axis, "UnitNormalization")
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return unit_vectors(inputs, axes_within(self.axis, inputs.ndim, self))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        axes_within(self.axis, len(input_shape), self)
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
 
 
 class Normalization(Layer):
@@ -293,3 +396,22 @@ class Normalization(Layer):
             "mean": None if mean is None else mean.tolist(),
             "variance": None if variance is None else variance.tolist(),
         }
+
+
+def _axis_argument(axis: Any, layer: str) -> Any:
+    if not isinstance(axis, (int, list, tuple)) or (not axis and not isinstance(axis, int)):
+        raise ValueError(f"axis of {layer} must be a whole number or several, got {axis!r}")
+    return axis if isinstance(axis, int) else list(axis)
+
+
+def axes_within(axis: Any, ndim: int, layer: Layer) -> tuple[int, ...]:
+    """One axis or several, counted from the front and in order, or a ValueError if an input has too few."""
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if any(not -ndim <= axis < ndim for axis in axes):
+        raise ValueError(f"{layer._said} normalises axis {axis}, its input has only {ndim} axes")
+    return tuple(sorted(axis % ndim for axis in axes))
+
+
+def unit_vectors(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """x with L2 norms of 1 over axes; zeros stay zeros."""
+    return x / F.sqrt(F.maximum(F.sum(F.square(x), axis=axes, keepdims=True), 1e-24))
