@@ -30,7 +30,7 @@ class CythonBackend(Backend):
             ("batchnorm_backward", "relu_beta"): norm.batchnorm_relu_backward,
         }
         # Straight to the arena: one call less for every array made.
-        vars(self).update(empty=core.empty, zeros=core.zeros, release=core.release)
+        vars(self).update(empty=core.empty, zeros=core.zeros, release=core.release, inlet=core.Inlet)
 
     @classmethod
     def unavailable_reason(cls) -> str | None:

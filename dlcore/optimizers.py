@@ -26,7 +26,7 @@ from . import schedules
 from .backends import current, use_backend
 from .naming import to_snake_case, unknown_name
 from .schedules import LearningRateSchedule
-from .tensor import Tensor, Variable, weights_changed
+from .tensor import Tensor, Variable, no_grad, weights_changed
 
 _ALIGNMENT = 64  # bytes
 
@@ -409,12 +409,13 @@ class Optimizer:
             for buffer in self._buffers:
                 self._op(buffer.g, 1.0 / self.loss_scale_factor, buffer.g, "mul")
         if not self.gradient_accumulation_steps or self._accumulate(backend):
-            self._update_parameters(backend, only)
+            self._apply_update(backend, only)
         if self.use_ema:
             self._average()
+        self._constrain(only)
         self._steps += 1
 
-    def _update_parameters(self, backend: Any, only: set[int] | None) -> None:
+    def _apply_update(self, backend: Any, only: set[int] | None) -> None:
         if self.clipvalue or self.clipnorm or self.global_clipnorm:
             self._clip(backend)
         rate = self.learning_rate
@@ -427,6 +428,13 @@ class Optimizer:
                 states = buffer.states if whole else {k: s[start:end] for k, s in buffer.states.items()}
                 decay = self.weight_decay if self.weight_decay and start < buffer.split else 0.0
                 self.update(p, g, states, rate, decay, step)
+
+    def _constrain(self, only: set[int] | None) -> None:
+        """Project variables onto what their constraints allow; after every step, also one that only accumulates."""
+        for variable in self._variables:
+            if variable.constraint is not None and (only is None or id(variable) in only):
+                with no_grad():
+                    variable.assign(variable.constraint(variable))
 
     def _ranges(self, buffer: _Buffer, only: set[int] | None) -> list[tuple[int, int]]:
         if only is None:

@@ -59,7 +59,9 @@ class _Recording:
 
     def fits(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
         """Whether it is of this engine, model and shape of batch; told quickly for plain arrays, else False."""
-        if not self.plain or self.recorder.engine is not engine or self.traits != traits:
+        if not self.plain or self.recorder.engine is not engine:
+            return False
+        if traits is not self.traits and traits != self.traits:
             return False
         return [_plain_look(part) for part in data] == self._looks
 

@@ -31,19 +31,29 @@ _HOST_MEMORY = (1, 3)  # kDLCPU and kDLCUDAHost
 Backward = Callable[[Array], Sequence["Array | None"]]
 
 
-class _Weights:
-    """How often weights have changed in place: what was packed from them holds while it stays."""
+class _Changes:
+    """How often something has changed, anywhere: what was worked out before holds while the count stays."""
 
-    version = 0
+    weights = 0  # values of a Variable, in place
+    attributes = 0  # attributes of a layer or Variable
 
 
 def weights_version() -> int:
-    return _Weights.version
+    return _Changes.weights
 
 
 def weights_changed() -> None:
     """Say that values of some Variable have changed in place."""
-    _Weights.version += 1
+    _Changes.weights += 1
+
+
+def attributes_version() -> int:
+    return _Changes.attributes
+
+
+def attribute_changed() -> None:
+    """Say that an attribute of some layer or Variable was set."""
+    _Changes.attributes += 1
 
 
 class _Mode(threading.local):
@@ -367,6 +377,12 @@ class Variable(Tensor):
         self.name = name
         self.path = name
         self.regularizer: Any = None
+        self.constraint: Any = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "grad":  # which comes and goes with every step
+            attribute_changed()
+        object.__setattr__(self, name, value)
 
     @property
     def trainable(self) -> bool:

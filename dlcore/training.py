@@ -40,7 +40,7 @@ from .metrics import Mean, Metric
 from .random import host_generator
 from .replay import Step
 from .symbolic import flatten, map_structure
-from .tensor import Tensor, as_tensor, no_grad, weights_changed, wrap
+from .tensor import Tensor, as_tensor, attributes_version, no_grad, weights_changed, wrap
 
 __all__ = ["History", "Trainer", "unpack_x_y_sample_weight"]
 
@@ -544,15 +544,17 @@ class Trainer:
         the predictions."""
         plan = self._compiled("fit")
         traits = self._traits()
-        plan.settled = traits == plan.traits
+        plan.settled = traits is plan.traits or traits == plan.traits
         data = x, y, sample_weight
         step = plan.train
         replay = replay and not self.run_eagerly
         loss, y_pred = step(current(), traits if plan.settled else None, data) if replay else step.eagerly(data)
         plan.loss_tracker.update_state(loss, _rows(x))
         if plan.trainable:
-            self.optimizer.update_built(packed=replay and step.replayed)
-            self.optimizer.drop_gradients()
+            packed = replay and step.replayed
+            self.optimizer.update_built(packed=packed)
+            if not packed:
+                self.optimizer.drop_gradients()
         else:
             weights_changed()  # moving statistics, for one
         return y_pred
@@ -936,7 +938,14 @@ class Trainer:
 
     def _traits(self) -> list[Any]:
         """What a recorded step depends on, cheap to make and compare: the layers' attributes, the arrays behind the
-        variables, and which of them are trainable."""
+        variables, and which of them are trainable. The same list as long as no attribute of anything was set."""
+        version, graph = attributes_version(), vars(self).get("_graph")
+        latest = vars(self).get("_latest_traits")
+        if latest is None or latest[0] != version or latest[1] is not graph:
+            latest = vars(self)["_latest_traits"] = version, graph, self._look_at_traits()
+        return latest[2]
+
+    def _look_at_traits(self) -> list[Any]:
         layers, variables, known = vars(self).get("_parts", ((), (), None))
         changes = [layer._changes for layer in layers]
         if changes != known:

@@ -127,23 +127,23 @@ typedef struct {
     const REAL *weights;    // pointwise
 } prepared_conv;
 
-static int run_pointwise(const prepared *self) {
+static int run_pointwise(prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
     const product *g = &p->g;
-    return gemm_packed(g->n * g->h * g->w, g->k, g->c, g->in, g->c, p->weights, g->bias, g->residual, g->activation, g->out);
+    return gemm_packed(g->n * g->h * g->w, g->k, g->c, g->in, g->c, p->weights, g->bias, g->residual, g->activation, 0, g->out);
 }
-static int run_depthwise(const prepared *self) { return depthwise(&((const prepared_conv *)self)->g, 0); }
-static int run_direct(const prepared *self) { return run_product(&((const prepared_conv *)self)->g); }
+static int run_depthwise(prepared *self) { return depthwise(&((const prepared_conv *)self)->g, 0); }
+static int run_direct(prepared *self) { return run_product(&((const prepared_conv *)self)->g); }
 #if REAL_BITS == 32
-static int run_winograd(const prepared *self) { return winograd_product(&((const prepared_conv *)self)->winograd); }
+static int run_winograd(prepared *self) { return winograd_product(&((const prepared_conv *)self)->winograd); }
 #endif
 
-static int run_lanes(const prepared *self) {
+static int run_lanes(prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
     return lanes_product(&p->s, p->g.in, p->s.x_lanes, p->g.filters, 0, p->g.bias, p->g.activation, p->g.out, p->s.y_lanes);
 }
 
-static int run_few(const prepared *self) {
+static int run_few(prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
     return few_channels_product(&p->s, p->g.in, p->g.filters, 0, p->g.bias, p->g.activation, p->g.out);
 }

@@ -6,7 +6,7 @@ import os
 
 cdef extern from "prepared.h":
     ctypedef struct prepared:
-        int (*run)(const prepared *self) nogil
+        int (*run)(prepared *self) nogil
         void (*release)(void *self)
 
 cdef extern from "conv.h":

@@ -21,7 +21,7 @@ enum {
     PACK_B_FROM = 3 * MR, // rows of A before packing B pays
     DOT_ROWS = 4,        // rows up to which a transposed B is not packed
     SERIAL_FLOPS = 400000, // below this a second thread costs more than it brings
-    FEW_ROWS = 4           // of A: B's way from the cache takes longer than so much arithmetic
+    FEW_ROWS = 4           // of A: B's way to the registers takes longer than so much arithmetic
 };
 
 // ---- the tile ----
@@ -231,7 +231,7 @@ void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
 
 typedef struct {
     long m, n, k, ars, acs, brs, bcs, ldc, share;
-    int by_rows;
+    int by_rows, from_the_end; // from_the_end: a thread's columns in the reverse order
     const REAL *a, *b, *weights; // b, or packed as a whole
     REAL *c, *packed;
     ending e;
@@ -239,13 +239,15 @@ typedef struct {
 
 enum { PACKED_SIZE = KC * NC + MC * KC };
 
-// Rows i ... i + m by columns j ... j + n of C.
+// Rows i ... i + m by columns j ... j + n of C. A few rows pass over packed weights once, a panel of columns after the
+// other, so that a next product can begin where this one ends.
 static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
     REAL *packed_a = packed_b + KC * NC, *c = g->c + i * g->ldc + j;
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
-    for (long j0 = 0; j0 < n; j0 += NC)
+    const long width = g->weights && m <= FEW_ROWS ? NR : NC, blocks = div_up(n, width);
+    for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += KC) {
-            long nc = min_l(NC, n - j0), kc = min_l(KC, g->k - p0);
+            long j0 = (g->from_the_end ? blocks - 1 - block : block) * width, nc = min_l(width, n - j0), kc = min_l(KC, g->k - p0);
             int last = p0 + kc == g->k, in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1;
             const REAL *bs = b + p0 * g->brs + j0 * g->bcs, *panels = packed_b;
             if (g->weights) panels = g->weights + p0 * round_up(g->n, NR) + (j + j0) * kc;
@@ -360,8 +362,8 @@ int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *
 }
 
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
-                const REAL *residual, int activation, REAL *c) {
-    gemm_job g = {.m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights,
+                const REAL *residual, int activation, int from_the_end, REAL *c) {
+    gemm_job g = {.from_the_end = from_the_end, .m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights,
                   .c = c, .e = {bias, residual, activation}};
     return run(&g);
 }

@@ -49,11 +49,12 @@ int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *
          epilogue e);
 
 // The same for a B that is used often: packed once as a whole, into packed_size elements. A's rows are contiguous, C's
-// too, n apart; C = activation(A B + bias + residual), the latter like C or NULL.
+// too, n apart; C = activation(A B + bias + residual), the latter like C or NULL. With from_the_end, a product of a few
+// rows takes the columns in the reverse order; the result is the same.
 size_t packed_size(long k, long n);
 void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out);
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
-                const REAL *residual, int activation, REAL *c);
+                const REAL *residual, int activation, int from_the_end, REAL *c);
 
 // y = activation(y) for `rows` rows of n columns, ld apart.
 void apply_activation(long rows, long n, REAL *y, long ld, int activation);

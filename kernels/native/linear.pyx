@@ -2,7 +2,7 @@
 
 cdef extern from "prepared.h":
     ctypedef struct prepared:
-        int (*run)(const prepared *self) nogil
+        int (*run)(prepared *self) nogil
         void (*release)(void *self)
 
 cdef extern from "linear.h":

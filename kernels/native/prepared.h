@@ -4,6 +4,6 @@
 // Begins a block that holds the arguments and the packed weights. run gives 0, or -1 when memory is out; weights and bias
 // must not change in the meantime.
 typedef struct prepared {
-    int (*run)(const struct prepared *self);
+    int (*run)(struct prepared *self);
     void (*release)(void *self);
 } prepared;
