@@ -140,16 +140,22 @@ INLINE vec vexpm1(vec x) {
 
 INLINE vec vsigmoid(vec x) { return splat(1.f) / (splat(1.f) + vexp(-x)); } // 3 ulp
 
-// Near zero 1 - 2 / (1 + e^2x) would cancel: there an odd polynomial. 3 ulp.
+// With h = (e^2|x| - 1) / 2 the tangent is h / (h + 1), and h comes without cancelling: 2|x| = n ln 2 + 2r, and for r the
+// series of vexpm1 in halves, its coefficients times powers of two. 3 ulp.
 INLINE vec vtanh(vec x) {
-    vec z = x * x, p = splat(-5.70498872745e-3f);
-    p = p * z + splat(2.06390887954e-2f);
-    p = p * z + splat(-5.37397155531e-2f);
-    p = p * z + splat(1.33314422036e-1f);
-    p = p * z + splat(-3.33332819422e-1f);
-    vec small = p * z * x + x;
-    vec big = splat(1.f) - splat(2.f) / (splat(1.f) + vexp(x + x));
-    return blend((ivec)(z < splat(0.625f * 0.625f)), small, big);
+    const vec magic = splat(12582912.f), v = vmin(splat(15.f), vabs(x));
+    vec shifted = v * splat(2.88539008f) + magic, n = shifted - magic;
+    vec r = v - n * splat(0.3466796875f);
+    r = r + n * splat(1.06097220e-4f);
+    vec p = splat(64 * 1.9875691500e-4f);
+    p = p * r + splat(32 * 1.3981999507e-3f);
+    p = p * r + splat(16 * 8.3334519073e-3f);
+    p = p * r + splat(8 * 4.1665795894e-2f);
+    p = p * r + splat(4 * 1.6666665459e-1f);
+    p = p * r + splat(2 * 5.0000001201e-1f);
+    vec power = (vec)(((ivec)shifted << 23) + isplat(0x3f800000)); // 2^n: n stands in the last bits of `shifted`
+    vec h = power * (p * (r * r) + r) + (power * splat(0.5f) - splat(0.5f));
+    return vcopysign(h / (h + splat(1.f)), x);
 }
 
 // The tail of the normal distribution, 1 - Phi(a) for a >= 0, and e^(-a^2/2): 1 - Phi is that times t times a polynomial
