@@ -84,7 +84,7 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
     "callbacks": [
         ("OrbaxCheckpoint", "callbacks.ModelCheckpoint"),
         ("RemoteMonitor TensorBoard", "callbacks.CSVLogger, or callbacks.LambdaCallback that sends what you want"),
-        ("SwapEMAWeights", "use_ema of an optimizer, where it has it, or a callback that averages get_weights()"),
+        ("SwapEMAWeights", "use_ema of the optimizer: its averages are in the model when fit ends"),
     ],
     "activations": [
         (

@@ -564,7 +564,7 @@ class Sequential(Model):
     def _extend(self) -> None:
         """Make the graph reach as far as the chain does."""
         first = self._chain[0]
-        with self._at_home():
+        with self._at_home(), self._making_weights():
             if self._graph is not None and len(self._chain) == len(self._graph.nodes) + 2:
                 x = self._chain[-1](self._graph.outputs[0])
             else:

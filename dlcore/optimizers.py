@@ -29,12 +29,6 @@ from .schedules import LearningRateSchedule
 from .tensor import Tensor, Variable, no_grad, weights_changed
 
 _ALIGNMENT = 64  # bytes
-_UNSUPPORTED = {
-    "use_ema": False,
-    "ema_momentum": 0.99,
-    "ema_overwrite_frequency": None,
-    "loss_scale_factor": None,
-}  # Keras arguments without an implementation here, with the value that asks for nothing
 
 
 class _Buffer:
@@ -92,6 +86,10 @@ class Optimizer:
         clipvalue: largest absolute value of a gradient's elements.
         global_clipnorm: largest L2 norm of all gradients together.
         gradient_accumulation_steps: apply the mean of the gradients of this many steps, at every such step.
+        use_ema: keep an average of each variable, average ← ema_momentum·average + (1 − ema_momentum)·p after every
+            step, the first values at the first; the variables get it at the end of `fit`.
+        ema_overwrite_frequency: give the variables their averages after every so many steps, too.
+        loss_scale_factor: `scale_loss` multiplies the loss by it, and the gradients are divided by it.
     """
 
     slots: dict[str, float] = {}  # noqa: RUF012 - overridden per class or instance, never changed in place
@@ -105,13 +103,14 @@ class Optimizer:
         global_clipnorm: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
         **kwargs: Any,
     ) -> None:
         for key, value in kwargs.items():
-            if key not in _UNSUPPORTED:
-                raise ValueError(f"{type(self).__name__} got an unknown argument: {key}={value!r}")
-            if value != _UNSUPPORTED[key] and key != "ema_momentum":
-                raise ValueError(f"Argument `{key}` is not supported here. Received: {key}={value!r}")
+            raise ValueError(f"{type(self).__name__} got an unknown argument: {key}={value!r}")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         if sum(value is not None for value in clips.values()) > 1:
             raise ValueError(
@@ -123,12 +122,30 @@ class Optimizer:
                 "Argument `gradient_accumulation_steps` must be an integer >= 2. "
                 f"Received: gradient_accumulation_steps={gradient_accumulation_steps}"
             )
+        if not 0 <= ema_momentum <= 1:
+            raise ValueError(f"Argument `ema_momentum` must lie in 0 … 1. Received: ema_momentum={ema_momentum}")
+        if ema_overwrite_frequency is not None and (
+            not isinstance(ema_overwrite_frequency, int) or ema_overwrite_frequency < 1
+        ):
+            raise ValueError(
+                "Argument `ema_overwrite_frequency` must be an integer >= 1 or None. "
+                f"Received: ema_overwrite_frequency={ema_overwrite_frequency!r}"
+            )
+        if loss_scale_factor is not None and not loss_scale_factor > 0:
+            raise ValueError(
+                "Argument `loss_scale_factor` must be positive or None. "
+                f"Received: loss_scale_factor={loss_scale_factor!r}"
+            )
         self.name = name or to_snake_case(type(self).__name__)
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.use_ema = use_ema
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
         self.built = False
         self._learning_rate: Any = None
         self._set_learning_rate(learning_rate)
@@ -218,9 +235,7 @@ class Optimizer:
         old = self._state_views()
         self._backend = backend = current()
         self._scratch = {}
-        slots = dict(self.slots)
-        if self.gradient_accumulation_steps:
-            slots["gradient_accumulator"] = 0.0
+        slots = dict.fromkeys(self._slot_names(), 0.0) | self.slots
         groups: dict[Any, list[Variable]] = {}
         for variable in variables:
             groups.setdefault(np.dtype(variable.dtype), []).append(variable)
@@ -287,7 +302,8 @@ class Optimizer:
         self._set_scalars({name: float(state[name]) for name in self._scalars()})
 
     def _slot_names(self) -> list[str]:
-        return [*self.slots, *(["gradient_accumulator"] if self.gradient_accumulation_steps else [])]
+        accumulator = ["gradient_accumulator"] if self.gradient_accumulation_steps else []
+        return [*self.slots, *accumulator, *(["average"] if self.use_ema else [])]
 
     def _scalars(self) -> dict[str, float]:
         """State beside the slots and the counter."""
@@ -389,8 +405,13 @@ class Optimizer:
         if not packed:
             for buffer in self._buffers:
                 buffer.adopt(backend)
+        if self.loss_scale_factor is not None:
+            for buffer in self._buffers:
+                self._op(buffer.g, 1.0 / self.loss_scale_factor, buffer.g, "mul")
         if not self.gradient_accumulation_steps or self._accumulate(backend):
             self._apply_update(backend, only)
+        if self.use_ema:
+            self._average()
         self._constrain(only)
         self._steps += 1
 
@@ -474,6 +495,31 @@ class Optimizer:
                 backend.fill(total, 0.0)
         return last
 
+    def _average(self) -> None:
+        """Take the parameters into their averages, and the other way round where that is due."""
+        keep = self.ema_momentum if self.iterations else 0.0
+        for buffer in self._buffers:
+            self._blend(buffer.states["average"], buffer.p, keep, self._temporary(buffer.p))
+        if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
+            self._take_averages()
+
+    def _take_averages(self) -> None:
+        weights_changed()
+        for buffer in self._buffers:
+            self._backend.copy(buffer.states["average"], buffer.p)
+            for variable, view in zip(buffer.variables, buffer.data_views, strict=True):
+                variable.data = view
+
+    def finalize_variable_values(self, var_list: Any = None) -> None:
+        """With `use_ema`, give the variables it was built for their averages; `fit` ends with this."""
+        if self.use_ema and self.built:
+            with use_backend(self._backend):
+                self._take_averages()
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss to call `backward` of: times loss_scale_factor."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
     def _clip(self, backend: Any) -> None:
         if self.clipvalue:
             for buffer in self._buffers:
@@ -518,6 +564,10 @@ class Optimizer:
             "clipvalue": self.clipvalue,
             "global_clipnorm": self.global_clipnorm,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
+            "use_ema": self.use_ema,
+            "ema_momentum": self.ema_momentum,
+            "ema_overwrite_frequency": self.ema_overwrite_frequency,
+            "loss_scale_factor": self.loss_scale_factor,
         }
 
     @classmethod

@@ -581,7 +581,7 @@ class Trainer:
         if plan.trainable:
             if self.optimizer.built:
                 self.optimizer.zero_grad()
-            loss.backward()
+            self.optimizer.scale_loss(loss).backward()
         return loss, y_pred
 
     def _test_eagerly(self, x: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Any]:
@@ -775,6 +775,8 @@ class Trainer:
                 if self.stop_training:
                     break
             self._initial_epoch = None
+            if self.optimizer is not None and epochs:
+                self.optimizer.finalize_variable_values(self.trainable_variables)  # type: ignore[attr-defined]
             callbacks.on_train_end(epoch_logs)
         return self.history
 

@@ -26,6 +26,9 @@ DIFFERENT = """
 - Convolutions and pooling take, beyond Keras's "valid" and "same", a number of rows and columns as `padding`.
 - `jit_compile`, `steps_per_execution` and `auto_scale_loss` of `compile` are taken and change nothing: steps are
   recorded and repeated by themselves; `run_eagerly=True` turns that off.
+- A metric without a name is called after its class; Keras numbers those of later models in a program.
+- A mean pooled with padding "same" never counts what lies outside; nor does Keras, but where it runs on PyTorch.
+- `quantization_config`, `lora_rank` and `renorm` of layers, and what goes with them, are unknown arguments.
 - Models are saved as `.safetensors` files; `.keras` and `.h5` files are not read.
 - `dlcore.ops` holds the functions of `dlcore.functional`, for plain arrays; few of them are those of `keras.ops`.
 - Applications come without trained weights; `weights` takes None only.

@@ -164,6 +164,20 @@ def test_by_hand():
     assert optimizer.iterations == 30
 
 
+def test_a_scaled_loss_by_hand():
+    """The gradients of the scaled loss are divided by the factor again, before they are clipped."""
+    moved = []
+    for factor in (None, 1024.0):
+        w = Variable(np.array([3.0, -4.0], np.float32))
+        optimizer = optimizers.SGD(0.1, clipvalue=5.0, loss_scale_factor=factor)
+        optimizer.scale_loss(F.square(w).sum()).backward()
+        assert np.abs(w.grad).max() == 8.0 * (factor or 1.0)
+        optimizer.step([w])
+        moved.append(w.numpy())
+    np.testing.assert_array_equal(*moved)
+    np.testing.assert_allclose(moved[0], [2.5, -3.5])
+
+
 def test_buffers_are_views_and_aligned():
     variables = _variables()
     before = [v.numpy() for v in variables]
@@ -219,15 +233,16 @@ def test_missing_gradients_leave_a_variable_alone():
         optimizer.apply([np.ones(4)], [a, b])
 
 
+@pytest.mark.parametrize("arguments", [{}, {"use_ema": True, "ema_overwrite_frequency": 2}], ids=str)
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Adamax", "Nadam", "Adadelta", "Ftrl"])
-def test_state_resumes_exactly(name):
+def test_state_resumes_exactly(name, arguments):
     def run(optimizer, variables, steps):
         for step in steps:
             optimizer.apply(_gradients(step), variables)
         return [v.numpy() for v in variables]
 
-    whole = run(getattr(optimizers, name)(), _variables(), range(6))
-    first, variables = getattr(optimizers, name)(), _variables()
+    whole = run(getattr(optimizers, name)(**arguments), _variables(), range(6))
+    first, variables = getattr(optimizers, name)(**arguments), _variables()
     half = run(first, variables, range(3))
     second = optimizers.deserialize(optimizers.serialize(first))
     resumed = [Variable(value) for value in half]
@@ -240,7 +255,7 @@ def test_state_resumes_exactly(name):
     with pytest.raises(ValueError, match="iterations"):
         second.set_state(state)
     with pytest.raises(ValueError, match="build"):
-        getattr(optimizers, name)().set_state(first.get_state())
+        getattr(optimizers, name)(**arguments).set_state(first.get_state())
 
 
 SCHEDULES = [
@@ -316,8 +331,12 @@ def test_names_and_errors():
         optimizers.SGD(clipnorm=1.0, clipvalue=1.0)
     with pytest.raises(ValueError, match="momentum"):
         optimizers.SGD(momentum=1.5)
-    with pytest.raises(ValueError, match="use_ema"):
-        optimizers.Adam(use_ema=True)
+    with pytest.raises(ValueError, match="ema_momentum"):
+        optimizers.Adam(use_ema=True, ema_momentum=1.5)
+    with pytest.raises(ValueError, match="ema_overwrite_frequency"):
+        optimizers.Adam(use_ema=True, ema_overwrite_frequency=0)
+    with pytest.raises(ValueError, match="loss_scale_factor"):
+        optimizers.Adam(loss_scale_factor=0.0)
     with pytest.raises(ValueError, match="unknown argument"):
         optimizers.Adam(beta1=0.5)
     with pytest.raises(ValueError, match="build"):

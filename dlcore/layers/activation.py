@@ -139,20 +139,29 @@ class ELU(_Elementwise):
 
 
 class Softmax(_Elementwise):
-    """Softmax along `axis`; places where a mask is False get none of it."""
+    """Softmax along `axis`; places where a mask is False get 0. The mask must broadcast to the inputs."""
 
     def __init__(self, axis: int | list[int] | tuple[int, ...] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = axis
 
     def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
-        if mask is not None and tuple(mask.shape) == tuple(inputs.shape):
-            inputs = F.where(mask, inputs, inputs * 0.0 - 1e9)
+        if mask is None:
+            return self._softmax(inputs)
+        lengths = zip(reversed(mask.shape), reversed(inputs.shape), strict=False)
+        if mask.ndim > inputs.ndim or any(m not in (1, n) for m, n in lengths):
+            raise ValueError(
+                f"mask of {self._said} must broadcast to its input of shape {tuple(inputs.shape)}, "
+                f"got shape {tuple(mask.shape)}"
+            )
+        return F.where(mask, self._softmax(F.where(mask, inputs, -1e9)), 0.0)
+
+    def _softmax(self, x: Tensor) -> Tensor:
         if isinstance(self.axis, int):
-            return F.softmax(inputs, self.axis)
+            return F.softmax(x, self.axis)
         if len(self.axis) == 1:
-            return F.softmax(inputs, self.axis[0])
-        shifted = F.exp(inputs - F.max(inputs, axis=tuple(self.axis), keepdims=True))
+            return F.softmax(x, self.axis[0])
+        shifted = F.exp(x - F.max(x, axis=tuple(self.axis), keepdims=True))
         return shifted / F.sum(shifted, axis=tuple(self.axis), keepdims=True)
 
     def get_config(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Resizing(Layer):
         height, width: the new size.
         interpolation: "bilinear" (between pixel centres, edges held) or "nearest".
         crop_to_aspect_ratio: cut what does not fit the new shape off both sides, rather than distort.
-        pad_to_aspect_ratio: add fill_value on both sides, rather than distort.
+        pad_to_aspect_ratio: add fill_value on both sides, as much on each, rather than distort.
         fill_value: of what is added.
     """
 
@@ -79,8 +79,7 @@ class Resizing(Layer):
         if self.pad_to_aspect_ratio:
             high, wide = max(h, int(w * self.height / self.width)), max(w, int(h * self.width / self.height))
             top, left = (high - h) // 2, (wide - w) // 2
-            margins = ((0, 0), (top, high - h - top), (left, wide - w - left), (0, 0))
-            return x if (high, wide) == (h, w) else F.pad(x, margins, self.fill_value)
+            return x if top == left == 0 else F.pad(x, ((0, 0), (top, top), (left, left), (0, 0)), self.fill_value)
         return x
 
     def _weights(self, old: int, new: int, like: Tensor) -> Tensor:
@@ -269,17 +268,17 @@ class RandomTranslation(_RandomAffine):
 
     def __init__(self, height_factor: Any, width_factor: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.height_factor = _bounds(height_factor, "height_factor of RandomTranslation", -1.0, 1.0)
-        self.width_factor = _bounds(width_factor, "width_factor of RandomTranslation", -1.0, 1.0)
+        self.height_factor, self.width_factor = height_factor, width_factor
+        self._heights = _bounds(height_factor, "height_factor of RandomTranslation", -1.0, 1.0)
+        self._widths = _bounds(width_factor, "width_factor of RandomTranslation", -1.0, 1.0)
 
     def _places(self, x: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         h, w = x.shape[1:3]
-        down, right = self._draw(x, *self.height_factor), self._draw(x, *self.width_factor)
+        down, right = self._draw(x, *self._heights), self._draw(x, *self._widths)
         return rows - down * h, columns - right * w
 
     def get_config(self) -> dict[str, Any]:
-        factors = {"height_factor": list(self.height_factor), "width_factor": list(self.width_factor)}
-        return {**super().get_config(), **factors}
+        return {**super().get_config(), "height_factor": self.height_factor, "width_factor": self.width_factor}
 
 
 class RandomZoom(_RandomAffine):
@@ -294,17 +293,17 @@ class RandomZoom(_RandomAffine):
 
     def __init__(self, height_factor: Any, width_factor: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.height_factor = _bounds(height_factor, "height_factor of RandomZoom", -1.0)
-        self.width_factor = None if width_factor is None else _bounds(width_factor, "width_factor of RandomZoom", -1.0)
+        self.height_factor, self.width_factor = height_factor, width_factor
+        self._heights = _bounds(height_factor, "height_factor of RandomZoom", -1.0)
+        self._widths = None if width_factor is None else _bounds(width_factor, "width_factor of RandomZoom", -1.0)
 
     def _places(self, x: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        high = 1 + self._draw(x, *self.height_factor)
-        wide = high if self.width_factor is None else 1 + self._draw(x, *self.width_factor)
+        high = 1 + self._draw(x, *self._heights)
+        wide = high if self._widths is None else 1 + self._draw(x, *self._widths)
         return rows * high, columns * wide
 
     def get_config(self) -> dict[str, Any]:
-        width = None if self.width_factor is None else list(self.width_factor)
-        return {**super().get_config(), "height_factor": list(self.height_factor), "width_factor": width}
+        return {**super().get_config(), "height_factor": self.height_factor, "width_factor": self.width_factor}
 
 
 def _bounds(factor: Any, argument: str, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:

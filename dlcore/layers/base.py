@@ -6,6 +6,7 @@ import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -101,6 +102,7 @@ class _Scope(threading.local):
     """Where a thread stands in nested layer calls."""
 
     depth = 0
+    building: tuple[Layer, ...] = ()  # whose weights are being made, the outermost first
     training: bool | None = None
     token: object = None  # one per outermost call; tells this pass's losses from older ones
 
@@ -141,6 +143,7 @@ class Layer:
     built: bool
     input_spec: Any
     _bookkeeping: frozenset[str] = frozenset()  # attributes that no step depends on
+    _mixes_samples = False  # in training a sample's output depends on the others of its batch
     _real_inputs = False  # integer and bool inputs are cast to the layer's dtype too
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -458,7 +461,8 @@ class Layer:
         # a frozen layer may be built after it was frozen: its weights thaw with it, unlike those that never train
         name = name or unique_name("variable")
         variable = Variable(initial, trainable=trainable and self._trainable, name=name, dtype=dtype)
-        variable.path = f"{self._name}/{variable.name}"
+        with self._making_weights():
+            variable.path = "/".join([*(layer._name for layer in _scope.building), variable.name])
         variable.regularizer = regularizers.get(regularizer)
         variable.constraint = constraints.get(constraint)
         self._note_change()
@@ -470,6 +474,17 @@ class Layer:
         return variable
 
     add_variable = add_weight
+
+    @contextmanager
+    def _making_weights(self) -> Iterator[None]:
+        """Weights that are made meanwhile, by this layer or within it, have its name in their path."""
+        outer = _scope.building
+        if self not in outer:
+            _scope.building = (*outer, self)
+        try:
+            yield
+        finally:
+            _scope.building = outer
 
     def _take_weight_arguments(
         self, which: str, initializer: Any, regularizer: Any = None, constraint: Any = None
@@ -596,7 +611,8 @@ class Layer:
         _scope.depth += 1
         _scope.training = training
         try:
-            outputs = self.call(*args, **kwargs)
+            with nullcontext() if self._output_shape is not None else self._making_weights():  # the first call
+                outputs = self.call(*args, **kwargs)
         finally:
             _scope.depth -= 1
             _scope.training = outer
@@ -762,11 +778,12 @@ class Layer:
 
 
 def _noting_build(build: Callable) -> Callable:
-    """`build` as a subclass wrote it, and then `built` is set."""
+    """`build` as a subclass wrote it, and then `built` is set; the paths of the weights name the layer."""
 
     @wraps(build)
     def noting(self: Layer, *args: Any, **kwargs: Any) -> None:
-        build(self, *args, **kwargs)
+        with self._making_weights():
+            build(self, *args, **kwargs)
         self.__dict__["built"] = True
 
     return noting

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..symbolic import Shape, is_shape
+from ..symbolic import Shape, is_shape, map_structure
 from ..tensor import Tensor, as_tensor
-from .base import Layer
+from .base import Layer, get_mask
 from .norm import unit_vectors
 
 
@@ -87,7 +87,18 @@ class Subtract(_Merge):
 
 
 class Multiply(_Merge):
-    """The product of its inputs."""
+    """The product of its inputs, without those whose mask leaves a step out; 0 where all masks do."""
+
+    def call(self, inputs: Any) -> Tensor:
+        masks = map_structure(get_mask, inputs)
+        if not isinstance(inputs, (list, tuple)) or all(mask is None for mask in masks):
+            return super().call(inputs)
+        counted = [
+            x if mask is None else F.where(F.expand_dims(as_tensor(mask), -1), x, 1.0)
+            for x, mask in zip(inputs, masks, strict=True)
+        ]
+        y, mask = super().call(counted), self.compute_mask(inputs, masks)
+        return y if mask is None else F.where(F.expand_dims(as_tensor(mask), -1), y, 0.0)
 
     def _merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(F.multiply, inputs)

@@ -22,6 +22,7 @@ class BatchNormalization(Layer):
     `moving = momentum · moving + (1 − momentum) · batch statistic`. With `trainable = False` it runs as at inference.
     """
 
+    _mixes_samples = True
     _real_inputs = True
 
     def __init__(
@@ -327,7 +328,8 @@ class UnitNormalization(Layer):
 class Normalization(Layer):
     """(x − mean) / √variance per feature of `axis`, by given statistics or those of the data that `adapt` saw.
 
-    Weights after `adapt`: mean, variance, count, none of them trained. `invert` undoes the standardisation.
+    Weights after `adapt`: mean, variance, and a count that stays 0 as Keras's does, none of them trained. `invert`
+    undoes the standardisation.
     """
 
     _real_inputs = True
@@ -338,14 +340,13 @@ class Normalization(Layer):
         super().__init__(**kwargs)
         if (mean is None) != (variance is None):
             raise ValueError("mean and variance of Normalization must be given both or neither")
-        self.axis = axis if axis is None or isinstance(axis, int) else list(axis)
+        self.axis = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
         self.invert = invert
         self._given = None if mean is None else (np.asarray(mean), np.asarray(variance))
         self.supports_masking = True
 
     def _axes(self, ndim: int) -> tuple[int, ...]:
-        axes = () if self.axis is None else (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
-        axes = tuple(sorted(axis % ndim for axis in axes))
+        axes = tuple(sorted(axis % ndim for axis in self.axis))
         if 0 in axes:
             raise ValueError(f"{self._said} cannot keep the batch axis apart, got axis={self.axis}")
         return axes
@@ -373,7 +374,6 @@ class Normalization(Layer):
         others = tuple(i for i in range(data.ndim) if i not in self._axes(data.ndim))
         self.adapt_mean.assign(data.mean(axis=others, dtype=np.float64))
         self.adapt_variance.assign(data.var(axis=others, dtype=np.float64))
-        self.count.assign(np.asarray(data.shape[0], np.int32))
 
     def call(self, inputs: Tensor) -> Tensor:
         mean, variance = self._given or (self.adapt_mean.numpy(), self.adapt_variance.numpy())
@@ -391,7 +391,7 @@ class Normalization(Layer):
         mean, variance = self._given or (None, None)
         return {
             **super().get_config(),
-            "axis": self.axis,
+            "axis": list(self.axis),
             "invert": self.invert,
             "mean": None if mean is None else mean.tolist(),
             "variance": None if variance is None else variance.tolist(),

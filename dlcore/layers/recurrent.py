@@ -466,11 +466,14 @@ class RNN(Layer):
             raise ValueError(f"{self._said} needs sequences of at least one step, got shape {tuple(sequences.shape)}")
         if mask is not None and tuple(mask.shape) != (batch, steps):
             raise ValueError(f"mask of {self._said} must have shape {(batch, steps)}, got {tuple(mask.shape)}")
+        resumed = initial_state is not None or self._kept_states is not None
         states = self._start(initial_state, batch)
         if self.go_backwards:
             sequences = F.flip(sequences, 1)
             mask = None if mask is None else F.flip(as_tensor(mask), 1).data
         outputs, last, states = self._run(sequences, states, mask, training)
+        if mask is not None and resumed:
+            outputs, last = _none_before_the_first(outputs, last, F.cast(as_tensor(mask), sequences.dtype))
         if self.stateful:
             self.__dict__["_kept_states"] = map_structure(lambda state: state.detach(), states)
         if self.zero_output_for_mask and mask is not None:
@@ -792,6 +795,16 @@ def _forget_dropout(cell: Any) -> None:
     for part in cell._flatten_layers() if isinstance(cell, Layer) else ():
         if isinstance(part, _Cell):
             part._masks.clear()
+
+
+def _none_before_the_first(outputs: Tensor | None, last: Tensor, counts: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Outputs `[N, T, ...]` and the last one, 0 before the first step that counts, whatever the states were."""
+    batch, steps = counts.shape
+    until = as_tensor(np.triu(np.ones((steps, steps), counts.dtype)))
+    begun = F.cast(F.greater(F.matmul(counts, until), 0.0), counts.dtype)
+    if outputs is not None:
+        outputs = outputs * F.reshape(begun, (batch, steps, *(1,) * (outputs.ndim - 2)))
+    return outputs, last * F.reshape(begun[:, -1], (batch, *(1,) * (last.ndim - 1)))
 
 
 def _kept(steps: Tensor, new: Any, old: Any) -> Any:

@@ -32,7 +32,11 @@ class Wrapper(Layer):
 
 
 class TimeDistributed(Wrapper):
-    """Applies a layer to every time step of x `[N, T, ...]`: all N·T steps go through it as one batch."""
+    """Applies a layer to every time step of x `[N, T, ...]`.
+
+    All N·T steps go through it as one batch, but each step by itself where samples of a batch matter to one another:
+    where the layer is, or has within it, a BatchNormalization in training.
+    """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
@@ -49,19 +53,24 @@ class TimeDistributed(Wrapper):
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
         batch, steps = inputs.shape[:2]
+        if mask is not None and tuple(mask.shape[:2]) != (batch, steps):
+            raise ValueError(f"mask of {self._said} must start with {(batch, steps)}, got shape {tuple(mask.shape)}")
+        mask = None if mask is None else as_tensor(mask)
+        if training and any(part._mixes_samples for part in self.layer._flatten_layers()):
+            return F.stack(
+                [self._inner(inputs[:, t], training, None if mask is None else mask[:, t]) for t in range(steps)], 1
+            )
+        flat = F.reshape(inputs, (batch * steps, *inputs.shape[2:]))
+        y = self._inner(flat, training, None if mask is None else F.reshape(mask, (batch * steps, *mask.shape[2:])))
+        return F.reshape(y, (batch, steps, *y.shape[1:]))
+
+    def _inner(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         kwargs: dict[str, Any] = {}
         if self.layer._call_signature.has_training:
             kwargs["training"] = training
-        if mask is not None:
-            if tuple(mask.shape[:2]) != (batch, steps):
-                raise ValueError(
-                    f"mask of {self._said} must start with {(batch, steps)}, got shape {tuple(mask.shape)}"
-                )
-            if self.layer._call_signature.has_mask:
-                kwargs["mask"] = F.reshape(as_tensor(mask), (batch * steps, *mask.shape[2:])).data
-        flat = F.reshape(inputs, (batch * steps, *inputs.shape[2:]))
-        y = self.layer.call(flat, **kwargs)
-        return F.reshape(y, (batch, steps, *y.shape[1:]))
+        if mask is not None and self.layer._call_signature.has_mask:
+            kwargs["mask"] = mask.data
+        return self.layer.call(x, **kwargs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
