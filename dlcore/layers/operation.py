@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import functional as F
 from ..naming import to_snake_case, unknown_name
+from ..symbolic import SymbolicTensor
 from .base import Layer, unique_name
 
 
@@ -29,6 +30,17 @@ class Operation(Layer):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(F, self.function)(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if self.function != "reshape":
+            return super().compute_output_spec(*args, **kwargs)
+        return self._reshaped(*args, **kwargs)  # known without a run, which would need a batch that is a multiple
+
+    def _reshaped(self, x: SymbolicTensor, shape: Any) -> SymbolicTensor:
+        lengths = [int(n) for n in (shape if isinstance(shape, (list, tuple)) else [shape])]
+        if None not in x.shape:
+            return self._infer_by_running((x, lengths), {})
+        return SymbolicTensor([None if n == -1 else n for n in lengths], x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "function": self.function}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
+from .. import functional as F
 from .. import layers
 from ..models import Model
 from ..random import seeded
@@ -78,11 +79,13 @@ def _model_from(proto: ModelProto, said: str) -> Model:
         values[value.name] = Value(entries[-1])
     if not entries:
         raise ValueError(f"{said}: a model without inputs is not supported")
+    varying = [x for x in entries if None in x.shape]
+    batch = varying[0] if varying and all(None not in x.shape[1:] for x in varying) else None
     with seeded(0):  # what layers start from is overwritten
         for proto_node in graph.node:
             inputs = [values[name] if name else None for name in proto_node.input]
             node = Node(proto_node, inputs, opset, unique)  # type: ignore[arg-type]
-            for name, result in zip(proto_node.output, _translated(node, said), strict=False):
+            for name, result in zip(proto_node.output, _translated(node, batch, said), strict=False):
                 values[name] = result
     outputs = []
     for value in graph.output:
@@ -113,9 +116,11 @@ def _entry(value: Any, said: str, name: str | None) -> SymbolicTensor:
     return layers.Input(batch_shape=shape, dtype=np.dtype(dtype).name, name=name)
 
 
-def _translated(node: Node, said: str) -> list[Value]:
+def _translated(node: Node, batch: SymbolicTensor | None, said: str) -> list[Value]:
     where = f"{said}: operator {node.op!r}" + (f" (node {node.proto.name!r})" if node.proto.name else "")
     try:
+        if node.op not in ("GRU", "LSTM", "RNN", "Shape", "Size"):  # those need no values of such a constant
+            node.inputs = [x if x is None or not x.spread else _filled(x, batch) for x in node.inputs]
         varies = any(x is not None and x.array is None for x in node.inputs)
         if not varies and node.op not in constants.OPERATORS:
             return constants.folded(node)
@@ -132,3 +137,16 @@ def _translated(node: Node, said: str) -> list[Value]:
     if any(node.proto.output[len(results) :]):
         raise ValueError(f"{where} is not supported with more than {len(results)} output(s)")
     return results
+
+
+def _filled(constant: Value, batch: SymbolicTensor | None) -> Value:
+    """A constant with the length that `batch`, an input, has along its first axis: the only one that can be meant."""
+    if batch is None or len(constant.spread) != 1:
+        raise Unsupported("a constant whose size is not known")
+    assert constant.array is not None
+    (axis,) = constant.spread
+    first = F.getitem(batch, (slice(None), *(0,) * (len(batch.shape) - 1)))
+    everywhere = F.not_equal(F.equal(first, first), 2)  # equal or not, it is true
+    along = F.reshape(everywhere, [-1 if i == axis else 1 for i in range(constant.array.ndim)])
+    dtype = constant.dtype
+    return Value(F.cast(F.where(along, np.ascontiguousarray(constant.array), np.zeros((), dtype)), dtype.name))

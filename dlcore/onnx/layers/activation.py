@@ -1,4 +1,17 @@
-_ACTIVATIONS: dict[str, Callable[[Writer, str, np.dtype], str]] = {
+"""Activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from ... import layers
+from .writer import Value, Writer
+
+ACTIVATIONS: dict[str, Callable[[Writer, str, np.dtype], str]] = {
     "relu": lambda w, x, t: w.op("Relu", x),
     "relu6": lambda w, x, t: w.clipped(x, 0.0, 6.0, t),
     "leaky_relu": lambda w, x, t: w.op("LeakyRelu", x, alpha=0.2),
@@ -29,12 +42,15 @@ def _elementwise(write: Callable[[Writer, Any, str, np.dtype], str]) -> Callable
 
 
 def _relu(w: Writer, layer: Any, x: str, dtype: np.dtype) -> str:
-    if layer.threshold:
-        raise ValueError(f"{layer._said} cannot be exported: there is nothing in ONNX for its threshold")
-    if layer.max_value is not None and not layer.negative_slope:
-        return w.clipped(x, 0.0, layer.max_value, dtype)
-    y = w.op("LeakyRelu", x, alpha=float(layer.negative_slope)) if layer.negative_slope else w.op("Relu", x)
-    return y if layer.max_value is None else w.clipped(y, None, layer.max_value, dtype)
+    slope, top, edge = float(layer.negative_slope), layer.max_value, float(layer.threshold)
+    if edge:
+        below = w.op("Mul", w.op("Sub", x, w.scalar(edge, dtype)), w.scalar(slope, dtype))
+        y = w.op("Where", w.op("Greater", x, w.scalar(edge, dtype)), x, below)
+    elif top is not None and not slope:
+        return w.clipped(x, 0.0, top, dtype)
+    else:
+        y = w.op("LeakyRelu", x, alpha=slope) if slope else w.op("Relu", x)
+    return y if top is None else w.clipped(y, None, top, dtype)
 
 
 def _prelu(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
@@ -42,6 +58,21 @@ def _prelu(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
 
 
 def _softmax(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
-    if not isinstance(layer.axis, int):
-        raise ValueError(f"{layer._said} cannot be exported: ONNX's Softmax has one axis, got {layer.axis}")
-    return Value(w.op("Softmax", x.name, axis=x.order[layer.axis]), shape, x.dtype, x.order)
+    if x.mask and len(shape) == 2:
+        raise ValueError(f"{layer._said} cannot be exported: there is nothing in ONNX for it with a mask")
+    if isinstance(layer.axis, int) or len(layer.axis) == 1:
+        axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+        return Value(w.op("Softmax", x.name, axis=x.order[axis]), shape, x.dtype, x.order)
+    axes = w.ints(*(x.order[axis] for axis in layer.axis))
+    shifted = w.op("Exp", w.op("Sub", x.name, w.op("ReduceMax", x.name, axes)))
+    return Value(w.op("Div", shifted, w.op("ReduceSum", shifted, axes)), shape, x.dtype, x.order)
+
+
+LAYERS: dict[type, Callable[..., Any]] = {
+    layers.Activation: _activation,
+    layers.ReLU: _elementwise(_relu),
+    layers.LeakyReLU: _elementwise(lambda w, layer, x, t: w.op("LeakyRelu", x, alpha=float(layer.negative_slope))),
+    layers.ELU: _elementwise(lambda w, layer, x, t: w.op("Elu", x, alpha=float(layer.alpha))),
+    layers.PReLU: _prelu,
+    layers.Softmax: _softmax,
+}

@@ -1,4 +1,14 @@
-def _window(layer: Any, size: Any) -> dict[str, Any]:
+"""Convolutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import activations, layers
+from .writer import CHANNELS_FIRST, Value, Writer
+
+
+def window(layer: Any, size: Any) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kernel_shape": list(size), "strides": list(layer.strides)}
     rates = getattr(layer, "dilation_rate", (1, 1))
     if layer.padding == "same" and max(rates) > 1:  # the stride is 1; ONNX Runtime wants these pads spelled out
@@ -12,7 +22,7 @@ def _window(layer: Any, size: Any) -> dict[str, Any]:
     return attributes
 
 
-def _image(w: Writer, layer: Any, name: str, shape: Any, x: Value) -> Value:
+def image(w: Writer, layer: Any, name: str, shape: Any, x: Value) -> Value:
     function = getattr(layer, "activation", activations.linear)
     return Value(w.activation(name, function, CHANNELS_FIRST, x.dtype, layer._said), shape, x.dtype, CHANNELS_FIRST)
 
@@ -23,11 +33,11 @@ def _bias(w: Writer, layer: Any) -> list[str]:
 
 def _conv(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     kernel = w.weight(layer, "kernel", layer.kernel.numpy().transpose(3, 2, 0, 1))
-    window = _window(layer, layer.kernel_size)
     name = w.op(
-        "Conv", w.image(x), kernel, *_bias(w, layer), dilations=list(layer.dilation_rate), group=layer.groups, **window
-    )
-    return _image(w, layer, name, shape, x)
+        "Conv", w.image(x), kernel, *_bias(w, layer), dilations=list(layer.dilation_rate), group=layer.groups,
+        **window(layer, layer.kernel_size),
+    )  # fmt: skip
+    return image(w, layer, name, shape, x)
 
 
 def _by_channel(w: Writer, layer: Any, x: Value, kernel: Any, *bias: str) -> str:
@@ -35,22 +45,22 @@ def _by_channel(w: Writer, layer: Any, x: Value, kernel: Any, *bias: str) -> str
     turned = kernel.numpy().reshape(height, width, 1, channels * each).transpose(3, 2, 0, 1)
     return w.op(
         "Conv", w.image(x), w.weight(layer, kernel.name, turned), *bias, dilations=list(layer.dilation_rate),
-        group=channels, **_window(layer, layer.kernel_size),
+        group=channels, **window(layer, layer.kernel_size),
     )  # fmt: skip
 
 
 def _depthwise(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
-    return _image(w, layer, _by_channel(w, layer, x, layer.kernel, *_bias(w, layer)), shape, x)
+    return image(w, layer, _by_channel(w, layer, x, layer.kernel, *_bias(w, layer)), shape, x)
 
 
 def _separable(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     name = _by_channel(w, layer, x, layer.depthwise_kernel)
     pointwise = w.weight(layer, "pointwise_kernel", layer.pointwise_kernel.numpy().transpose(3, 2, 0, 1))
-    return _image(w, layer, w.op("Conv", name, pointwise, *_bias(w, layer)), shape, x)
+    return image(w, layer, w.op("Conv", name, pointwise, *_bias(w, layer)), shape, x)
 
 
 def _transposed(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
-    from ..functional.convolution import _transposed_axis
+    from ...functional.convolution import _transposed_axis
 
     kernel = w.weight(layer, "kernel", layer.kernel.numpy().transpose(3, 2, 0, 1))
     before, after, extra = [], [], []
@@ -65,4 +75,12 @@ def _transposed(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
         "ConvTranspose", w.image(x), kernel, *_bias(w, layer), strides=list(layer.strides),
         dilations=list(layer.dilation_rate), pads=[*before, *after], output_padding=extra,
     )  # fmt: skip
-    return _image(w, layer, name, shape, x)
+    return image(w, layer, name, shape, x)
+
+
+LAYERS = {
+    layers.Conv2D: _conv,
+    layers.Conv2DTranspose: _transposed,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv2D: _separable,
+}

@@ -1,3 +1,16 @@
+"""Dense layers and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from ... import layers
+from .writer import Value, Writer
+
+
 def _dense(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     kernel = w.weight(layer, "kernel", layer.kernel.numpy())
     bias = None if layer.bias is None else w.weight(layer, "bias", layer.bias.numpy())
@@ -16,3 +29,6 @@ def _embedding(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
         ids = w.op("Cast", ids, to=TensorProto.INT64)
     table = w.weight(layer, "embeddings", layer.embeddings.numpy())
     return Value(w.op("Gather", table, ids), shape, layer.dtype)
+
+
+LAYERS = {layers.Dense: _dense, layers.Embedding: _embedding}

@@ -1,3 +1,15 @@
+"""Normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import layers
+from .writer import Value, Writer
+
+
 def _batchnorm(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     rank, axis = len(shape), layer.axis % len(shape)
     order = [0] * rank
@@ -15,15 +27,17 @@ def _batchnorm(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
 
 
 def _layernorm(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
-    axes = layer._axes(len(shape))
-    if axes != tuple(range(axes[0], len(shape))):
-        raise ValueError(f"{layer._said} cannot be exported: ONNX normalises the last axes only, not {layer.axis}")
+    rank, axes = len(shape), layer._axes(len(shape))
+    order = [0] * rank
+    for place, axis in enumerate([*(i for i in range(rank) if i not in axes), *axes]):
+        order[axis] = place
     lengths = tuple(shape[axis] for axis in axes)
     gamma = np.ones(lengths, x.dtype) if layer.gamma is None else layer.gamma.numpy()
     names = [w.weight(layer, "gamma", gamma)]
     if layer.beta is not None:
         names.append(w.weight(layer, "beta", layer.beta.numpy()))
-    return Value(w.op("LayerNormalization", w.to(x), *names, axis=axes[0], epsilon=layer.epsilon), shape, x.dtype)
+    name = w.op("LayerNormalization", w.to(x, tuple(order)), *names, axis=rank - len(axes), epsilon=layer.epsilon)
+    return Value(name, shape, x.dtype, order)
 
 
 def _normalization(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
@@ -39,3 +53,11 @@ def _rescaling(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     scale, offset = (np.asarray(value, x.dtype) for value in (layer.scale, layer.offset))
     name = w.op("Mul", w.to(x), w.weight(layer, "scale", scale))
     return Value(w.op("Add", name, w.weight(layer, "offset", offset)), shape, x.dtype)
+
+
+LAYERS = {
+    layers.BatchNormalization: _batchnorm,
+    layers.LayerNormalization: _layernorm,
+    layers.Normalization: _normalization,
+    layers.Rescaling: _rescaling,
+}

@@ -29,7 +29,6 @@ def folded(node: Node) -> list[Value]:
 
     node.refuse(node.op not in FOLDED, "constant inputs only")
     arrays = [None if x is None else x.array for x in node.inputs]
-    node.refuse(any(x is not None and x.spread for x in node.inputs), "a constant whose size is not known")
     if any(varying(a) for a in arrays if a is not None):
         if node.op in ("ConstantOfShape", "Expand"):
             return [_spread(node)]

@@ -67,14 +67,27 @@ def _gather_elements(n: Node) -> Value:
     data, places = n.value(0), n.value(1)
     rank = len(data.shape)
     axis = n.axis(rank, 0)
-    n.refuse(None in (*data.shape, *places.shape), "lengths that vary")
+    n.refuse(data.shape[axis] is None, "an axis whose length varies")
     own = _from_the_start(places.to(), data.shape[axis])
+    if None in (*data.shape, *places.shape):
+        return _by_comparison(n, data, places, own, axis)
     strides = [math.prod(data.shape[i + 1 :]) for i in range(rank)]
     others = sum(
         np.arange(places.shape[i]).reshape([-1 if j == i else 1 for j in range(rank)]) * strides[i]
         for i in range(rank) if i != axis
     )  # fmt: skip
     return _elements(data, own * strides[axis] + others, ())
+
+
+def _by_comparison(n: Node, data: Value, places: Value, index: Any, axis: int) -> Value:
+    """GatherElements where rows cannot be counted: of each line, the sum of the one element that is meant."""
+    rest = [(data.shape[i], places.shape[i]) for i in range(len(data.shape)) if i != axis]
+    n.refuse(data.dtype not in REAL, f"elements of type {data.dtype.name}")
+    n.refuse(any(a != b for a, b in rest), "indices of other lengths than the data's")
+    length = data.shape[axis]
+    limit((*places.shape, length))
+    line = F.expand_dims(data.to(moved_last(axis, len(data.shape))), axis)
+    return Value(F.sum(F.where(F.one_hot(index, length, "bool"), line, 0.0), axis=-1))
 
 
 def _gather_nd(n: Node) -> Value:

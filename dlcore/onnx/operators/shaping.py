@@ -60,6 +60,11 @@ def _reshape(n: Node) -> Value:
         if len(rest) == 1 and rest[0] in (-1, known) and len(x.shape) > 2:
             return _flattened(n, x)
         return Value(layers.Reshape(rest, dtype=layer_dtype(x))(x.to()))
+    if target.count(None) == x.shape.count(None) == 1 and -1 in target:  # the same one, so that the rest is known
+        whole, part = (math.prod(m for m in lengths if m not in (None, -1)) for lengths in (x.shape, target))
+        if not part or whole % part:
+            raise ValueError(f"shape {target} does not fit {list(x.shape)}")
+        target = [whole // part if length == -1 else length for length in target]
     n.refuse(target.count(None) + target.count(-1) > 1, "several lengths that vary")
     return Value(F.reshape(x.to(), [-1 if length is None else length for length in target]))
 
@@ -92,20 +97,12 @@ def _concat(n: Node) -> Value:
     values = [n.value(i) for i in range(len(n.inputs))]
     rank = len(values[0].shape)
     axis = n.axis(rank, 0)
-    model = next(v for v in values if v.array is None)
-    order = model.order if all(v.unflat is None for v in values) else tuple(range(rank))
-    parts = [_spread_as(v, model, axis, order) if v.spread else v.to(order) for v in values]
+    order = next(v.order for v in values if v.array is None)
+    order = order if all(v.unflat is None for v in values) else tuple(range(rank))
+    parts = [v.to(order) for v in values]
     if all(v.array is None for v in values) and all(v.dtype in REAL for v in values) and len(values) > 1:
         return Value(n.layer(layers.Concatenate, parts, order[axis]), order)
     return Value(F.concatenate(parts, order[axis]), order)
-
-
-def _spread_as(constant: Value, model: Value, axis: int, order: tuple[int, ...]) -> Any:
-    """A constant with the lengths that a tensor has along all axes but one, as the token of a class has the batch's."""
-    assert constant.array is not None
-    first = F.getitem(model.to(), (*(slice(None),) * axis, slice(0, 1)))
-    everywhere = F.not_equal(F.equal(first, first), 2)
-    return Value(F.where(everywhere, constant.array, first)).to(order)
 
 
 def _slice(n: Node) -> Value:
