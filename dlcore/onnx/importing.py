@@ -25,6 +25,9 @@ from .operators import KNOWN, OPERATORS, constants
 from .operators.graph import REAL, Node, Unsupported, Value, limit
 from .reading import array_of, checked_model, read_model
 
+# What the layers, NumPy and ONNX's reference implementation raise for what cannot be.
+_WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+
 
 def load(filepath: Any) -> Model:
     """The model in an ONNX file, opset 13 or newer, as layers of this library: it can be run, trained and saved.
@@ -51,7 +54,7 @@ def supported_operators() -> list[str]:
 def _made(proto: ModelProto, said: str) -> Model:
     try:
         return _model_from(proto, said)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except _WRONG as error:
         if str(error).startswith(said):
             raise
         raise ValueError(f"{said} is damaged or contradicts itself: {error}") from error
@@ -132,7 +135,7 @@ def _translated(node: Node, batch: SymbolicTensor | None, said: str) -> list[Val
             limit(value.shape)
     except Unsupported as error:
         raise ValueError(f"{where} is not supported" + (f" with {error}" if str(error) else "")) from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError) as error:
+    except _WRONG as error:
         raise ValueError(f"{where} contradicts itself or its inputs: {error}") from error
     if any(node.proto.output[len(results) :]):
         raise ValueError(f"{where} is not supported with more than {len(results)} output(s)")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F
-from .graph import Node, Unsupported, Value
+from .graph import Node, Unsupported, Value, limit
 
 
 def _heads(n: Node, x: Any, count: int | None) -> Any:
@@ -36,6 +36,7 @@ def _repeated(x: Any, count: int) -> Any:
     """Each head so many times, for queries that share it (Ainslie et al., GQA, 2023)."""
     if count == 1:
         return x
+    limit((x.shape[1], count), 4096)
     heads = [F.getitem(x, (slice(None), slice(h, h + 1))) for h in range(x.shape[1])]
     return F.concatenate([head for head in heads for _ in range(count)], 1)
 
@@ -93,6 +94,7 @@ def _attention(n: Node) -> list[Value]:
     present = [Value(k), Value(v)]
     count = q.shape[1] // k.shape[1]
     k, v = _repeated(k, count), _repeated(v, count)
+    limit([*q.shape[:3], k.shape[2]])
     scale = n.attribute("scale") or 1 / math.sqrt(q.shape[3])
     scores = F.matmul(q, k, transpose_b=True) * scale
     kind = n.attribute("qk_matmul_output_mode", 0)

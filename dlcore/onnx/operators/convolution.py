@@ -19,6 +19,7 @@ def _conv(n: Node) -> Value:
     if list(n.attribute("kernel_shape", size)) != size:
         raise ValueError(f"kernel_shape is {n.attribute('kernel_shape')}, W has {size}")
     w = windows(n, size, x)
+    limit([x.shape[0], kernel.shape[0], *((m or 1) + sum(p) for m, p in zip(w.lengths, w.padding, strict=True))])
     if len(size) == 3:
         return _volume(n, x, kernel, bias, w)
     if len(size) == 1:
@@ -93,7 +94,13 @@ def _conv_transpose(n: Node) -> Value:
     n.refuse(max(w.strides) > 1 and max(w.dilations) > 1, "strides and dilations that both exceed 1")
     n.refuse(any(e >= s and e for e, s in zip(extra, w.strides, strict=True)), "output_padding not below strides")
     image = as_image(x)
-    limit([image.shape[0], *(m and m * s + k for m, s, k in zip(image.shape[1:3], w.strides, w.size, strict=True))])
+    limit(
+        [
+            image.shape[0],
+            kernel.shape[1],
+            *(m and m * s + k for m, s, k in zip(image.shape[1:3], w.strides, w.size, strict=True)),
+        ]
+    )
     groups = n.attribute("group", 1)
     if groups == 1:
         return from_image(_spread(n, image, kernel, bias, w, extra), rank + 2)

@@ -19,6 +19,7 @@ def _dense(n: Node, x: Value, kernel: np.ndarray, bias: np.ndarray | None) -> Va
         kernel, tensor = turned, x.tensor
     else:
         tensor = x.to()
+    limit([*x.shape[:-1], kernel.shape[1]])
     weights = [kernel] if bias is None else [kernel, bias]
     return Value(n.layer(layers.Dense, tensor, kernel.shape[1], use_bias=bias is not None, weights=weights))
 
@@ -27,6 +28,7 @@ def _gemm(n: Node) -> Value:
     x = n.real()
     alpha, beta = n.attribute("alpha", 1.0), n.attribute("beta", 1.0)
     if x.array is not None or n.real(1).array is None or (n.given(2) and n.value(2).array is None):
+        limit([max(m or 1 for m in v.shape) for v in (x, n.real(1))])
         y = F.matmul(x.to(), n.real(1).to(), bool(n.attribute("transA", 0)), bool(n.attribute("transB", 0)))
         y = y if alpha == 1 else y * alpha
         return Value(F.add(y, n.real(2).to() * beta) if n.given(2) else y)
@@ -46,6 +48,8 @@ def _matmul(n: Node) -> Value:
     a, b = n.real(0), n.real(1)
     if a.array is None and b.array is not None and b.array.ndim == 2 and len(a.shape) >= 2:
         return _dense(n, a, b.array, None)
+    batch = np.broadcast_shapes(*(tuple(1 if m is None else m for m in v.shape[:-2]) for v in (a, b)))
+    limit([*batch, *a.shape[-2:-1], *b.shape[-1:]])
     return Value(F.matmul(a.to(), b.to()))
 
 

@@ -11,7 +11,7 @@ from onnx import helper
 
 from ... import functional as F
 from ... import layers
-from .graph import REAL, Node, Value, cast, held, layer_dtype
+from .graph import REAL, Node, Value, cast, held, layer_dtype, limit_broadcast
 
 
 def keeping(function: Callable[[Node, Any], Any]) -> Callable[[Node], Value]:
@@ -122,6 +122,7 @@ def _identity_layer(x: Value) -> Any:
 
 def operands(values: list[Value]) -> tuple[list[Any], tuple[int, ...]]:
     """Tensors and arrays for a function that broadcasts, and the order of its result."""
+    limit_broadcast(values)
     rank = max(len(v.shape) for v in values)
     order = next((v.order for v in values if v.array is None and len(v.order) == rank and v.unflat is None), None)
     if order is None or any(v.array is None and len(v.order) != rank for v in values):

@@ -176,6 +176,11 @@ class Node:
         return y
 
 
+def limit_broadcast(values: list[Value]) -> None:
+    """A ValueError where values broadcast against each other would fill the memory, or do not fit."""
+    limit(np.broadcast_shapes(*(tuple(1 if m is None else m for m in v.shape) for v in values)))
+
+
 def varying(array: np.ndarray) -> bool:
     """Whether a number in it was computed from a length that is not known: what is done to VARIES stays near it."""
     return array.dtype == np.int64 and bool(((array < -(2**36)) & (array > -(2**44))).any())
@@ -195,10 +200,10 @@ def cast(x: Any, dtype: Any) -> Any:
     return x.astype(dtype) if isinstance(x, np.ndarray) else F.cast(x, np.dtype(dtype).name)
 
 
-def limit(shape: Any) -> None:
+def limit(shape: Any, most: int = MOST_ELEMENTS) -> None:
     """A ValueError for a shape that would fill the memory."""
-    if math.prod(length for length in shape if length) > MOST_ELEMENTS:
-        raise ValueError(f"its result of shape {list(shape)} is too large: more than {MOST_ELEMENTS} elements")
+    if math.prod(length for length in shape if length) > most:
+        raise ValueError(f"what it makes, of shape {list(shape)}, is too large: more than {most} elements")
 
 
 def moved_last(axis: int, rank: int) -> tuple[int, ...]:

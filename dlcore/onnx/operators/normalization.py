@@ -11,7 +11,7 @@ import numpy as np
 from ... import functional as F
 from ... import layers
 from .elementwise import operands
-from .graph import Node, Value, times
+from .graph import Node, Value, limit, times
 
 
 def _centred(x: Any, axes: list[int]) -> tuple[Any, Any, Any]:
@@ -96,6 +96,12 @@ def _group(n: Node) -> Value:
     return Value(y * _by_channel(result, scale) + _by_channel(result, bias))
 
 
+def _mean_variance(n: Node) -> Value:
+    x = n.real().flat()
+    rest, _, variance = _centred(x.tensor, [x.order[axis] for axis in n.attribute("axes", [0, 2, 3])])
+    return x.like(rest / (F.sqrt(variance) + 1e-9))
+
+
 def _neighbours(n: Node) -> Value:
     """Across channels, as AlexNet had it (Krizhevsky et al. 2012, section 3.3): the sum as a product with a band."""
     x = n.real().flat()
@@ -103,6 +109,7 @@ def _neighbours(n: Node) -> Value:
     beta, bias = n.attribute("beta", 0.75), n.attribute("bias", 1.0)
     channels = x.shape[1]
     n.refuse(channels is None, "an unknown number of channels")
+    limit((channels, channels), 2**24)
     ahead = np.subtract.outer(np.arange(channels), np.arange(channels))  # how far the one that is added lies
     band = (ahead >= -((size - 1) // 2)) & (ahead <= size // 2)
     total = times(x.like(F.square(x.tensor)), 1, band.astype(x.dtype))
@@ -116,5 +123,6 @@ OPERATORS: dict[str, Callable[[Node], Any]] = {
     "InstanceNormalization": _instance,
     "LayerNormalization": _layernorm,
     "LRN": _neighbours,
+    "MeanVarianceNormalization": _mean_variance,
     "RMSNormalization": _rms,
 }

@@ -58,6 +58,7 @@ def _dilated(n: Node, x: Value, w: Windows, kind: Callable[..., Layer]) -> Value
     n.refuse(None in w.lengths, "dilations on images whose size varies")
     rank, largest = len(x.shape), kind is layers.MaxPooling2D
     tensor = F.pad(x.to(), [(0, 0), (0, 0), *w.padding], -math.inf if largest else 0.0)
+    n.refuse(max(w.size) > 64, f"dilated windows of {max(w.size)}")
     for axis in range(rank - 2):
         before, stride, rate = (slice(None),) * (axis + 2), w.strides[axis], w.dilations[axis]
         cuts = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import functional as F
 from ... import layers
-from .graph import Node, Unsupported, Value
+from .graph import Node, Unsupported, Value, limit
 
 _CELLS = {  # layer, its gates in ONNX's order by the place they have here, activations
     "RNN": (layers.SimpleRNN, [0], ["tanh"]),
@@ -33,6 +33,7 @@ def _recurrent(n: Node) -> list[Value]:
     units = u.shape[2]
     batch_first = bool(n.attribute("layout", 0))
     sequence = x.to((0, 1, 2) if batch_first else (1, 0, 2))
+    limit([*sequence.shape[:2], len(directions), u.shape[1]])
     mask = _mask(n, sequence)
     lstm = n.op == "LSTM"
     runs, lasts, cells = [], [], []

@@ -42,7 +42,7 @@ def _resize(n: Node) -> Value:
     changes = _axes(n, x, axes, scales, place)
     limit([changes[axis].new if axis in changes else length for axis, length in enumerate(x.shape)])
     for axis, change in changes.items():
-        limit((change.old, change.new))
+        limit((change.old, change.new), 2**24)
         matrix = _weights(n, change, mode, place, rounding).astype(x.dtype)
         outside = None
         if place == "tf_crop_and_resize" and n.attribute("extrapolation_value", 0.0):

@@ -156,7 +156,7 @@ def _pad(n: Node) -> Value:
         raise ValueError(f"pads must be {2 * len(axes)} numbers, got {len(pads)}")
     widths = {x.order[axis]: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
     lengths = x.tensor.shape
-    limit([length and length + max(sum(widths.get(axis, (0, 0))), 0) for axis, length in enumerate(lengths)])
+    limit([(length or 1) + max(sum(widths.get(axis, (0, 0))), 0) for axis, length in enumerate(lengths)])
     tensor = x.tensor
     for axis, (before, after) in widths.items():
         if min(before, after) < 0:
@@ -174,6 +174,7 @@ def _pad(n: Node) -> Value:
 def _continued(n: Node, x: Any, axis: int, before: int, after: int, mode: str) -> Any:
     """x with so many elements more on both sides, taken from itself."""
     n.refuse(mode not in ("edge", "reflect", "wrap"), f"mode {mode!r}")
+    n.refuse(max(before, after) > 4096, f"pads of {max(before, after)}")
     room = None if x.shape[axis] is None or mode == "edge" else x.shape[axis] - (mode == "reflect")
     n.refuse(room is not None and max(before, after) > room, f"pads beyond the {x.shape[axis]} elements that there are")
     if mode == "edge":

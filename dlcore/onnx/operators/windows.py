@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import functional as F
-from .graph import CHANNELS_LAST, Node, Value
+from .graph import CHANNELS_LAST, Node, Value, limit
 
 
 class Windows(NamedTuple):
@@ -35,6 +35,7 @@ class Windows(NamedTuple):
 
     def places(self, axis: int) -> np.ndarray:
         """[windows, size]: which elements of the image each window sees, its first being 0."""
+        limit((self.count(axis), self.size[axis]), 2**24)
         starts = np.arange(self.count(axis)) * self.strides[axis] - self.before[axis]
         return starts[:, None] + np.arange(self.size[axis]) * self.dilations[axis]
 
@@ -63,6 +64,8 @@ def windows(n: Node, size: list[int], x: Value) -> Windows:
     if len(pads) != 2 * rank:
         raise ValueError(f"pads must be {2 * rank} numbers, got {pads}")
     n.refuse(min(pads) < 0, "negative pads")
+    padded = [(length or 1) + a + b for length, a, b in zip(lengths, pads[:rank], pads[rank:], strict=True)]
+    limit([*x.shape[:2], *padded])
     return Windows(list(size), strides, dilations, pads[:rank], pads[rank:], lengths)
 
 
