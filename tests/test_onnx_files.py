@@ -10,7 +10,8 @@ import pytest
 import dlcore as dl
 
 pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx_models import MODELS
 from onnx_runtime import assert_close, runtime
 
 
@@ -81,13 +82,49 @@ def test_other_domains_functions_and_subgraphs(tmp_path):
     refused(model, tmp_path, "holds a graph of its own")
 
 
-def test_no_other_file_is_opened(tmp_path):
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd", "link.bin", ""])
+def test_no_other_file_is_opened(location, tmp_path):
+    (tmp_path / "weights.bin").write_bytes(bytes(72))
+    (tmp_path / "link.bin").symlink_to("/etc/passwd")
     model = tiny()
     weight = model.graph.initializer[0]
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
-    weight.external_data.add(key="location", value="/etc/passwd")
+    weight.external_data.add(key="location", value=location)
     refused(model, tmp_path, "tensor 'w' lies in another file, which is not supported")
+
+
+def test_graphs_within_graphs_are_not_even_looked_into(tmp_path):
+    bomb = tiny().graph
+    for _ in range(20):
+        node = helper.make_node("If", ["x"], ["y"], then_branch=bomb)
+        bomb = helper.make_graph([node], "g", [], [])
+    model = tiny()
+    model.graph.node[1].attribute.append(helper.make_attribute("g", bomb))
+    refused(model, tmp_path, "holds a graph of its own|no readable ONNX file")
+
+
+def test_attributes_of_another_type(tmp_path):
+    for value in ("three", 3.5, [[3.0, 3.0]][0], tiny().graph.initializer[0]):
+        model = tiny()
+        del model.graph.node[0].attribute[:]
+        model.graph.node[0].attribute.append(helper.make_attribute("kernel_shape", value))
+        refused(model, tmp_path, "contradicts itself")
+    model = tiny()
+    model.graph.node[3].attribute.append(helper.make_attribute("alpha", [1, 2]))
+    refused(model, tmp_path, "contradicts itself")
+
+
+def test_elements_that_tensors_do_not_hold(tmp_path):
+    model = tiny()
+    model.graph.initializer[2].CopyFrom(helper.make_tensor("b", TensorProto.STRING, [3], [b"a", b"b", b"c"]))
+    refused(model, tmp_path, "tensor 'b' holds strings, which is not supported")
+    model = tiny()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
+    refused(model, tmp_path, "not supported|contradicts itself")
+    model = tiny()
+    model.graph.initializer[0].data_type = 99
+    refused(model, tmp_path, "unknown type 99")
 
 
 @pytest.mark.parametrize("dims", [[2, 1, 3, 4], [2**40, 2**40, 3, 3], [-1, 1, 3, 3], []])
@@ -143,19 +180,60 @@ def test_graphs_that_contradict_themselves(tmp_path):
     refused(model, tmp_path, "contradicts itself")
 
 
-def test_damage_anywhere_is_an_error_or_does_no_harm(tmp_path):
-    data = tiny().SerializeToString()
-    path = tmp_path / "bad.onnx"
+NUMBERS = (-(2**63), -(2**40), -7, -1, 0, 1, 3, 17, 4096, 2**31 - 1, 2**31, 2**40, 2**62)
+
+
+def damaged(data, rng, trial):
+    """Bytes changed, the end cut off, or numbers, names and operators changed in what is a sound message still."""
+    if trial % 3 == 0:
+        return data[: int(rng.integers(len(data)))]
+    if trial % 3 == 1:
+        broken = bytearray(data)
+        for place in rng.integers(len(data), size=1 + trial % 4):
+            broken[place] = int(rng.integers(256))
+        return bytes(broken)
+    model = ModelProto.FromString(data)
+    graph = model.graph
+    node = graph.node[rng.integers(len(graph.node))]
+    tensor = graph.initializer[rng.integers(len(graph.initializer))]
+    number = NUMBERS[rng.integers(len(NUMBERS))]
+    kind = rng.integers(6)
+    if kind == 0 and node.attribute:
+        attribute = node.attribute[rng.integers(len(node.attribute))]
+        if attribute.ints:
+            attribute.ints[rng.integers(len(attribute.ints))] = number
+        else:
+            attribute.i, attribute.f, attribute.type = number, float(number), int(rng.integers(1, 5))
+    elif kind == 1 and tensor.data_type == TensorProto.INT64 and tensor.raw_data:
+        values = numpy_helper.to_array(tensor).copy()
+        values.flat[rng.integers(values.size)] = number
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    elif kind == 1 and tensor.dims:
+        tensor.dims[rng.integers(len(tensor.dims))] = number
+    elif kind == 2:
+        known = dl.onnx.supported_operators()
+        node.op_type = known[rng.integers(len(known))]
+    elif kind == 3 and node.input:
+        names = [name for other in graph.node for name in (*other.input, *other.output)]
+        node.input[rng.integers(len(node.input))] = names[rng.integers(len(names))]
+    elif kind == 4:
+        shape = graph.input[0].type.tensor_type.shape
+        shape.dim[rng.integers(len(shape.dim))].dim_value = number
+    else:
+        del graph.node[rng.integers(len(graph.node))]
+    return model.SerializeToString()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["image to dense", "shapes", "convolutions", "bidirectional", "every function"])
+def test_damage_anywhere_is_an_error_or_does_no_harm(name, tmp_path):
+    path = tmp_path / "m.onnx"
+    dl.onnx.export(MODELS[name](), path)
+    data = path.read_bytes()
     rng = np.random.default_rng(0)
     errors = []
-    for trial in range(300):
-        broken = bytearray(data)
-        if trial % 3 == 0:
-            del broken[int(rng.integers(len(data))) :]
-        else:
-            for place in rng.integers(len(data), size=1 + trial % 4):
-                broken[place] = int(rng.integers(256))
-        path.write_bytes(bytes(broken))
+    for trial in range(240):
+        path.write_bytes(damaged(data, rng, trial))
         try:
             dl.onnx.load(path)
         except ValueError as error:

@@ -144,8 +144,8 @@ class Sizes(nn.Module):
 NETWORKS = {
     "1-D": lambda: (nn.Sequential(
         nn.Conv1d(3, 6, 3, stride=2, padding=1, groups=3), nn.BatchNorm1d(6), nn.ReLU(),
-        nn.MaxPool1d(2, ceil_mode=True), nn.ConvTranspose1d(6, 4, 3, stride=2, output_padding=1), nn.AvgPool1d(3, 2, padding=1),
-        nn.AdaptiveAvgPool1d(1),
+        nn.MaxPool1d(2, ceil_mode=True), nn.ConvTranspose1d(6, 4, 3, stride=2, output_padding=1),
+        nn.AvgPool1d(3, 2, padding=1), nn.AdaptiveAvgPool1d(1),
     ), torch.randn(2, 3, 21)),
     "3-D": lambda: (nn.Sequential(
         nn.Conv3d(2, 4, (3, 2, 3), stride=(2, 1, 1), padding=1, dilation=(1, 2, 1)), nn.ReLU(), nn.BatchNorm3d(4),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from ..models import Model
 
 _WITHIN = "model.weights.h5"  # of a .keras archive
+# What h5py, zipfile and zlib raise for damage, of which they have no error of their own.
+_UNREADABLE = (
+    OSError, RuntimeError, TypeError, LookupError, AttributeError, OverflowError, EOFError, MemoryError, UnicodeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class _Place(NamedTuple):
@@ -72,7 +78,7 @@ def load_keras_weights(
     with ExitStack() as stack:
         try:
             stored = _stored(_opened(h5py, path, stack), h5py)
-        except (OSError, RuntimeError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"{path} is no readable Keras file: it is damaged or of another kind ({error})") from error
         if not stored:
             raise ValueError(
@@ -89,7 +95,7 @@ def load_keras_weights(
                 if fits:
                     try:
                         fitting.append((variable, np.asarray(array[()])))
-                    except (OSError, RuntimeError) as error:
+                    except _UNREADABLE as error:
                         raise ValueError(f"{path} is damaged: {array.name} cannot be read ({error})") from error
                     report["loaded"].append(names[id(variable)])
                     unused[there.path].discard(i)
