@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _SUFFIX = ".safetensors"
 _OPTIMIZER = "optimizer:"
-# What constructors raise for arguments that are not theirs; a ValueError of theirs says what is wrong, and goes through.
+# What constructors raise for arguments that are not theirs; their ValueErrors say what is wrong, and go through.
 _WRONG = (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
