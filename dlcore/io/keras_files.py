@@ -77,7 +77,7 @@ def load_keras_weights(
     fitting: list[tuple[Variable, np.ndarray]] = []
     with ExitStack() as stack:
         try:
-            stored = _stored(_opened(h5py, path, stack), h5py)
+            stored = _stored(_opened(h5py, path, stack), h5py, by_name)
         except _UNREADABLE as error:
             raise ValueError(f"{path} is no readable Keras file: it is damaged or of another kind ({error})") from error
         if not stored:
@@ -137,8 +137,10 @@ def _opened(h5py: Any, path: Path, stack: ExitStack) -> Any:
     return stack.enter_context(h5py.File(stack.enter_context(archive.open(_WITHIN)), "r"))
 
 
-def _stored(file: Any, h5py: Any) -> list[_Place]:
+def _stored(file: Any, h5py: Any, by_name: bool) -> list[_Place]:
     """What layers have stored, the optimizer and states of random numbers left out.
+
+    Names are read only where they are asked for: HDF5 itself may never come back from a text in a damaged file.
 
     Raises:
         ValueError: an array lies outside the file, or holds no numbers.
@@ -162,7 +164,7 @@ def _stored(file: Any, h5py: Any) -> list[_Place]:
                 raise ValueError(f"{file.filename}: {group.name} holds what is no array of numbers of its own")
             arrays.append(array)
         if arrays:
-            places.append(_Place(path, _names(path, groups), arrays))
+            places.append(_Place(path, _names(path, groups) if by_name else "", arrays))
     return places
 
 
