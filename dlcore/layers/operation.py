@@ -40,7 +40,7 @@ class Operation(Layer):
         lengths = [int(n) for n in (shape if isinstance(shape, (list, tuple)) else [shape])]
         if None not in x.shape:
             return self._infer_by_running((x, lengths), {})
-        return SymbolicTensor([None if n == -1 else n for n in lengths], x.dtype)
+        return SymbolicTensor(tuple(None if n == -1 else n for n in lengths), x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "function": self.function}

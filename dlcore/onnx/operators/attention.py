@@ -46,7 +46,7 @@ def _bias(n: Node, scores: Any, past: int | None) -> Any:
     dtype = scores.dtype.name
     queries, keys = scores.shape[2:]
     allowed: list[Any] = []
-    bias = None
+    bias: Any = None
     if n.given(3):
         mask = n.value(3)
         if mask.dtype.kind == "b":

@@ -29,9 +29,9 @@ def _gemm(n: Node) -> Value:
     alpha, beta = n.attribute("alpha", 1.0), n.attribute("beta", 1.0)
     if x.array is not None or n.real(1).array is None or (n.given(2) and n.value(2).array is None):
         limit([max(m or 1 for m in v.shape) for v in (x, n.real(1))])
-        y = F.matmul(x.to(), n.real(1).to(), bool(n.attribute("transA", 0)), bool(n.attribute("transB", 0)))
-        y = y if alpha == 1 else y * alpha
-        return Value(F.add(y, n.real(2).to() * beta) if n.given(2) else y)
+        product = F.matmul(x.to(), n.real(1).to(), bool(n.attribute("transA", 0)), bool(n.attribute("transB", 0)))
+        product = product if alpha == 1 else product * alpha
+        return Value(F.add(product, n.real(2).to() * beta) if n.given(2) else product)
     kernel, bias = n.constant(1), n.constant(2)
     kernel = (kernel.T if n.attribute("transB", 0) else kernel) * kernel.dtype.type(alpha)
     bias = None if bias is None else bias * bias.dtype.type(beta)

@@ -92,10 +92,11 @@ def _weights(n: Node, axis: _Axis, mode: str, place: str, rounding: str) -> np.n
     matrix = np.zeros((axis.new, axis.old))
     rows = np.arange(axis.new)
     if mode == "nearest":
-        nearest = {
+        rounded: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda s: np.ceil(s - 0.5),
             "round_prefer_ceil": lambda s: np.floor(s + 0.5),
-        }[rounding](source)  # fmt: skip
+        }  # fmt: skip
+        nearest = rounded[rounding](source)
         matrix[rows, np.clip(nearest, 0, axis.old - 1).astype(int)] = 1
     else:
         n.refuse(mode not in ("linear", "cubic"), f"mode {mode!r}")
