@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         applications,
         backends,
         callbacks,
+        constraints,
         datasets,
         functional,
         initializers,
@@ -47,6 +48,7 @@ _MODULES = (
     "applications",
     "backends",
     "callbacks",
+    "constraints",
     "datasets",
     "functional",
     "initializers",
@@ -148,10 +150,6 @@ def __getattr__(name: str) -> Any:
     else:
         from difflib import get_close_matches
 
-        if name == "constraints":
-            from .absent import absent
-
-            raise absent(name, "Constraint", [])
         close = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

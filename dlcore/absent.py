@@ -9,12 +9,10 @@ from difflib import get_close_matches
 
 _IMAGES = "prepare the images beforehand, or write a layer of your own with the functions of dlcore.functional"
 _TEXT = "turn texts into numbers beforehand, with scikit-learn for one"
-_RESHAPED = "layers.Reshape to images of height 1 and the layer for images (the same name with 2D)"
 _THREE = "there are no volumes here: only images [N, H, W, C]"
 _OTHER_FRAMEWORK = "bring the model over as an ONNX file: dlcore.onnx.load"
 _MATMUL = "write it with functional.matmul and functional.softmax in a layer of your own"
 _FILES = "read the files with a library made for it (Pillow, pandas), and pass arrays"
-_WEIGHTS = "limit weights with a kernel_regularizer, or project them in a callback's on_train_batch_end"
 _OWN_LOSS = "pass a function (y_true, y_pred) of tensors as the loss"
 _OWN_METRIC = "pass a function (y_true, y_pred) of tensors as the metric, or subclass metrics.Mean"
 _OWN_ACTIVATION = "pass a function of tensors as the activation"
@@ -24,12 +22,6 @@ _SERIALIZATION = "pass custom_objects to load_model, or use utils.custom_object_
 
 _GROUPS: dict[str, list[tuple[str, str]]] = {
     "layers": [
-        (
-            "AveragePooling1D AvgPool1D Conv1D Conv1DTranspose Convolution1D Convolution1DTranspose Cropping1D "
-            "DepthwiseConv1D GlobalAveragePooling1D GlobalAvgPool1D GlobalMaxPool1D GlobalMaxPooling1D MaxPool1D "
-            "MaxPooling1D SeparableConv1D SeparableConvolution1D SpatialDropout1D UpSampling1D ZeroPadding1D",
-            _RESHAPED,
-        ),
         (
             "AdaptiveAveragePooling3D AdaptiveMaxPooling3D AveragePooling3D AvgPool3D Conv3D Conv3DTranspose "
             "ConvLSTM3D Convolution3D Convolution3DTranspose Cropping3D GlobalAveragePooling3D GlobalAvgPool3D "
@@ -113,13 +105,6 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
     ],
     "regularizers": [
         ("OrthogonalRegularizer orthogonal_regularizer", "a function of the weight as the regularizer, or L2"),
-    ],
-    "constraints": [
-        (
-            "Constraint MaxNorm MinMaxNorm NonNeg UnitNorm deserialize get max_norm min_max_norm non_neg serialize "
-            "unit_norm",
-            _WEIGHTS,
-        )
     ],
     "utils": [
         ("FeatureSpace", "sklearn.compose.ColumnTransformer"),

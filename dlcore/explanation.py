@@ -105,8 +105,8 @@ def _steps(model: Any) -> list[tuple[Any, Any, str]]:
         if isinstance(layer, _PASSED):
             continue
         if isinstance(layer, layers.Dense):
-            if layer.kernel_regularizer is not None or layer.bias_regularizer is not None:
-                raise ValueError(f"{layer._said} cannot be explained: it has a penalty on its weights")
+            if any(w.regularizer is not None or w.constraint is not None for w in layer.weights):
+                raise ValueError(f"{layer._said} cannot be explained: it has a penalty or constraint on its weights")
             if layer.kernel.size > _LARGEST:
                 raise ValueError(
                     f"{layer._said} has {layer.kernel.size} weights: more than {_LARGEST} are not explained"

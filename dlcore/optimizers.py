@@ -26,7 +26,7 @@ from . import schedules
 from .backends import current, use_backend
 from .naming import to_snake_case, unknown_name
 from .schedules import LearningRateSchedule
-from .tensor import Tensor, Variable, weights_changed
+from .tensor import Tensor, Variable, no_grad, weights_changed
 
 _ALIGNMENT = 64  # bytes
 _UNSUPPORTED = {
@@ -389,9 +389,12 @@ class Optimizer:
         if not packed:
             for buffer in self._buffers:
                 buffer.adopt(backend)
-        if self.gradient_accumulation_steps and not self._accumulate(backend):
-            self._steps += 1
-            return
+        if not self.gradient_accumulation_steps or self._accumulate(backend):
+            self._apply_update(backend, only)
+        self._constrain(only)
+        self._steps += 1
+
+    def _apply_update(self, backend: Any, only: set[int] | None) -> None:
         if self.clipvalue or self.clipnorm or self.global_clipnorm:
             self._clip(backend)
         rate = self.learning_rate
@@ -404,7 +407,13 @@ class Optimizer:
                 states = buffer.states if whole else {k: s[start:end] for k, s in buffer.states.items()}
                 decay = self.weight_decay if self.weight_decay and start < buffer.split else 0.0
                 self.update(p, g, states, rate, decay, step)
-        self._steps += 1
+
+    def _constrain(self, only: set[int] | None) -> None:
+        """Project variables onto what their constraints allow; after every step, also one that only accumulates."""
+        for variable in self._variables:
+            if variable.constraint is not None and (only is None or id(variable) in only):
+                with no_grad():
+                    variable.assign(variable.constraint(variable))
 
     def _ranges(self, buffer: _Buffer, only: set[int] | None) -> list[tuple[int, int]]:
         if only is None:

@@ -159,12 +159,12 @@ def _shape_formula(layer: Layer, calls: list[tuple[Any, Any]]) -> str:
     window = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
     if window is not None and hasattr(layer, "padding") and not type(layer).__name__.endswith("Transpose"):
         parts = []
-        for axis in range(2):
+        for axis in range(len(window)):
             n, f, s = before[1 + axis], window[axis], layer.strides[axis]  # type: ignore[attr-defined]
-            f = getattr(layer, "dilation_rate", (1, 1))[axis] * (f - 1) + 1
+            f = layer.dilation_rate[axis] * (f - 1) + 1 if hasattr(layer, "dilation_rate") else f
             if n is None:
                 continue
-            if layer.padding == "same":
+            if layer.padding in ("same", "causal"):
                 parts.append(f"⌈{n}/{s}⌉ = {after[1 + axis]}")
             else:
                 p = 0 if layer.padding == "valid" else sum(layer.padding[2 * axis : 2 * axis + 2])
@@ -194,9 +194,12 @@ def _elements(shape: Any) -> int:
     return math.prod(1 if n is None else n for n in shape)
 
 
+_FREE = ("InputLayer", "Flatten", "Reshape", "Permute", "Dropout", "Identity", "RepeatVector", "ZeroPadding")
+
+
 def _flops(layer: Any, before: Any, elements: int) -> int:
     kind = type(layer).__name__
-    if kind in ("InputLayer", "Flatten", "Reshape", "Permute", "Dropout", "Identity", "RepeatVector", "ZeroPadding2D"):
+    if kind.removesuffix("1D").removesuffix("2D") in _FREE:
         return 0
     if hasattr(layer, "_graph"):
         return sum(costs(inner, _calls(inner, layer._graph))[1] for inner in _layers(layer))
@@ -205,17 +208,17 @@ def _flops(layer: Any, before: Any, elements: int) -> int:
         return steps * sum(2 * w.size for w in layer.weights if w.name.endswith("kernel"))
     if kind == "Bidirectional":
         return _flops(layer.forward_layer, before, elements) + _flops(layer.backward_layer, before, elements)
-    if kind == "SeparableConv2D":
+    if kind.startswith("SeparableConv"):
         depthwise = elements // layer.filters * 2 * layer.depthwise_kernel.size
-        return depthwise + elements * (2 * layer.pointwise_kernel.shape[2] + (layer.bias is not None))
+        return depthwise + elements * (2 * layer.pointwise_kernel.shape[-2] + (layer.bias is not None))
     if kind == "Dense":
         return elements * (2 * layer.kernel.shape[0] + (layer.bias is not None))
-    if kind == "Conv2D":
-        return elements * (2 * math.prod(layer.kernel.shape[:3]) + (layer.bias is not None))
-    if kind == "DepthwiseConv2D":
-        return elements * (2 * math.prod(layer.kernel.shape[:2]) + (layer.bias is not None))
-    if kind == "Conv2DTranspose":
-        return _elements(before[1:]) * 2 * math.prod(layer.kernel.shape[:3]) + elements * (layer.bias is not None)
+    if kind in ("Conv1D", "Conv2D"):
+        return elements * (2 * math.prod(layer.kernel.shape[:-1]) + (layer.bias is not None))
+    if kind.startswith("DepthwiseConv"):
+        return elements * (2 * math.prod(layer.kernel.shape[:-2]) + (layer.bias is not None))
+    if kind in ("Conv1DTranspose", "Conv2DTranspose"):
+        return _elements(before[1:]) * 2 * math.prod(layer.kernel.shape[:-1]) + elements * (layer.bias is not None)
     if kind.endswith("Normalization"):
         return 2 * elements
     if hasattr(layer, "pool_size"):

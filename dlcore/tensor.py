@@ -383,6 +383,7 @@ class Variable(Tensor):
         self.name = name
         self.path = name
         self.regularizer: Any = None
+        self.constraint: Any = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "grad":  # which comes and goes with every step

@@ -19,10 +19,10 @@ MODULES = (
     "initializers", "regularizers", "constraints", "random", "applications", "utils",
 )  # fmt: skip
 DIFFERENT = """
-- Images are `[N, H, W, C]`, always: `data_format="channels_first"` is refused.
+- Images are `[N, H, W, C]`, sequences `[N, T, C]`, always: `data_format="channels_first"` is refused.
 - Computations are in float32 or float64; there is no float16, no mixed precision and no quantisation.
-- Weight constraints are refused (`kernel_constraint` and the like), as is `synchronized` of BatchNormalization.
-- `Conv2D` and pooling take, beyond Keras's "valid" and "same", a number of rows and columns as `padding`.
+- `synchronized` of BatchNormalization is refused.
+- Convolutions and pooling take, beyond Keras's "valid" and "same", a number of rows and columns as `padding`.
 - `jit_compile`, `steps_per_execution` and `auto_scale_loss` of `compile` are taken and change nothing: steps are
   recorded and repeated by themselves; `run_eagerly=True` turns that off.
 - Models are saved as `.safetensors` files; `.keras` and `.h5` files are not read.

@@ -29,17 +29,12 @@ def test_every_name_is_supported_or_absent(module):
         assert unaccounted == []
 
 
-@pytest.mark.parametrize("module", sorted(set(ABSENT) - {"constraints"}))
+@pytest.mark.parametrize("module", sorted(ABSENT))
 def test_absent_names_are_refused_with_advice(module):
     for name, advice in ABSENT[module].items():
         with pytest.raises(AttributeError) as error:
             getattr(getattr(dl, module), name)
         assert str(error.value) == f"keras.{module}.{name} is not supported; use instead: {advice}"
-
-
-def test_constraints_are_refused():
-    with pytest.raises(AttributeError, match="is not supported; use instead: limit weights"):
-        dl.constraints  # noqa: B018
 
 
 def test_unknown_names_get_a_hint():

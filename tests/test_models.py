@@ -373,6 +373,21 @@ def test_summary_shows_formulas_memory_and_operations():
     assert f"forward pass {flops:,} FLOPs" in rows["total"][0]
 
 
+def test_costs_along_sequences_are_those_of_images_of_height_1():
+    kinds = {
+        "conv": (layers.Conv1D(6, 3, padding="causal"), "⌈10/1⌉ = 10", 10 * 6 * (2 * 3 * 4 + 1)),
+        "spread": (layers.Conv1D(6, 3, dilation_rate=2), "⌊(10 + 0 − 5)/1⌋ + 1 = 6", 6 * 6 * (2 * 3 * 4 + 1)),
+        "depthwise": (layers.DepthwiseConv1D(3, padding=(0, 1)), "⌊(10 + 1 − 3)/1⌋ + 1 = 9", 9 * 4 * (2 * 3 + 1)),
+        "separable": (layers.SeparableConv1D(5, 3), "⌊(10 + 0 − 3)/1⌋ + 1 = 8", 8 * 4 * 2 * 3 + 8 * 5 * (2 * 4 + 1)),
+        "transposed": (layers.Conv1DTranspose(3, 2, strides=2), "", 10 * 2 * 2 * 4 * 3 + 20 * 3),
+        "pool": (layers.MaxPooling1D(2), "⌊(10 + 0 − 2)/2⌋ + 1 = 5", 5 * 4 * 2),
+    }
+    for name, (layer, formula, flops) in kinds.items():
+        layer.name = name
+        row = _columns(dl.Sequential([layers.Input((10, 4)), layer]))[name]
+        assert (row[3], row[5]) == (formula, f"{flops:,}")
+
+
 def test_operations_of_known_networks():
     """Multiplications and additions that the literature gives: VGG-16 15.5 G, ResNet-18 1.8 G multiply-adds at 224²."""
     for build, expected in ((dl.applications.VGG16, 15.47e9), (dl.applications.ResNet18, 1.814e9)):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import activations, initializers, regularizers
+from .. import activations
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor
-from .base import InputSpec, Layer, no_constraint
+from .base import InputSpec, Layer
 from .core import known
 
 
@@ -99,9 +99,7 @@ class PReLU(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.alpha_initializer = initializers.get(alpha_initializer)
-        self.alpha_regularizer = regularizers.get(alpha_regularizer)
-        no_constraint(alpha_constraint, "alpha_constraint of PReLU")
+        self._take_weight_arguments("alpha", alpha_initializer, alpha_regularizer, alpha_constraint)
         self.shared_axes = (
             None if shared_axes is None else [shared_axes] if isinstance(shared_axes, int) else list(shared_axes)
         )
@@ -111,7 +109,7 @@ class PReLU(Layer):
         for axis in self.shared_axes or ():
             shape[axis - 1] = 1
         lengths = [known(n, axis + 1, input_shape, self) for axis, n in enumerate(shape)]
-        self.alpha = self.add_weight(lengths, self.alpha_initializer, regularizer=self.alpha_regularizer, name="alpha")
+        self.alpha = self._add_described("alpha", lengths)
         shared = self.shared_axes or ()
         axes = {axis: n for axis, n in enumerate(input_shape) if axis and axis not in shared}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)
@@ -123,12 +121,7 @@ class PReLU(Layer):
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha_initializer": initializers.serialize(self.alpha_initializer),
-            "alpha_regularizer": regularizers.serialize(self.alpha_regularizer),
-            "shared_axes": self.shared_axes,
-        }
+        return {**super().get_config(), "shared_axes": self.shared_axes}
 
 
 class ELU(_Elementwise):

@@ -18,7 +18,7 @@ from ..random import SeedGenerator
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
 from .base import InputSpec, Layer, one_of, positive_int
-from .conv import channels_last
+from .spatial import channels_last
 
 
 class Resizing(Layer):

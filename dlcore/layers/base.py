@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, regularizers
+from .. import constraints, initializers, regularizers
 from ..backends import current
 from ..backends.interface import Array, Backend
 from ..naming import to_snake_case
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_structure
 from ..tensor import Tensor, Variable, as_tensor, attribute_changed, is_grad_enabled, no_grad
 
+_WEIGHT_ARGUMENTS: dict[str, Any] = {
+    "initializer": initializers,
+    "regularizer": regularizers,
+    "constraint": constraints,
+}
 _name_counts: dict[str, int] = {}
 
 
@@ -131,6 +136,7 @@ class Layer:
     _engine: Backend | None  # where its own weights are
     _changes: int  # how often an attribute was set; recorded steps hold only while it stays
     _output_shape: Any
+    _weight_arguments: tuple[str, ...]  # "kernel" for the arguments kernel_initializer, kernel_regularizer …
     _supports_masking: bool
     built: bool
     input_spec: Any
@@ -151,6 +157,7 @@ class Layer:
             _engine=None,
             _changes=0,
             _output_shape=None,
+            _weight_arguments=(),
             _supports_masking=cls.compute_mask is not Layer.compute_mask,
             built=False,
             input_spec=None,
@@ -215,6 +222,9 @@ class Layer:
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        for which in self._weight_arguments:
+            for kind, module in _WEIGHT_ARGUMENTS.items():
+                config[f"{which}_{kind}"] = module.serialize(getattr(self, f"{which}_{kind}"))
         if type(self).get_config is Layer.get_config:  # a custom class that did not write one
             config.update(self._init_config())
             parameters = inspect.signature(type(self).__init__).parameters
@@ -426,13 +436,13 @@ class Layer:
             initializer: an initializer, its name or a function of (shape, dtype); "glorot_uniform" if None.
             trainable: whether an optimizer changes it.
             regularizer: its penalty, part of `losses`.
+            constraint: what the optimizer makes of its value after each update.
             name: the attribute's name is the custom.
         """
         for ignored in ("autocast", "aggregation", "overwrite_with_gradient"):
             kwargs.pop(ignored, None)
         if kwargs:
             raise TypeError(f"add_weight of {self._said} got unknown argument(s) {', '.join(map(repr, kwargs))}")
-        no_constraint(constraint, f"constraint of a weight of {self._said}")
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         if any(n is None for n in shape):
             raise ValueError(f"{self._said} cannot make weight {name!r} of shape {shape}: every length must be known")
@@ -450,6 +460,7 @@ class Layer:
         variable = Variable(initial, trainable=trainable and self._trainable, name=name, dtype=dtype)
         variable.path = f"{self._name}/{variable.name}"
         variable.regularizer = regularizers.get(regularizer)
+        variable.constraint = constraints.get(constraint)
         self._note_change()
         self._state.append(variable)
         self._made.add(id(variable))
@@ -459,6 +470,25 @@ class Layer:
         return variable
 
     add_variable = add_weight
+
+    def _take_weight_arguments(
+        self, which: str, initializer: Any, regularizer: Any = None, constraint: Any = None
+    ) -> None:
+        """Keep the three arguments that describe a weight, as attributes and for the config."""
+        given = {"initializer": initializer, "regularizer": regularizer, "constraint": constraint}
+        for kind, module in _WEIGHT_ARGUMENTS.items():
+            setattr(self, f"{which}_{kind}", module.get(given[kind]))
+        self._weight_arguments = (*self._weight_arguments, which)
+
+    def _add_described(self, which: str, shape: Any, name: str | None = None, initializer: Any = None) -> Variable:
+        """The weight that the arguments of this name describe; called so itself unless `name` says otherwise."""
+        return self.add_weight(
+            shape,
+            initializer or getattr(self, f"{which}_initializer"),
+            regularizer=getattr(self, f"{which}_regularizer"),
+            constraint=getattr(self, f"{which}_constraint"),
+            name=name or which,
+        )
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the values of `weights`."""
@@ -771,12 +801,6 @@ def _real_dtype(dtype: Any) -> np.dtype:
 # ---- arguments that many layers share -------------------------------------------------------------------------------
 
 
-def no_constraint(constraint: Any, argument: str) -> None:
-    """Constraints on weights are not offered: raise unless there is none."""
-    if constraint is not None:
-        raise ValueError(f"{argument} must be None: weight constraints are not supported, got {constraint!r}")
-
-
 def positive_int(value: Any, argument: str) -> int:
     """`value` as an int of at least 1, or a ValueError that names the argument."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -784,16 +808,23 @@ def positive_int(value: Any, argument: str) -> int:
     return int(value)
 
 
-def pair(value: Any, argument: str, least: int = 1) -> tuple[int, int]:
-    """One whole number for both axes of an image, or one for each."""
-    values = (value, value) if isinstance(value, (int, np.integer)) else value
+def whole_numbers(value: Any, argument: str, count: int, least: int = 1) -> tuple[int, ...]:
+    """One whole number for all of `count` axes, or one for each."""
+    values = (value,) * count if isinstance(value, (int, np.integer)) else value
     if (
         not isinstance(values, (list, tuple))
-        or len(values) != 2
+        or len(values) != count
         or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least for n in values)
     ):
-        raise ValueError(f"{argument} must be a whole number of at least {least}, or two of them, got {value!r}")
-    return int(values[0]), int(values[1])
+        several = ", or two of them" if count == 2 else ""
+        raise ValueError(f"{argument} must be a whole number of at least {least}{several}, got {value!r}")
+    return tuple(int(n) for n in values)
+
+
+def pair(value: Any, argument: str, least: int = 1) -> tuple[int, int]:
+    """One whole number for both axes of an image, or one for each."""
+    first, second = whole_numbers(value, argument, 2, least)
+    return first, second
 
 
 def one_of(value: Any, argument: str, choices: tuple) -> Any:

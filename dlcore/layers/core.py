@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import activations, initializers, regularizers
+from .. import activations
 from .. import functional as F
 from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor, Variable, as_tensor
-from .base import InputSpec, Layer, no_constraint, positive_int
+from .base import InputSpec, Layer, positive_int
 
 
 class InputLayer(Layer):
@@ -100,12 +100,8 @@ class Dense(Layer):
         self.units = positive_int(units, "units of Dense")
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        no_constraint(kernel_constraint, "kernel_constraint of Dense")
-        no_constraint(bias_constraint, "bias_constraint of Dense")
+        self._take_weight_arguments("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
         self._fused, self._after = activations.split(self.activation)
         self.input_spec = InputSpec(min_ndim=2)
         self.supports_masking = True
@@ -113,13 +109,9 @@ class Dense(Layer):
 
     def build(self, input_shape: Shape) -> None:
         features = known(input_shape[-1], -1, input_shape, self)
-        self.kernel = self.add_weight(
-            (features, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
-        )
+        self.kernel = self._add_described("kernel", (features, self.units))
         if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
-            )
+            self.bias = self._add_described("bias", (self.units,))
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -135,10 +127,6 @@ class Dense(Layer):
             "units": self.units,
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
         }
 
 
@@ -163,9 +151,7 @@ class Embedding(Layer):
         super().__init__(**kwargs)
         self.input_dim = positive_int(input_dim, "input_dim of Embedding")
         self.output_dim = positive_int(output_dim, "output_dim of Embedding")
-        self.embeddings_initializer = initializers.get(embeddings_initializer)
-        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
-        no_constraint(embeddings_constraint, "embeddings_constraint of Embedding")
+        self._take_weight_arguments("embeddings", embeddings_initializer, embeddings_regularizer, embeddings_constraint)
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         if weights is not None:
@@ -175,12 +161,7 @@ class Embedding(Layer):
     def build(self, input_shape: Any = None) -> None:
         if self.built:
             return
-        self.embeddings = self.add_weight(
-            (self.input_dim, self.output_dim),
-            self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-            name="embeddings",
-        )
+        self.embeddings = self._add_described("embeddings", (self.input_dim, self.output_dim))
 
     def _convert(self, x: Any) -> Any:
         return as_tensor(x)  # whole numbers may come as floats, of any dtype
@@ -199,8 +180,6 @@ class Embedding(Layer):
             **super().get_config(),
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
-            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
             "mask_zero": self.mask_zero,
         }
 

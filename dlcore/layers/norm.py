@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from .. import initializers, regularizers
+from .. import initializers
 from ..symbolic import Shape
 from ..tensor import Tensor, Variable, no_grad
-from .base import InputSpec, Layer, no_constraint
+from .base import InputSpec, Layer
 from .core import known
 
 
@@ -51,19 +51,15 @@ class BatchNormalization(Layer):
             raise ValueError(f"epsilon of BatchNormalization must be at least 0, got {epsilon!r}")
         if synchronized:
             raise ValueError("synchronized of BatchNormalization must be False: there is one device")
-        no_constraint(beta_constraint, "beta_constraint of BatchNormalization")
-        no_constraint(gamma_constraint, "gamma_constraint of BatchNormalization")
         self.axis = int(axis)
         self.momentum = float(momentum)
         self.epsilon = float(epsilon)
         self.center = center
         self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
+        self._take_weight_arguments("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
         self.supports_masking = True
@@ -74,13 +70,9 @@ class BatchNormalization(Layer):
             raise ValueError(f"{self._said} normalises axis {self.axis}, its input has shape {tuple(input_shape)}")
         length = known(input_shape[self.axis], self.axis, input_shape, self)
         if self.scale:
-            self.gamma = self.add_weight(
-                (length,), self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
-            )
+            self.gamma = self._add_described("gamma", (length,))
         if self.center:
-            self.beta = self.add_weight(
-                (length,), self.beta_initializer, regularizer=self.beta_regularizer, name="beta"
-            )
+            self.beta = self._add_described("beta", (length,))
         self.moving_mean = self.add_weight((length,), self.moving_mean_initializer, trainable=False, name="moving_mean")
         self.moving_variance = self.add_weight(
             (length,), self.moving_variance_initializer, trainable=False, name="moving_variance"
@@ -124,12 +116,8 @@ class BatchNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
             "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
             "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
         }
 
 
@@ -158,16 +146,12 @@ class LayerNormalization(Layer):
         super().__init__(**kwargs)
         if not isinstance(axis, (int, list, tuple)) or (not axis and not isinstance(axis, int)):
             raise ValueError(f"axis of LayerNormalization must be a whole number or several, got {axis!r}")
-        no_constraint(beta_constraint, "beta_constraint of LayerNormalization")
-        no_constraint(gamma_constraint, "gamma_constraint of LayerNormalization")
         self.axis = axis if isinstance(axis, int) else list(axis)
         self.epsilon = float(epsilon)
         self.center = center
         self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
+        self._take_weight_arguments("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
         self.supports_masking = True
@@ -182,11 +166,9 @@ class LayerNormalization(Layer):
         axes = self._axes(len(input_shape))
         shape = tuple(known(input_shape[axis], axis, input_shape, self) for axis in axes)
         if self.scale:
-            self.gamma = self.add_weight(
-                shape, self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
-            )
+            self.gamma = self._add_described("gamma", shape)
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, regularizer=self.beta_regularizer, name="beta")
+            self.beta = self._add_described("beta", shape)
         self.input_spec = InputSpec(ndim=len(input_shape), axes=dict(zip(axes, shape, strict=True)))
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -214,10 +196,6 @@ class LayerNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
         }
 
 

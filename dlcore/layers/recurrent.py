@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import activations, initializers, regularizers
+from .. import activations
 from .. import functional as F
 from ..backends.interface import FUSED_ACTIVATIONS, Array
 from ..random import SeedGenerator
 from ..symbolic import Shape, flatten, map_structure
 from ..tensor import Tensor, Variable, as_tensor
-from .base import InputSpec, Layer, no_constraint, positive_int
+from .base import InputSpec, Layer, positive_int
 from .core import known
 
 
@@ -27,6 +27,7 @@ class _Cell(Layer):
 
     _real_inputs = True
     _gates = 1
+    bias_initializer: Any
 
     def __init__(
         self,
@@ -52,15 +53,9 @@ class _Cell(Layer):
         self.units = positive_int(units, f"units of {kind}")
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        no_constraint(kernel_constraint, f"kernel_constraint of {kind}")
-        no_constraint(recurrent_constraint, f"recurrent_constraint of {kind}")
-        no_constraint(bias_constraint, f"bias_constraint of {kind}")
+        self._take_weight_arguments("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self._take_weight_arguments("recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint)
+        self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.dropout = min(1.0, max(0.0, dropout))
         self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
         self.seed = seed
@@ -74,24 +69,16 @@ class _Cell(Layer):
         return (self._gates * self.units,)
 
     def _first_bias(self) -> Any:
+        """The bias's initializer."""
         return self.bias_initializer
 
     def build(self, input_shape: Shape) -> None:
         features = known(input_shape[-1], -1, input_shape, self)
         columns = self._gates * self.units
-        self.kernel = self.add_weight(
-            (features, columns), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
-        )
-        self.recurrent_kernel = self.add_weight(
-            (self.units, columns),
-            self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            name="recurrent_kernel",
-        )
+        self.kernel = self._add_described("kernel", (features, columns))
+        self.recurrent_kernel = self._add_described("recurrent", (self.units, columns), name="recurrent_kernel")
         if self.use_bias:
-            self.bias = self.add_weight(
-                self._bias_shape(), self._first_bias(), regularizer=self.bias_regularizer, name="bias"
-            )
+            self.bias = self._add_described("bias", self._bias_shape(), initializer=self._first_bias())
         self.input_spec = InputSpec(axes={-1: features})
 
     def get_initial_state(self, batch_size: int) -> list[Tensor]:
@@ -157,12 +144,6 @@ class _Cell(Layer):
             "units": self.units,
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "recurrent_regularizer": regularizers.serialize(self.recurrent_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "seed": self.seed,
@@ -617,6 +598,9 @@ class _Recurrent(RNN):
     kernel_regularizer = _of_cell("kernel_regularizer")
     recurrent_regularizer = _of_cell("recurrent_regularizer")
     bias_regularizer = _of_cell("bias_regularizer")
+    kernel_constraint = _of_cell("kernel_constraint")
+    recurrent_constraint = _of_cell("recurrent_constraint")
+    bias_constraint = _of_cell("bias_constraint")
     dropout = _of_cell("dropout")
     recurrent_dropout = _of_cell("recurrent_dropout")
 

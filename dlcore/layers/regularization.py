@@ -11,7 +11,7 @@ from ..random import SeedGenerator
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
 from .base import InputSpec, Layer
-from .conv import channels_last
+from .spatial import channels_last
 
 
 class Dropout(Layer):
@@ -60,21 +60,39 @@ class Dropout(Layer):
         return {**super().get_config(), "rate": self.rate, "noise_shape": noise_shape, "seed": self.seed}
 
 
-class SpatialDropout2D(Dropout):
-    """Drops whole channels of images `[N, H, W, C]`."""
+class _SpatialDropout(Dropout):
+    _rank: int
 
-    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(rate, seed=seed, **kwargs)
-        self.data_format = channels_last(data_format, "SpatialDropout2D")
-        self.input_spec = InputSpec(ndim=4)
+        self.input_spec = InputSpec(ndim=self._rank + 2)
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[0], 1, 1, shape[3])
+        return (shape[0], *(1,) * self._rank, shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "data_format": self.data_format}
+        config = super().get_config()
         del config["noise_shape"]
         return config
+
+
+class SpatialDropout1D(_SpatialDropout):
+    """Drops whole channels of sequences `[N, T, C]`."""
+
+    _rank = 1
+
+
+class SpatialDropout2D(_SpatialDropout):
+    """Drops whole channels of images `[N, H, W, C]`."""
+
+    _rank = 2
+
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(rate, seed, **kwargs)
+        self.data_format = channels_last(data_format, "SpatialDropout2D")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
 
 
 class GaussianNoise(Layer):

@@ -10,8 +10,8 @@ import numpy as np
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor
-from .base import InputSpec, Layer, one_of, pair, positive_int
-from .conv import channels_last
+from .base import InputSpec, Layer, one_of, positive_int
+from .spatial import Spatial, channels_last
 
 
 class Flatten(Layer):
@@ -107,91 +107,127 @@ class RepeatVector(Layer):
         return {**super().get_config(), "n": self.n}
 
 
-class _Margins(Layer):
-    """Rows and columns at the edges of images: a number, (vertical, horizontal) or ((top, bottom), (left, right))."""
-
-    _argument: str
-
-    def __init__(self, margins: Any, data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        kind = type(self).__name__
-        self.data_format = channels_last(data_format, kind)
-        if isinstance(margins, (int, np.integer)):
-            margins = (margins, margins)
-        if not isinstance(margins, (list, tuple)) or len(margins) != 2:
-            raise ValueError(f"{self._argument} of {kind} must be a number or two numbers or pairs, got {margins!r}")
-        self._margins = tuple(pair(part, f"{self._argument} of {kind}", least=0) for part in margins)
-        self.input_spec = InputSpec(ndim=4)
+class _ZeroPadding(Spatial):
+    def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(data_format, **kwargs)
+        self.padding = self._margins(padding, "padding")
         self.built = True
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            self._argument: [list(part) for part in self._margins],
-            "data_format": self.data_format,
-        }
-
-
-class ZeroPadding2D(_Margins):
-    """Zeros around images."""
-
-    _argument = "padding"
-
-    def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(padding, data_format, **kwargs)
-        self.padding = self._margins
 
     def call(self, inputs: Tensor) -> Tensor:
         return F.pad(inputs, ((0, 0), *self.padding, (0, 0)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        lengths = (None if n is None else n + sum(m) for n, m in zip(input_shape[1:3], self.padding, strict=True))
-        return (input_shape[0], *lengths, input_shape[3])
+        lengths = (None if n is None else n + sum(m) for n, m in zip(input_shape[1:-1], self.padding, strict=True))
+        return (input_shape[0], *lengths, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "padding": self._margins_config(self.padding),
+            "data_format": self.data_format,
+        }
 
 
-class Cropping2D(_Margins):
-    """Images without their edges."""
+class ZeroPadding1D(_ZeroPadding):
+    """Zeros before and after sequences: a number, or (before, after)."""
 
-    _argument = "cropping"
-
-    def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(cropping, data_format, **kwargs)
-        self.cropping = self._margins
-
-    def call(self, inputs: Tensor) -> Tensor:
-        self.compute_output_shape(inputs.shape)
-        (top, bottom), (left, right) = self.cropping
-        return inputs[:, top : inputs.shape[1] - bottom, left : inputs.shape[2] - right, :]
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        lengths = tuple(None if n is None else n - sum(m) for n, m in zip(input_shape[1:3], self.cropping, strict=True))
-        if any(n is not None and n <= 0 for n in lengths):
-            raise ValueError(f"{self._said} would crop all of an image of shape {tuple(input_shape)}")
-        return (input_shape[0], *lengths, input_shape[3])
+    _rank = 1
 
 
-class UpSampling2D(Layer):
-    """Each pixel repeated `size` times along rows and columns (interpolation "nearest")."""
+class ZeroPadding2D(_ZeroPadding):
+    """Zeros around images: a number, (vertical, horizontal) or ((top, bottom), (left, right))."""
 
-    def __init__(
-        self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.size = pair(size, "size of UpSampling2D")
-        self.data_format = channels_last(data_format, "UpSampling2D")
-        self.interpolation = one_of(interpolation, "interpolation of UpSampling2D", ("nearest",))
-        self.input_spec = InputSpec(ndim=4)
+    _rank = 2
+
+
+class _Cropping(Spatial):
+    def __init__(self, cropping: Any, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(data_format, **kwargs)
+        self.cropping = self._margins(cropping, "cropping")
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        n, h, w, c = inputs.shape
-        sh, sw = self.size
-        spread = F.broadcast_to(F.reshape(inputs, (n, h, 1, w, 1, c)), (n, h, sh, w, sw, c))
-        return F.reshape(spread, (n, h * sh, w * sw, c))
+        lengths = self.compute_output_shape(inputs.shape)[1:-1]
+        inside = (slice(m[0], m[0] + n) for n, m in zip(lengths, self.cropping, strict=True))  # type: ignore[operator]
+        return inputs[(slice(None), *inside)]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        lengths = (None if n is None else n * times for n, times in zip(input_shape[1:3], self.size, strict=True))
-        return (input_shape[0], *lengths, input_shape[3])
+        lengths = tuple(
+            None if n is None else n - sum(m) for n, m in zip(input_shape[1:-1], self.cropping, strict=True)
+        )
+        if any(n is not None and n <= 0 for n in lengths):
+            raise ValueError(f"{self._said} would crop all of an input of shape {tuple(input_shape)}")
+        return (input_shape[0], *lengths, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cropping": self._margins_config(self.cropping)}
+
+
+class Cropping1D(_Cropping):
+    """Sequences without their ends: a number, or (before, after)."""
+
+    _rank = 1
+
+    def __init__(self, cropping: Any = (1, 1), **kwargs: Any) -> None:
+        super().__init__(cropping, **kwargs)
+
+
+class Cropping2D(_Cropping):
+    """Images without their edges: a number, (vertical, horizontal) or ((top, bottom), (left, right))."""
+
+    _rank = 2
+
+    def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(cropping, data_format, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class _UpSampling(Spatial):
+    def __init__(self, size: Any = 2, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(data_format, **kwargs)
+        self._times = self._lengths(size, "size")
+        self.built = True
+
+    def _repeated(self, images: Tensor) -> Tensor:
+        n, h, w, c = images.shape
+        sh, sw = self._plane(self._times)
+        spread = F.broadcast_to(F.reshape(images, (n, h, 1, w, 1, c)), (n, h, sh, w, sw, c))
+        return F.reshape(spread, (n, h * sh, w * sw, c))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self._over_images(self._repeated, inputs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        lengths = (None if n is None else n * times for n, times in zip(input_shape[1:-1], self._times, strict=True))
+        return (input_shape[0], *lengths, input_shape[-1])
+
+
+class UpSampling1D(_UpSampling):
+    """Each step of a sequence repeated `size` times."""
+
+    _rank = 1
+
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        super().__init__(size, **kwargs)
+        self.size = self._times[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+class UpSampling2D(_UpSampling):
+    """Each pixel repeated `size` times along rows and columns (interpolation "nearest")."""
+
+    _rank = 2
+
+    def __init__(
+        self, size: Any = 2, data_format: str | None = None, interpolation: str = "nearest", **kwargs: Any
+    ) -> None:
+        super().__init__(size, data_format, **kwargs)
+        self.size = self._times
+        self.interpolation = one_of(interpolation, "interpolation of UpSampling2D", ("nearest",))
 
     def get_config(self) -> dict[str, Any]:
         return {
