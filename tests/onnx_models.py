@@ -204,6 +204,13 @@ MODELS = {
     ),
     "axes": sequential((4, 3, 2), lambda: L.LayerNormalization(axis=[1, 3]), lambda: L.BatchNormalization(axis=2),
         lambda: L.LayerNormalization(axis=1, scale=False)),
+    "sequences": sequential(
+        (12, 4), lambda: L.Conv1D(6, 3, padding="same", activation="relu"), lambda: L.DepthwiseConv1D(3),
+        lambda: L.SeparableConv1D(5, 3), lambda: L.ZeroPadding1D(2), lambda: L.MaxPooling1D(2),
+        lambda: L.AveragePooling1D(2, padding="same"), lambda: L.Cropping1D((1, 0)), lambda: L.SpatialDropout1D(0.5),
+    ),
+    "sequences, pooled": sequential((5, 4), lambda: L.GlobalMaxPooling1D()),
+    "sequences, averaged": sequential((5, 4), lambda: L.GlobalAveragePooling1D()),
     "augmentation": sequential(
         (6, 6, 1), lambda: L.RandomFlip(), lambda: L.RandomRotation(0.1), lambda: L.GaussianNoise(1.0),
     ),

@@ -35,6 +35,11 @@ def test_every_layer_is_written_or_refused_by_name(tmp_path):
     for make in (*MODELS.values(), masked_words):
         model = make()
         seen |= {type(part) for part in model._flatten_layers()}
+    for refused in (layers.Conv1DTranspose(2, 3), layers.UpSampling1D(2)):
+        model = dl.Sequential([layers.Input((4, 2)), refused])
+        with pytest.raises(ValueError, match="cannot be exported"):
+            dl.onnx.export(model, tmp_path / "m.onnx")
+        seen.add(type(refused))
     abstract = {layers.Layer, layers.Wrapper, layers.InputLayer}
     public = {getattr(layers, name) for name in layers.__all__}
     kinds = {kind for kind in public if isinstance(kind, type) and issubclass(kind, layers.Layer)}

@@ -37,7 +37,8 @@ class Operation(Layer):
         return self._reshaped(*args, **kwargs)  # known without a run, which would need a batch that is a multiple
 
     def _reshaped(self, x: SymbolicTensor, shape: Any) -> SymbolicTensor:
-        lengths = [int(n) for n in (shape if isinstance(shape, (list, tuple)) else [shape])]
+        given = shape if isinstance(shape, (list, tuple)) else [shape]
+        lengths = [-1 if n is None else int(n) for n in given]  # None comes from the shape of a symbolic tensor
         if None not in x.shape:
             return self._infer_by_running((x, lengths), {})
         return SymbolicTensor(tuple(None if n == -1 else n for n in lengths), x.dtype)

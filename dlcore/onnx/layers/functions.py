@@ -134,7 +134,7 @@ def _argmax(w: Writer, y: SymbolicTensor, x: Value, axis: int = -1) -> Value:
 
 
 def _reshape(w: Writer, y: SymbolicTensor, x: Value, shape: Any) -> Value:
-    lengths = [int(n) for n in (shape if isinstance(shape, (list, tuple)) else [shape])]
+    lengths = [-1 if n is None else int(n) for n in (shape if isinstance(shape, (list, tuple)) else [shape])]
     return Value(w.op("Reshape", w.to(x), w.ints(*lengths)), y.shape, y.dtype)
 
 

@@ -96,7 +96,7 @@ LAYERS = {
     **dict.fromkeys(
         (
             layers.Dropout, layers.GaussianNoise, layers.Identity, layers.RandomFlip, layers.RandomRotation,
-            layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout2D,
+            layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout1D, layers.SpatialDropout2D,
         ),
         _same,
     ),
