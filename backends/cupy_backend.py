@@ -125,6 +125,11 @@ class CupyBackend(Backend):
     def asarray(self, host: Any) -> Array:
         return self._cupy.asarray(host, order="C")
 
+    device_memory = (2, 10, 13)  # kDLCUDA, kDLROCM, kDLCUDAManaged
+
+    def from_device(self, x: Any) -> Array:
+        return self._cupy.from_dlpack(x)
+
     def synchronize(self) -> None:
         with self._device:
             self._cupy.cuda.get_current_stream().synchronize()

@@ -122,6 +122,12 @@ class Backend:
         """Bring a host array into the engine's memory space, C-contiguous; no copy where it is there already."""
         return np.asarray(host, order="C")  # np.ascontiguousarray would give a scalar an axis
 
+    device_memory: tuple[int, ...] = ()  # DLPack's numbers for the kinds of memory, the host's apart, that it works in
+
+    def from_device(self, x: Any) -> Array:
+        """An engine's array over the memory of x, which speaks DLPack and lies in `device_memory`."""
+        raise NotImplementedError
+
     def to_numpy(self, array: Array) -> np.ndarray:
         """Bring an array to the host; no copy where it is there already."""
         return array

@@ -178,9 +178,15 @@ class Tensor:
             return host.astype(dtype)
         return host.copy() if copy else host
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        """A capsule with its memory, by which `torch.from_dlpack` and others take it without a copy."""
-        return self.data.__dlpack__(**kwargs)
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """A capsule with its memory, by which `torch.from_dlpack` and others take it without a copy.
+
+        The arguments are those of the array API standard, and what the engine's arrays make of them.
+        """
+        asked = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.data.__dlpack__(**{name: value for name, value in asked.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
@@ -466,22 +472,27 @@ def as_tensor(x: Any) -> Tensor:
 def from_dlpack(x: Any) -> Tensor:
     """A Tensor over the memory of another library's array, by DLPack.
 
-    It shares that memory, so that a change of either shows in both, where this is writable and C-contiguous; otherwise
-    (JAX's arrays cannot change) it holds a copy.
+    It shares that memory, so that a change of either shows in both, where that is the active engine's kind (the host's,
+    or for cupy the device's), writable and C-contiguous; otherwise (JAX's arrays cannot change) it holds a copy.
 
     Raises:
         TypeError: x does not speak DLPack, or its elements are of a type that tensors do not hold.
-        BufferError: x lies in a device's memory, not the host's.
+        BufferError: x lies in memory that the engine does not reach, or its library does not give it away.
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(f"from_dlpack: x must offer __dlpack__ and __dlpack_device__, got {type(x).__name__}")
-    device = x.__dlpack_device__()
-    if device[0] not in _HOST_MEMORY:
+    kind, number = map(int, x.__dlpack_device__())
+    backend = current()
+    if kind not in (*_HOST_MEMORY, *backend.device_memory):
         raise BufferError(
-            f"from_dlpack: x must lie in the host's memory, got DLPack device {tuple(map(int, device))}; "
-            "copy it to the host first"
+            f"from_dlpack: x must lie in the host's memory, got DLPack device {(kind, number)}, which engine "
+            f"{backend.name!r} does not reach; copy it to the host first"
         )
-    return wrap(_to_array(np.from_dlpack(x), None))
+    try:
+        array = np.from_dlpack(x) if kind in _HOST_MEMORY else backend.from_device(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise BufferError(f"from_dlpack: x, of {type(x).__name__}, is not given away: {error}") from error
+    return wrap(_to_array(array, None))
 
 
 def wrap(data: Array) -> Tensor:

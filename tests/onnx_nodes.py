@@ -6,26 +6,30 @@ it anew.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper, version_converter
 from onnx.backend.base import Backend, BackendRep
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 
 from dlcore.onnx.importing import load_proto
+from dlcore.onnx.reading import OLDEST_OPSET
 from dlcore.tensor import Tensor, no_grad
 
 LIST = Path(__file__).with_name("onnx_nodes.txt")
 # Inputs that this library takes as weights or settings; a test gives them as inputs, a file as initializers.
 CONSTANT = {
-    "BatchNormalization": (1, 2, 3, 4), "Clip": (1, 2), "Conv": (1, 2), "ConvTranspose": (1, 2), "Dropout": (1, 2),
-    "Expand": (1,), "GRU": (1, 2, 3), "Gather": (1,), "Gemm": (1, 2), "LSTM": (1, 2, 3), "LayerNormalization": (1, 2),
-    "Pad": (1, 2, 3), "RNN": (1, 2, 3), "Reshape": (1,), "Resize": (1, 2, 3), "Slice": (1, 2, 3, 4), "Split": (1,),
-    "Squeeze": (1,), "Unsqueeze": (1,),
+    "BatchNormalization": (1, 2, 3, 4), "CenterCropPad": (1,), "Clip": (1, 2), "Conv": (1, 2),
+    "ConvTranspose": (1, 2), "CumSum": (1,), "Dropout": (1, 2), "Expand": (1,), "GRU": (1, 2, 3),
+    "GroupNormalization": (1, 2), "InstanceNormalization": (1, 2), "LSTM": (1, 2, 3), "LayerNormalization": (1, 2),
+    "OneHot": (1, 2), "Pad": (1, 2, 3), "RMSNormalization": (1,), "RNN": (1, 2, 3), "Reshape": (1,),
+    "Resize": (1, 2, 3), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "Trilu": (1,),
+    "Unsqueeze": (1,),
 }  # fmt: skip
 
 
@@ -55,6 +59,10 @@ class Loaded(BackendRep):
 class Engine(Backend):
     @classmethod
     def prepare(cls, model, device="CPU", **kwargs):
+        opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OLDEST_OPSET)
+        if opset < OLDEST_OPSET:  # as the error that such a file gets tells to do
+            with contextlib.suppress(Exception):  # no way from there: then it is refused
+                model = version_converter.convert_version(model, OLDEST_OPSET)
         return Loaded(model)
 
     @classmethod

@@ -213,3 +213,18 @@ def device(*shape, dtype=np.float32):
 def test_launch_refuses(arguments, error, message):
     with pytest.raises(error, match=message):
         _bias_activation(6, *arguments())  # REAL* y, const REAL* bias, long long n, int columns, int activation
+
+
+def test_device_memory_is_shared_by_dlpack():
+    import cupy
+
+    theirs = cupy.arange(6, dtype=cupy.float32).reshape(2, 3)
+    with backends.registry.use_backend("cupy"):
+        ours = dl.from_dlpack(theirs)
+        theirs[0, 0] = 7
+        assert ours.numpy()[0, 0] == 7
+        assert ours.__dlpack_device__() == theirs.__dlpack_device__()
+        assert cupy.from_dlpack(ours).data.ptr == theirs.data.ptr
+        np.testing.assert_array_equal(dl.from_dlpack(np.ones(3, np.float32)).numpy(), np.ones(3))
+    with backends.registry.use_backend("numpy"), pytest.raises(BufferError, match="does not reach"):
+        dl.from_dlpack(theirs)

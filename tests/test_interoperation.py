@@ -75,6 +75,67 @@ def test_what_dlpack_cannot_bring_is_refused():
         dl.from_dlpack(np.ones(3, np.complex64))
 
 
+def test_a_read_only_array_is_copied(active_backend):
+    host = np.ones((2, 3), np.float32)
+    host.flags.writeable = False
+    x = dl.from_dlpack(host)
+    x.data[0, 0] = 5
+    assert host[0, 0] == 1
+
+
+@pytest.mark.parametrize("view", [np.s_[:, ::2], np.s_[::-1], np.s_[:, 1:3], np.s_[..., None][:0]])
+def test_views_are_read_as_they_are(active_backend, view):
+    host = np.arange(24, dtype=np.int16).reshape(4, 6)[view]
+    np.testing.assert_array_equal(dl.from_dlpack(host).numpy(), host)
+
+
+def test_the_standard_s_arguments(active_backend):
+    x = dl.Tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert x.__dlpack_device__() == (1, 0)
+    assert "dltensor_versioned" in repr(x.__dlpack__(max_version=(1, 0)))
+    assert "dltensor_versioned" not in repr(x.__dlpack__())
+    assert np.shares_memory(np.from_dlpack(x, copy=False), x.data)
+    twin = np.from_dlpack(x, copy=True)
+    assert not np.shares_memory(twin, x.data)
+    np.testing.assert_array_equal(twin, x.numpy())
+    with pytest.raises(BufferError):
+        x.__dlpack__(dl_device=(2, 0))
+
+
+def test_elements_that_tensors_do_not_hold_are_named():
+    with pytest.raises(TypeError, match="float16"):
+        dl.from_dlpack(np.ones(3, np.float16))
+    torch = pytest.importorskip("torch")
+    with pytest.raises(BufferError, match="from_dlpack: x, of Tensor, is not given away"):
+        dl.from_dlpack(torch.ones(3, dtype=torch.bfloat16))
+    with pytest.raises(BufferError, match=r"not given away.*grad"):
+        dl.from_dlpack(torch.ones(3, requires_grad=True))
+
+
+def test_a_weight_shares_its_memory_with_torch(active_backend):
+    torch = pytest.importorskip("torch")
+    layer = layers.Dense(2)
+    layer.build((None, 3))
+    torch.from_dlpack(layer.kernel).fill_(4.0)
+    np.testing.assert_array_equal(layer.kernel.numpy(), np.full((3, 2), 4.0))
+
+
+def test_an_engine_takes_arrays_in_its_device_s_memory(monkeypatch):
+    class OnDevice:
+        def __dlpack__(self, **kwargs):
+            raise AssertionError("the engine's library calls it")
+
+        def __dlpack_device__(self):
+            return 2, 0
+
+    with dl.use_backend("numpy"):
+        backend = dl.backends.registry.current()
+        memory = np.ones((2, 2), np.float32)
+        monkeypatch.setattr(type(backend), "device_memory", (2,))
+        monkeypatch.setattr(type(backend), "from_device", lambda self, x: memory)
+        assert dl.from_dlpack(OnDevice()).data is memory
+
+
 def test_a_gradient_flows_through_an_array_of_torch_s(active_backend):
     torch = pytest.importorskip("torch")
     w = dl.Tensor(torch.ones(3, 2).numpy(), requires_grad=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from ..models import Model
 
 _WITHIN = "model.weights.h5"  # of a .keras archive
+# What h5py, zipfile and zlib raise for damage, of which they have no error of their own.
+_UNREADABLE = (
+    OSError, RuntimeError, TypeError, LookupError, AttributeError, OverflowError, EOFError, MemoryError, UnicodeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class _Place(NamedTuple):
@@ -71,8 +77,8 @@ def load_keras_weights(
     fitting: list[tuple[Variable, np.ndarray]] = []
     with ExitStack() as stack:
         try:
-            stored = _stored(_opened(h5py, path, stack), h5py)
-        except (OSError, RuntimeError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+            stored = _stored(_opened(h5py, path, stack), h5py, by_name)
+        except _UNREADABLE as error:
             raise ValueError(f"{path} is no readable Keras file: it is damaged or of another kind ({error})") from error
         if not stored:
             raise ValueError(
@@ -89,7 +95,7 @@ def load_keras_weights(
                 if fits:
                     try:
                         fitting.append((variable, np.asarray(array[()])))
-                    except (OSError, RuntimeError) as error:
+                    except _UNREADABLE as error:
                         raise ValueError(f"{path} is damaged: {array.name} cannot be read ({error})") from error
                     report["loaded"].append(names[id(variable)])
                     unused[there.path].discard(i)
@@ -131,8 +137,10 @@ def _opened(h5py: Any, path: Path, stack: ExitStack) -> Any:
     return stack.enter_context(h5py.File(stack.enter_context(archive.open(_WITHIN)), "r"))
 
 
-def _stored(file: Any, h5py: Any) -> list[_Place]:
+def _stored(file: Any, h5py: Any, by_name: bool) -> list[_Place]:
     """What layers have stored, the optimizer and states of random numbers left out.
+
+    Names are read only where they are asked for: HDF5 itself may never come back from a text in a damaged file.
 
     Raises:
         ValueError: an array lies outside the file, or holds no numbers.
@@ -156,7 +164,7 @@ def _stored(file: Any, h5py: Any) -> list[_Place]:
                 raise ValueError(f"{file.filename}: {group.name} holds what is no array of numbers of its own")
             arrays.append(array)
         if arrays:
-            places.append(_Place(path, _names(path, groups), arrays))
+            places.append(_Place(path, _names(path, groups) if by_name else "", arrays))
     return places
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _SUFFIX = ".safetensors"
 _OPTIMIZER = "optimizer:"
+# What constructors raise for arguments that are not theirs; their ValueErrors say what is wrong, and go through.
+_WRONG = (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def save_model(model: Model, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> None:
@@ -75,17 +77,20 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
     with custom_object_scope(custom_objects):
         try:
             model = layers.deserialize(config)
-        except (TypeError, KeyError) as error:
+        except _WRONG as error:
             raise ValueError(f"{path}: its architecture does not describe a model of this library ({error})") from error
         if not isinstance(model, Model):
             raise ValueError(f"{path} describes a {type(model).__name__}, which is not a model")
-        _build(model, built_for)
+        try:
+            _build(model, built_for)
+        except _WRONG as error:
+            raise ValueError(f"{path} is damaged: its model cannot be called as it says ({error})") from error
         _assign(model, [(name, tensors[name]) for name in order], path)
         settings = document.get("compile")
         if compile and settings is not None:
             try:
                 model.compile_from_config(_with_custom(settings, custom_objects or {}))
-            except ValueError as error:
+            except (ValueError, *_WRONG) as error:
                 raise ValueError(
                     f"{path}: {error} What is your own must be passed in custom_objects; compile=False loads the model "
                     "without its compilation."
@@ -94,7 +99,10 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
             if state and model.optimizer is not None:
                 if not model.optimizer.built:
                     model.optimizer.build(model.trainable_variables)
-                model.optimizer.set_state(state)
+                try:
+                    model.optimizer.set_state(state)
+                except (ValueError, *_WRONG) as error:
+                    raise ValueError(f"{path} is damaged: its optimizer's state does not fit ({error})") from error
             if "random" in document:
                 try:
                     set_random_state(model, document["random"])

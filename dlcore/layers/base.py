@@ -17,7 +17,7 @@ from ..backends import current
 from ..backends.interface import Array, Backend
 from ..naming import to_snake_case
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_structure
-from ..tensor import Tensor, Variable, as_tensor, attribute_changed, no_grad
+from ..tensor import Tensor, Variable, as_tensor, attribute_changed, is_grad_enabled, no_grad
 
 _WEIGHT_ARGUMENTS: dict[str, Any] = {
     "initializer": initializers,
@@ -709,7 +709,7 @@ class Layer:
         for leaf in flatten((args, kwargs)):
             if isinstance(leaf, SymbolicTensor):
                 continue
-            if isinstance(leaf, Tensor) and leaf.requires_grad:
+            if isinstance(leaf, Tensor) and leaf.requires_grad and is_grad_enabled():
                 raise ValueError(
                     f"{self._said} got a tensor that needs a gradient among symbolic ones; make it a weight of a layer"
                 )

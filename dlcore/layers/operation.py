@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import functional as F
 from ..naming import to_snake_case, unknown_name
+from ..symbolic import SymbolicTensor
 from .base import Layer, unique_name
 
 
@@ -29,6 +30,18 @@ class Operation(Layer):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(F, self.function)(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if self.function != "reshape":
+            return super().compute_output_spec(*args, **kwargs)
+        return self._reshaped(*args, **kwargs)  # known without a run, which would need a batch that is a multiple
+
+    def _reshaped(self, x: SymbolicTensor, shape: Any) -> SymbolicTensor:
+        given = shape if isinstance(shape, (list, tuple)) else [shape]
+        lengths = [-1 if n is None else int(n) for n in given]  # None comes from the shape of a symbolic tensor
+        if None not in x.shape:
+            return self._infer_by_running((x, lengths), {})
+        return SymbolicTensor(tuple(None if n == -1 else n for n in lengths), x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "function": self.function}
