@@ -65,6 +65,7 @@ bench: .venv/.installed-bench
 	.venv/bin/pytest bench --benchmark-only --benchmark-quiet --benchmark-disable-gc --benchmark-max-time=0.3 \
 		--benchmark-json=out/bench.json
 	@.venv/bin/python bench/report.py out/bench.json
+	.venv/bin/python bench/bandwidth.py
 	.venv/bin/python bench/peers.py $(PEERS_ARGS)
 
 sanitize: .venv/.installed-test

@@ -190,7 +190,8 @@ def page(results: Results) -> str:
     )
     return f"""# dlcore beside its peers
 
-Written by `bench/peer_report.py` from `results/peers.json`. Only ratios carry over to other machines.
+Written by `bench/peer_report.py` from `results/peers.json`. Only ratios carry over to other machines. Single
+kernels: `BANDWIDTH.md`.
 
 - Machine: {m["processor"]}, {m["cores"]} cores, {m["isa"]}, {m["threads"]} threads for each; {m["system"]}
 - Ceilings measured there: {m["ceilings"]["gemm"] / 1e9:.0f} GF/s in a matrix product of 2048³, \

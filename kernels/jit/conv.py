@@ -37,6 +37,8 @@ _FLOPS = 16
 # The product of a strided convolution's gradient is laid out in this many bytes, or as many as this many rows take.
 _CHUNK_BYTES = 4 << 20
 _CHUNK_ROWS = 1024
+# Elements of a line that a depthwise convolution takes at a time: what it reads and adds to them stays in L1.
+_TOGETHER = 512
 
 
 @elementwise_jit
@@ -229,6 +231,25 @@ def _col2im(start, stop, col, dx, shape, first, last, image, channel, channels, 
                             _add(dx, t + j * dw * depth, col, s + j * channels, channels)
 
 
+@elementwise_jit
+def _clear_of_edges(geometry, width):
+    """The output pixels of a line whose windows lie inside the image: from the first to before the last."""
+    out_width, kw, stride, left, dilation = geometry[1], geometry[3], geometry[5], geometry[7], geometry[9]
+    first = min(out_width, -(-left // stride))
+    return first, max(first, min(out_width, (width - 1 + left - (kw - 1) * dilation) // stride + 1))
+
+
+@elementwise_jit
+def _tile(w, pixels):
+    """Filters, each tap's repeated for so many pixels, `[kh · kw, pixels · C]`."""
+    taps = w.shape[0] * w.shape[1]
+    tile = np.empty((taps, pixels, w.shape[3]), w.dtype)
+    for tap in range(taps):
+        for p in range(pixels):
+            tile[tap, p] = w[tap // w.shape[1], tap % w.shape[1], 0]
+    return tile.reshape(taps, pixels * w.shape[3])
+
+
 @elementwise_kernel
 def _depthwise(start, stop, x, w, y, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
@@ -238,42 +259,50 @@ def _depthwise(start, stop, x, w, y, geometry):
     zero = x.dtype.type(0)
     flat = x.reshape(-1)
     taps = w.reshape(-1)
+    out = y.reshape(-1)
+    # Neighbours of the commonest filter lie together in all arrays: many at a time, a line of the filter in one pass.
+    together = max(1, _TOGETHER // depth) if kw == 3 and sw == 1 and multiplier == 1 else 0
+    tile = _tile(w, together)
+    inner0, inner1 = _clear_of_edges(geometry, width) if together else (0, 0)
     for line in range(start, stop):
         n = line // out_height
         oh = line % out_height
-        for ow in range(out_width):
-            target = y[n, oh, ow]
-            for c in range(target.size):
-                target[c] = zero
-            iw = ow * sw - left
-            for i in range(kh):
-                ih = oh * sh - top + i * dh
-                if ih < 0 or ih >= height:
-                    continue
-                s = ((n * height + ih) * width + iw) * depth
-                if kw == 3 and multiplier == 1 and iw >= 0 and iw + 2 * dw < width:
-                    # A line of the commonest filter in one pass over the sums.
-                    a0 = flat[s:][:depth]
-                    a1 = flat[s + dw * depth :][:depth]
-                    a2 = flat[s + 2 * dw * depth :][:depth]
-                    w0 = taps[i * 3 * depth :][:depth]
-                    w1 = taps[(i * 3 + 1) * depth :][:depth]
-                    w2 = taps[(i * 3 + 2) * depth :][:depth]
-                    for c in range(depth):
-                        target[c] += a0[c] * w0[c] + a1[c] * w1[c] + a2[c] * w2[c]
+        target = out[line * out_width * features :][: out_width * features]
+        for k in range(target.size):
+            target[k] = zero
+        for i in range(kh):
+            ih = oh * sh - top + i * dh
+            if ih < 0 or ih >= height:
+                continue
+            source = flat[(n * height + ih) * width * depth :][: width * depth]
+            for first in range(inner0, inner1, max(1, together)):
+                count = min(together, inner1 - first) * depth
+                a0 = source[(first - left) * depth :][:count]
+                a1 = source[(first - left + dw) * depth :][:count]
+                a2 = source[(first - left + 2 * dw) * depth :][:count]
+                w0 = tile[3 * i][:count]
+                w1 = tile[3 * i + 1][:count]
+                w2 = tile[3 * i + 2][:count]
+                t = target[first * depth :][:count]
+                for k in range(count):
+                    t[k] += a0[k] * w0[k] + a1[k] * w1[k] + a2[k] * w2[k]
+            for ow in range(out_width):
+                if inner0 <= ow < inner1:
                     continue
                 for j in range(kw):
-                    if iw + j * dw < 0 or iw + j * dw >= width:
+                    iw = ow * sw - left + j * dw
+                    if iw < 0 or iw >= width:
                         continue
-                    source = flat[s + j * dw * depth :][:depth]
+                    t = target[ow * features :][:features]
+                    a = source[iw * depth :][:depth]
                     weight = taps[(i * kw + j) * features :][:features]
                     if multiplier == 1:
                         for c in range(depth):
-                            target[c] += source[c] * weight[c]
+                            t[c] += a[c] * weight[c]
                     else:
                         for c in range(depth):
                             for m in range(c * multiplier, (c + 1) * multiplier):
-                                target[m] += source[c] * weight[m]
+                                t[m] += a[c] * weight[m]
 
 
 @elementwise_kernel
@@ -308,67 +337,60 @@ def _depthwise_backward_input(start, stop, dz, w, dx, geometry):
                                 target[c] += source[m] * weight[m]
 
 
-@elementwise_jit
-def _depthwise_line(x, dz, partial, stride, left, dilation):
-    """Add to the sums of three taps what a line of dz gives them; x `[W, C]`, dz `[OW, C]`, partial `[3, C]`."""
-    width, depth = x.shape
-    t0 = partial[0]
-    t1 = partial[1]
-    t2 = partial[2]
-    for ow in range(dz.shape[0]):
-        iw = ow * stride - left
-        d = dz[ow]
-        if iw >= 0 and iw + 2 * dilation < width:
-            a0 = x[iw]
-            a1 = x[iw + dilation]
-            a2 = x[iw + 2 * dilation]
-            for c in range(depth):
-                v = d[c]
-                t0[c] += a0[c] * v
-                t1[c] += a1[c] * v
-                t2[c] += a2[c] * v
-        else:
-            for j in range(3):
-                at = iw + j * dilation
-                if 0 <= at < width:
-                    source = x[at]
-                    target = partial[j]
-                    for c in range(depth):
-                        target[c] += source[c] * d[c]
-
-
 @elementwise_kernel
 def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
-    depth = x.shape[3]
-    multiplier = dz.shape[3] // depth
+    height, width, depth = x.shape[1:]
+    features = dz.shape[3]
+    multiplier = features // depth
+    # As in the forward pass many pixels at a time, whose sums are added up at the end.
+    together = max(1, _TOGETHER // depth) if kw == 3 and sw == 1 and multiplier == 1 else 0
+    inner0, inner1 = _clear_of_edges(geometry, width) if together else (0, 0)
+    sums = np.empty((kh, 3, together * depth), x.dtype)
     for block in range(start, stop):
         partial[block] = x.dtype.type(0)
+        sums[:] = x.dtype.type(0)
         for line in range(block * step, min((block + 1) * step, dz.shape[0] * out_height)):
             n = line // out_height
             oh = line % out_height
+            gradient = dz.reshape(-1)[line * out_width * features :][: out_width * features]
             for i in range(kh):
                 ih = oh * sh - top + i * dh
-                if ih < 0 or ih >= x.shape[1]:
+                if ih < 0 or ih >= height:
                     continue
-                if kw == 3 and multiplier == 1:
-                    _depthwise_line(x[n, ih], dz[n, oh], partial[block, i], sw, left, dw)
-                    continue
-                for j in range(kw):
-                    target = partial[block, i, j]
-                    for ow in range(out_width):
+                source = x.reshape(-1)[(n * height + ih) * width * depth :][: width * depth]
+                for first in range(inner0, inner1, max(1, together)):
+                    count = min(together, inner1 - first) * depth
+                    d = gradient[first * depth :][:count]
+                    for j in range(3):
+                        a = source[(first - left + j * dw) * depth :][:count]
+                        t = sums[i, j][:count]
+                        for k in range(count):
+                            t[k] += a[k] * d[k]
+                for ow in range(out_width):
+                    if inner0 <= ow < inner1:
+                        continue
+                    for j in range(kw):
                         iw = ow * sw - left + j * dw
-                        if iw < 0 or iw >= x.shape[2]:
+                        if iw < 0 or iw >= width:
                             continue
-                        source = x[n, ih, iw]
-                        d = dz[n, oh, ow]
+                        target = partial[block, i, j]
+                        a = source[iw * depth :][:depth]
+                        d = gradient[ow * features :][:features]
                         if multiplier == 1:
-                            for c in range(source.size):
-                                target[c] += source[c] * d[c]
+                            for c in range(depth):
+                                target[c] += a[c] * d[c]
                         else:
-                            for c in range(source.size):
+                            for c in range(depth):
                                 for m in range(c * multiplier, (c + 1) * multiplier):
-                                    target[m] += source[c] * d[m]
+                                    target[m] += a[c] * d[m]
+        for i in range(kh):
+            for j in range(3):
+                for p in range(together):
+                    target = partial[block, i, j]
+                    part = sums[i, j][p * depth :][:depth]
+                    for c in range(depth):
+                        target[c] += part[c]
 
 
 def _geometry(y: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair) -> Geometry:

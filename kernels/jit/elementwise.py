@@ -8,14 +8,15 @@ width and reread from the cache, so that one kernel serves all these cases with 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..reference import elementwise as reference
 from .gemm import address, transpose
-from .scalar import cos, exp, log, sin
-from .threads import elementwise_kernel, flatten, run
+from .scalar import FAR, cos, exp, log, sin
+from .threads import elementwise_jit, elementwise_kernel, flatten, run
 
 Array = Any
 
@@ -25,11 +26,29 @@ _UNARY = {
 _BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", "minimum"))}
 _COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
 _SEGMENT = 4096
+_WAVES = 1024  # numbers whose sines are taken together
 # Elements up to which NumPy's call costs less than ours: of arrays of one shape, and of others, which we lay out first.
 _SMALL = 1 << 13
 _SMALL_BROADCAST = 1 << 17
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
+
+
+@elementwise_jit
+def _wave(x, y, cosine):
+    """Sines or cosines of some numbers: the library's, one by one, if any of them is far from zero."""
+    far = 0
+    for i in range(x.size):
+        far += abs(x[i]) > FAR
+    if far:
+        for i in range(x.size):
+            y[i] = math.cos(x[i]) if cosine else math.sin(x[i])
+    elif cosine:
+        for i in range(x.size):
+            y[i] = cos(x[i])
+    else:
+        for i in range(x.size):
+            y[i] = sin(x[i])
 
 
 @elementwise_kernel
@@ -63,12 +82,9 @@ def _unary(start, stop, x, y, op):
     elif op == 7:
         for i in range(x.size):
             y[i] = one / x[i]
-    elif op == 8:
-        for i in range(x.size):
-            y[i] = sin(x[i])
     else:
-        for i in range(x.size):
-            y[i] = cos(x[i])
+        for first in range(0, x.size, _WAVES):
+            _wave(x[first:][:_WAVES], y[first:][:_WAVES], op == 9)
 
 
 @elementwise_kernel
@@ -104,12 +120,14 @@ def _unary_backward(start, stop, dy, x, y, dx, op):
     elif op == 7:
         for i in range(x.size):
             dx[i] = -dy[i] * (y[i] * y[i])
-    elif op == 8:
-        for i in range(x.size):
-            dx[i] = dy[i] * cos(x[i])
     else:
-        for i in range(x.size):
-            dx[i] = -dy[i] * sin(x[i])
+        slope = np.empty(_WAVES, x.dtype)
+        for first in range(0, x.size, _WAVES):
+            d = dy[first:][:_WAVES]
+            target = dx[first:][:_WAVES]
+            _wave(x[first:][:_WAVES], slope[: d.size], op == 8)
+            for i in range(d.size):
+                target[i] = d[i] * slope[i] if op == 8 else -d[i] * slope[i]
 
 
 @elementwise_kernel

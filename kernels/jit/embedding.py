@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .elementwise import fill
 from .threads import elementwise_kernel, run
 
 Array = Any
@@ -38,5 +39,5 @@ def embedding(ids: Array, table: Array, y: Array) -> None:
 
 def embedding_backward(dy: Array, ids: Array, dtable: Array, accumulate: bool = False) -> None:
     if not accumulate:
-        dtable.fill(0)
+        fill(dtable, 0)
     run(_scatter_add, dtable.shape[1], dy.size, dy, ids, dtable)

@@ -29,10 +29,18 @@ def _inside(place, size, length):
     return max(0, -place), min(size, length - place)
 
 
+@elementwise_jit
+def _larger(a, place_a, b, place_b):
+    """The larger of two values, or the first of them that is NaN, with its place; a if they are equal."""
+    wins = (b > a) | ((b != b) & (a == a))
+    return (b if wins else a), (place_b if wins else place_a)
+
+
 @elementwise_kernel
 def _max_pool(start, stop, x, y, index, size, stride, corner):
     height = y.shape[1]
-    keep = index.size > 0
+    width = np.int32(size[1])
+    unwanted = np.empty(y.shape[3], index.dtype)
     for line in range(start, stop):
         n = line // height
         oh = line % height
@@ -42,32 +50,42 @@ def _max_pool(start, stop, x, y, index, size, stride, corner):
             left = ow * stride[1] - corner[1]
             j0, j1 = _inside(left, size[1], x.shape[2])
             best = y[n, oh, ow]
-            source = x[n, top + i0, left + j0]
-            for c in range(best.size):
-                best[c] = source[c]
-            if keep:
-                place = index[n, oh, ow]
-                first = index.dtype.type(i0 * size[1] + j0)
+            place = index[n, oh, ow] if index.size else unwanted[: best.size]
+            first = np.int32(i0) * width + np.int32(j0)
+            if i1 - i0 == 2 and j1 - j0 == 2:
+                # The commonest window in one pass.
+                a = x[n, top + i0, left + j0]
+                b = x[n, top + i0, left + j0 + 1]
+                d = x[n, top + i0 + 1, left + j0]
+                e = x[n, top + i0 + 1, left + j0 + 1]
                 for c in range(best.size):
+                    upper, upper_place = _larger(a[c], first, b[c], np.int32(first + 1))
+                    lower, lower_place = _larger(d[c], np.int32(first + width), e[c], np.int32(first + width + 1))
+                    best[c], place[c] = _larger(upper, upper_place, lower, lower_place)
+            else:
+                a = x[n, top + i0, left + j0]
+                for c in range(best.size):
+                    best[c] = a[c]
                     place[c] = first
                 for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        source = x[n, top + i, left + j]
-                        number = index.dtype.type(i * size[1] + j)
+                    number = np.int32(i) * width + np.int32(j0)
+                    j = j0
+                    while j1 - j >= 3:
+                        a = x[n, top + i, left + j]
+                        b = x[n, top + i, left + j + 1]
+                        d = x[n, top + i, left + j + 2]
                         for c in range(best.size):
-                            v = source[c]
-                            b = best[c]
-                            wins = v > b or (v != v and b == b)
-                            best[c] = v if wins else b
-                            place[c] = number if wins else place[c]
-            else:
-                for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        source = x[n, top + i, left + j]
+                            v, p = _larger(a[c], number, b[c], np.int32(number + 1))
+                            v, p = _larger(v, p, d[c], np.int32(number + 2))
+                            best[c], place[c] = _larger(best[c], np.int32(place[c]), v, p)
+                        j += 3
+                        number += np.int32(3)
+                    while j < j1:
+                        a = x[n, top + i, left + j]
                         for c in range(best.size):
-                            v = source[c]
-                            b = best[c]
-                            best[c] = v if v > b or v != v else b
+                            best[c], place[c] = _larger(best[c], np.int32(place[c]), a[c], number)
+                        j += 1
+                        number += np.int32(1)
 
 
 @elementwise_kernel

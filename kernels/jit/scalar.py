@@ -3,8 +3,8 @@
 Plain version: `math.exp` and its like, one library call per element, which keeps the whole loop scalar (Numba
 vectorises them only with Intel's SVML, which few installations have). In float32 the functions here are branch-free
 polynomials after argument reduction, with the coefficients of Moshier's Cephes and, for tanh and erf, of Eigen; the
-error is at most about 4 ulp, NaN stays NaN and infinities come out right. In float64, which is for checking, they are
-the library's. They are compiled without reassociation, which would cancel the rounding tricks.
+errors are at most those of docs/accuracy.md, NaN stays NaN and infinities come out right. In float64, which is for
+checking, they are the library's. They are compiled without reassociation, which would cancel the rounding tricks.
 """
 
 # An intrinsic is called without its first parameter, the typing context.
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, overload, register_jitable
 
 _OPTIONS: Any = {"fastmath": {"contract"}, "forceinline": True, "error_model": "numpy"}
 
@@ -25,6 +25,7 @@ _f = np.float32
 _ROUND = _f(12582912.0)  # 1.5 · 2²³: adding it leaves the nearest integer in the low bits
 _ROUND_BITS = np.int32(0x4B400000)
 _ROUND64 = 6755399441055744.0  # 1.5 · 2⁵²
+FAR = _f(1e8)  # beyond, the reduction of a sine's argument needs more digits
 
 
 @intrinsic
@@ -138,6 +139,19 @@ def _expm1_negative(x):
     return expm1_negative32
 
 
+@register_jitable(**_OPTIONS)
+def _log_series(f):
+    """(log(1 + f) − f + f² / 2) / f³ for 1 + f between √½ and √2, in float32."""
+    p = _f(7.0376836292e-2) * f + _f(-1.1514610310e-1)
+    p = p * f + _f(1.1676998740e-1)
+    p = p * f + _f(-1.2420140846e-1)
+    p = p * f + _f(1.4249322787e-1)
+    p = p * f + _f(-1.6668057665e-1)
+    p = p * f + _f(2.0000714765e-1)
+    p = p * f + _f(-2.4999993993e-1)
+    return p * f + _f(3.3333331174e-1)
+
+
 def log(x):
     """Natural logarithm; −∞ at 0, NaN below."""
 
@@ -155,15 +169,7 @@ def _log(x):
         e = e - _f(23.0) if tiny else e
         f = _from_bits(np.int32(np.int32(t & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3))) - _f(1.0)
         z = f * f
-        p = _f(7.0376836292e-2) * f + _f(-1.1514610310e-1)
-        p = p * f + _f(1.1676998740e-1)
-        p = p * f + _f(-1.2420140846e-1)
-        p = p * f + _f(1.4249322787e-1)
-        p = p * f + _f(-1.6668057665e-1)
-        p = p * f + _f(2.0000714765e-1)
-        p = p * f + _f(-2.4999993993e-1)
-        p = p * f + _f(3.3333331174e-1)
-        p = p * f * z
+        p = _log_series(f) * f * z
         p = p + e * _f(-2.12194440e-4)
         p = p - z * _f(0.5)
         value = (f + p) + e * _f(0.693359375)
@@ -175,7 +181,7 @@ def _log(x):
 
 
 def log1p(x):
-    """log(1 + x) for x ≥ 0."""
+    """log(1 + x) for 0 ≤ x ≤ 1."""
 
 
 @overload(log1p, jit_options=_OPTIONS)
@@ -184,8 +190,11 @@ def _log1p(x):
         return lambda x: math.log1p(x)
 
     def log1p32(x):
-        u = _f(1.0) + x
-        return log(u) + (x - (u - _f(1.0))) / u
+        # Above √2 − 1 as log 2 + log(1 + (x − 1) / 2), so that what the polynomial is given stays small.
+        large = x > _f(0.41421356)
+        f = (x - _f(1.0)) * _f(0.5) if large else x
+        value = f + (_log_series(f) * f - _f(0.5)) * (f * f)
+        return value + _f(0.693147181) if large else value
 
     return log1p32
 
@@ -212,7 +221,9 @@ def _tanh(x):
         q = _f(1.19825839466702e-06) * z + _f(1.18534705686654e-04)
         q = q * z + _f(2.26843463243900e-03)
         q = q * z + _f(4.89352518554385e-03)
-        return u * p / q
+        y = u * (p / q)  # in this order, or the product of a tiny x would lose digits
+        y = _f(1.0) if x > _f(8.2) else y  # the quotient ends at 1 − 5 ulp
+        return _f(-1.0) if x < _f(-8.2) else y
 
     return tanh32
 
@@ -225,7 +236,12 @@ def sigmoid(x):
 def _sigmoid(x):
     if x != types.float32:
         return lambda x: 1.0 / (1.0 + math.exp(-x))
-    return lambda x: _f(1.0) / (_f(1.0) + exp(-x))
+
+    def sigmoid32(x):
+        e = exp(-abs(x))  # e^−x would overflow where eˣ and x · eˣ are still numbers
+        return (e if x < _f(0.0) else _f(1.0)) / (_f(1.0) + e)
+
+    return sigmoid32
 
 
 def erf(x):
@@ -257,11 +273,11 @@ def _erf(x):
 
 
 def sin(x):
-    """Sine; in float32 reduced in double precision."""
+    """Sine; in float32 reduced in double precision, for |x| ≤ FAR."""
 
 
 def cos(x):
-    """Cosine; in float32 reduced in double precision."""
+    """Cosine; in float32 reduced in double precision, for |x| ≤ FAR."""
 
 
 def quarter_wave(r, quadrant):

@@ -17,7 +17,6 @@ static const double SELU_ALPHA = 1.6732632423543772, SELU_SCALE = 1.050700987355
 
 INLINE vec forward_of(const int kind, vec x, vec alpha) {
     const vec zero = {0}, one = splat(1);
-    vec density;
     switch (kind) {
     case ACT_RELU: return vmax(zero, x);
     case ACT_SIGMOID: return vsigmoid(x);
@@ -30,7 +29,7 @@ INLINE vec forward_of(const int kind, vec x, vec alpha) {
     case ACT_SOFTPLUS: return vmax(zero, x) + vlog1p(vexp(-vabs(x)));
     case ACT_SOFTSIGN: return x / (one + vabs(x));
     case ACT_SILU: return x * vsigmoid(x);
-    case ACT_GELU: return x * vnormal(x, &density);
+    case ACT_GELU: return vgelu(x);
     case ACT_RELU6: return vmin(splat(6), vmax(zero, x));
     case ACT_HARD_SIGMOID: return vmin(one, vmax(zero, x * splat((REAL)(1 / 6.)) + splat((REAL)0.5)));
     case ACT_STEP: return blend((ivec)(x > zero), one, zero);
@@ -71,7 +70,7 @@ INLINE vec backward_of(const int kind, vec dy, vec x, vec y, vec alpha) {
 typedef struct {
     const REAL *dy, *x, *y;
     REAL *out;
-    int kind;
+    int kind, past;
     REAL alpha;
 } activation_job;
 
@@ -80,7 +79,7 @@ INLINE void forward_loop(const int kind, const activation_job *g, long first, lo
     REAL *out = g->out + first;
     const vec alpha = splat(g->alpha);
     long i = 0;
-    for (; i + LANES <= n; i += LANES) store(out + i, forward_of(kind, load(x + i), alpha));
+    for (; i + LANES <= n; i += LANES) store_to(out + i, forward_of(kind, load(x + i), alpha), g->past);
     if (i < n) store_part(out + i, forward_of(kind, load_part(x + i, n - i), alpha), n - i);
 }
 
@@ -93,7 +92,7 @@ INLINE void backward_loop(const int kind, const activation_job *g, long first, l
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
         vec v = load(from + i);
-        store(out + i, backward_of(kind, load(dy + i), v, v, alpha));
+        store_to(out + i, backward_of(kind, load(dy + i), v, v, alpha), g->past);
     }
     if (i < n) {
         vec v = load_part(from + i, n - i);
@@ -147,13 +146,14 @@ static long weight_of(int kind) {
 
 static void activation(long n, const void *x, void *y, int kind, double alpha) {
     if (kind == ACT_LINEAR && x == y) return;
-    activation_job g = {NULL, x, NULL, y, kind, (REAL)alpha};
+    activation_job g = {NULL, x, NULL, y, kind, x != y && goes_past(2 * n, y), (REAL)alpha};
     flat_for(n, weight_of(kind), forward_chunk, &g);
 }
 
 static void activation_backward(long n, const void *dy, const void *x, const void *y, void *dx, int kind, double alpha) {
     if (kind == ACT_LINEAR && dy == dx) return;
-    activation_job g = {dy, x, y, dx, kind, (REAL)alpha};
+    int past = dx != dy && dx != x && dx != y && goes_past(3 * n, dx);
+    activation_job g = {dy, x, y, dx, kind, past, (REAL)alpha};
     flat_for(n, kind == ACT_SOFTPLUS || kind == ACT_SILU || kind == ACT_GELU ? 2 : 1, backward_chunk, &g);
 }
 
@@ -163,15 +163,17 @@ typedef struct {
     long n;
     const REAL *a, *b;
     REAL *out;
+    int past;
 } rows_job;
 
 static void softmax_rows(void *job, long first, long rows) {
     const rows_job *g = job;
+    REAL buffer[ROW_BUFFER];
     for (long r = first; r < first + rows; r++) {
         const REAL *x = g->a + r * g->n;
-        REAL *y = g->out + r * g->n;
-        double sum = exp_row(x, y, g->n, row_max(x, g->n));
-        scale_row(y, g->n, (REAL)(1 / sum));
+        REAL *y = g->out + r * g->n, *e = g->past ? buffer : y;
+        double sum = exp_row(x, e, g->n, row_max(x, g->n));
+        scale_row(e, y, g->n, (REAL)(1 / sum), g->past);
     }
 }
 
@@ -212,22 +214,22 @@ static void log_softmax_backward_rows(void *job, long first, long rows) {
 }
 
 static void softmax(long rows, long n, const void *x, void *y) {
-    rows_job g = {n, x, NULL, y};
+    rows_job g = {n, x, NULL, y, row_goes_past(rows, n, x, y)};
     if (n) flat_for(rows, 2 * n + 8, softmax_rows, &g);
 }
 
 static void softmax_backward(long rows, long n, const void *dy, const void *y, void *dx) {
-    rows_job g = {n, dy, y, dx};
+    rows_job g = {.n = n, .a = dy, .b = y, .out = dx};
     if (n) flat_for(rows, n + 8, softmax_backward_rows, &g);
 }
 
 static void log_softmax(long rows, long n, const void *x, void *y) {
-    rows_job g = {n, x, NULL, y};
+    rows_job g = {.n = n, .a = x, .out = y};
     if (n) flat_for(rows, 2 * n + 8, log_softmax_rows, &g);
 }
 
 static void log_softmax_backward(long rows, long n, const void *dy, const void *y, void *dx) {
-    rows_job g = {n, dy, y, dx};
+    rows_job g = {.n = n, .a = dy, .b = y, .out = dx};
     if (n) flat_for(rows, 2 * n + 8, log_softmax_backward_rows, &g);
 }
 

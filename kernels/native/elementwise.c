@@ -53,14 +53,14 @@ INLINE vec unary_gradient(const int op, vec dy, vec x, vec y) {
 typedef struct {
     const REAL *dy, *x, *y;
     REAL *out;
-    int op;
+    int op, past;
 } unary_job;
 
 INLINE void unary_loop(const int op, const unary_job *g, long first, long n) {
     const REAL *x = g->x + first;
     REAL *out = g->out + first;
     long i = 0;
-    for (; i + LANES <= n; i += LANES) store(out + i, unary_of(op, load(x + i)));
+    for (; i + LANES <= n; i += LANES) store_to(out + i, unary_of(op, load(x + i)), g->past);
     if (i < n) store_part(out + i, unary_of(op, load_part(x + i, n - i)), n - i);
 }
 
@@ -68,7 +68,8 @@ INLINE void gradient_loop(const int op, const unary_job *g, long first, long n) 
     const REAL *dy = g->dy + first, *x = g->x + first, *y = g->y + first;
     REAL *out = g->out + first;
     long i = 0;
-    for (; i + LANES <= n; i += LANES) store(out + i, unary_gradient(op, load(dy + i), load(x + i), load(y + i)));
+    for (; i + LANES <= n; i += LANES)
+        store_to(out + i, unary_gradient(op, load(dy + i), load(x + i), load(y + i)), g->past);
     if (i == n) return;
     n -= i;
     store_part(out + i, unary_gradient(op, load_part(dy + i, n), load_part(x + i, n), load_part(y + i, n)), n);
@@ -98,12 +99,12 @@ static void gradient_chunk(void *job, long first, long n) {
 }
 
 static void unary(long n, const void *x, void *y, int op) {
-    unary_job g = {NULL, x, NULL, y, op};
+    unary_job g = {NULL, x, NULL, y, op, x != y && goes_past(2 * n, y)};
     flat_for(n, op == EXP || op == LOG || op >= SIN ? 2 : 1, unary_chunk, &g);
 }
 
 static void unary_backward(long n, const void *dy, const void *x, const void *y, void *dx, int op) {
-    unary_job g = {dy, x, y, dx, op};
+    unary_job g = {dy, x, y, dx, op, dx != dy && dx != x && dx != y && goes_past(3 * n, dx)};
     flat_for(n, op >= SIN ? 2 : 1, gradient_chunk, &g);
 }
 
@@ -176,7 +177,7 @@ typedef struct {
     broadcast walk;
     const void *input[INPUTS];
     void *y;
-    int op;
+    int op, past;
 } broadcast_job;
 
 // Threads share the rows, or the elements where there is one row only.
@@ -200,13 +201,14 @@ INLINE vec binary_of(const int op, vec a, vec b) {
     }
 }
 
-INLINE void binary_loop(const int op, const int steps_a, const int steps_b, long n, const REAL *a, const REAL *b, REAL *y) {
+INLINE void binary_loop(const int op, const int steps_a, const int steps_b, long n, const REAL *a, const REAL *b, REAL *y,
+                        int past) {
     vec va = splat(*a), vb = splat(*b);
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
         if (steps_a) va = load(a + i);
         if (steps_b) vb = load(b + i);
-        store(y + i, binary_of(op, va, vb));
+        store_to(y + i, binary_of(op, va, vb), past);
     }
     if (i == n) return;
     if (steps_a) va = load_part(a + i, n - i);
@@ -214,21 +216,21 @@ INLINE void binary_loop(const int op, const int steps_a, const int steps_b, long
     store_part(y + i, binary_of(op, va, vb), n - i);
 }
 
-INLINE void binary_steps(const int op, long step_a, long step_b, long n, const REAL *a, const REAL *b, REAL *y) {
-    if (!step_b) binary_loop(op, 1, 0, n, a, b, y);
-    else if (!step_a) binary_loop(op, 0, 1, n, a, b, y);
-    else binary_loop(op, 1, 1, n, a, b, y);
+INLINE void binary_steps(const int op, long step_a, long step_b, long n, const REAL *a, const REAL *b, REAL *y, int past) {
+    if (!step_b) binary_loop(op, 1, 0, n, a, b, y, past);
+    else if (!step_a) binary_loop(op, 0, 1, n, a, b, y, past);
+    else binary_loop(op, 1, 1, n, a, b, y, past);
 }
 
-static void binary_row(int op, long step_a, long step_b, long n, const REAL *a, const REAL *b, REAL *y) {
+static void binary_row(int op, long step_a, long step_b, long n, const REAL *a, const REAL *b, REAL *y, int past) {
     switch (op) {
-    case ADD: binary_steps(ADD, step_a, step_b, n, a, b, y); break;
-    case SUB: binary_steps(SUB, step_a, step_b, n, a, b, y); break;
-    case MUL: binary_steps(MUL, step_a, step_b, n, a, b, y); break;
-    case DIV: binary_steps(DIV, step_a, step_b, n, a, b, y); break;
-    case POW: binary_steps(POW, step_a, step_b, n, a, b, y); break;
-    case MAXIMUM: binary_steps(MAXIMUM, step_a, step_b, n, a, b, y); break;
-    case MINIMUM: binary_steps(MINIMUM, step_a, step_b, n, a, b, y); break;
+    case ADD: binary_steps(ADD, step_a, step_b, n, a, b, y, past); break;
+    case SUB: binary_steps(SUB, step_a, step_b, n, a, b, y, past); break;
+    case MUL: binary_steps(MUL, step_a, step_b, n, a, b, y, past); break;
+    case DIV: binary_steps(DIV, step_a, step_b, n, a, b, y, past); break;
+    case POW: binary_steps(POW, step_a, step_b, n, a, b, y, past); break;
+    case MAXIMUM: binary_steps(MAXIMUM, step_a, step_b, n, a, b, y, past); break;
+    case MINIMUM: binary_steps(MINIMUM, step_a, step_b, n, a, b, y, past); break;
     }
 }
 
@@ -236,7 +238,7 @@ static void binary_flat(void *job, long first, long n) {
     const broadcast_job *g = job;
     const broadcast *w = &g->walk;
     binary_row(g->op, w->step[0], w->step[1], n, (const REAL *)g->input[0] + first * w->step[0],
-               (const REAL *)g->input[1] + first * w->step[1], (REAL *)g->y + first);
+               (const REAL *)g->input[1] + first * w->step[1], (REAL *)g->y + first, g->past);
 }
 
 static void binary_rows(void *job, long first, long rows) {
@@ -246,7 +248,7 @@ static void binary_rows(void *job, long first, long rows) {
     cursor c;
     for (start_at(w, &c, first); rows; rows--, y += w->length, next_row(w, &c))
         binary_row(g->op, w->step[0], w->step[1], w->length, (const REAL *)g->input[0] + c.at[0],
-                   (const REAL *)g->input[1] + c.at[1], y);
+                   (const REAL *)g->input[1] + c.at[1], y, g->past);
 }
 
 // Narrow rows against one vector: operand `vector` is the same for all of them, the other walks on.
@@ -267,7 +269,7 @@ static void binary_tiled(void *job, long first, long rows) {
     REAL *y = (REAL *)g->y + first * n;
     for (long left = rows * n, count; left; left -= count, other += count, y += count) {
         count = min_l(left, together * n);
-        binary_row(g->op, 1, 1, count, vector ? other : tile, vector ? tile : other, y);
+        binary_row(g->op, 1, 1, count, vector ? other : tile, vector ? tile : other, y, g->past);
     }
 }
 
@@ -285,10 +287,12 @@ static void binary(operand a, operand b, operand y, int op) {
         return;
     }
     collapse(&g.walk, y, (operand[]){a, b}, 2);
+    int rows_whole = !g.walk.rank || g.walk.length % LANES == 0;
+    g.past = y.data != a.data && y.data != b.data && rows_whole && goes_past(size_of(a) + size_of(b) + size_of(y), y.data);
     broadcast_for(&g, op == POW ? 4 : 1, tiled_operand(&g.walk) >= 0 ? binary_tiled : binary_rows, binary_flat);
 }
 
-// ---- comparison and selection: bytes beside numbers, which the compiler packs well from plain loops ----
+// ---- comparison: bytes, which the compiler packs well from plain loops ----
 
 #define COMPARE(name, op)                                                                                              \
     INLINE void name##_loop(const long step_a, const long step_b, long n, const REAL *restrict a,                      \
@@ -335,29 +339,44 @@ static void compare(operand a, operand b, operand y, int op) {
     broadcast_for(&g, 1, compare_rows, compare_flat);
 }
 
-INLINE void select_loop(const long step_c, const long step_a, const long step_b, long n, const uint8_t *restrict c,
-                        const REAL *restrict a, const REAL *restrict b, REAL *restrict y) {
-    for (long i = 0; i < n; i++) {
-        REAL yes = a[i * step_a], no = b[i * step_b];
-        y[i] = c[i * step_c] ? yes : no;
-    }
+// ---- selection ----
+
+INLINE ivec chosen(const uint8_t *condition, long count) {
+    if (count == LANES) return (ivec)(load_bytes(condition) != 0);
+    ivec v = {0};
+    for (long i = 0; i < LANES && i < count; i++) v[i] = -(condition[i] != 0);
+    return v;
 }
 
-static void select_row(const long *step, long n, const uint8_t *c, const REAL *a, const REAL *b, REAL *y) {
-    switch (4 * step[0] + 2 * step[1] + step[2]) {
-    case 7: select_loop(1, 1, 1, n, c, a, b, y); break;
-    case 6: select_loop(1, 1, 0, n, c, a, b, y); break;
-    case 5: select_loop(1, 0, 1, n, c, a, b, y); break;
-    case 4: select_loop(1, 0, 0, n, c, a, b, y); break;
-    default: select_loop(0, step[1], step[2], n, c, a, b, y);
+INLINE void select_loop(const long step_a, const long step_b, long n, const uint8_t *c, const REAL *a, const REAL *b, REAL *y,
+                        int past) {
+    vec yes = splat(*a), no = splat(*b);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        if (step_a) yes = load(a + i);
+        if (step_b) no = load(b + i);
+        store_to(y + i, blend(chosen(c + i, LANES), yes, no), past);
     }
+    if (i == n) return;
+    if (step_a) yes = load_part(a + i, n - i);
+    if (step_b) no = load_part(b + i, n - i);
+    store_part(y + i, blend(chosen(c + i, n - i), yes, no), n - i);
+}
+
+static void select_row(const long *step, long n, const uint8_t *c, const REAL *a, const REAL *b, REAL *y, int past) {
+    if (!step[0]) // one condition for all
+        for (long i = 0; i < n; i++) y[i] = *c ? a[i * step[1]] : b[i * step[2]];
+    else if (step[1] && step[2]) select_loop(1, 1, n, c, a, b, y, past);
+    else if (step[1]) select_loop(1, 0, n, c, a, b, y, past);
+    else if (step[2]) select_loop(0, 1, n, c, a, b, y, past);
+    else select_loop(0, 0, n, c, a, b, y, past);
 }
 
 static void select_flat(void *job, long first, long n) {
     const broadcast_job *g = job;
     const long *step = g->walk.step;
     select_row(step, n, (const uint8_t *)g->input[0] + first * step[0], (const REAL *)g->input[1] + first * step[1],
-               (const REAL *)g->input[2] + first * step[2], (REAL *)g->y + first);
+               (const REAL *)g->input[2] + first * step[2], (REAL *)g->y + first, g->past);
 }
 
 static void select_rows(void *job, long first, long rows) {
@@ -367,13 +386,14 @@ static void select_rows(void *job, long first, long rows) {
     cursor c;
     for (start_at(w, &c, first); rows; rows--, y += w->length, next_row(w, &c))
         select_row(w->step, w->length, (const uint8_t *)g->input[0] + c.at[0], (const REAL *)g->input[1] + c.at[1],
-                   (const REAL *)g->input[2] + c.at[2], y);
+                   (const REAL *)g->input[2] + c.at[2], y, g->past);
 }
 
 static void select_(operand condition, operand a, operand b, operand y) {
     broadcast_job g = {.input = {condition.data, a.data, b.data}, .y = y.data};
     if (!size_of(y)) return;
     collapse(&g.walk, y, (operand[]){condition, a, b}, 3);
+    g.past = !g.walk.rank && y.data != a.data && y.data != b.data && goes_past(3 * size_of(y), y.data);
     broadcast_for(&g, 1, select_rows, select_flat);
 }
 
@@ -390,7 +410,7 @@ typedef struct {
 } copy_axis;
 
 typedef struct {
-    int rank, transposed;
+    int rank, transposed, past;
     copy_axis outer[MAX_RANK], row, across; // `across` lies together in x where `row` does in y
     long item, piece, pieces; // `across`, or else the row, is cut into pieces for the threads
     const char *x;
@@ -424,6 +444,19 @@ static void copy_run(long size, copy_axis a, const char *x, char *y) {
 #undef SIZE
     default: strided_run(size, a.n, x, a.x, y, a.y);
     }
+}
+
+// What of a run fills whole vectors, past the caches; returns how many items that were.
+static long copy_past(long size, copy_axis a, const char *x, char *y) {
+    long bytes = a.n * size / VBYTES * VBYTES;
+    vec v = {0};
+    if (a.x == 0)
+        for (long i = 0; i < VBYTES; i += size) memcpy((char *)&v + i, x, (size_t)size);
+    for (long i = 0; i < bytes; i += VBYTES) {
+        if (a.x) memcpy(&v, x + i, VBYTES);
+        store_past((REAL *)(y + i), v);
+    }
+    return bytes / size;
 }
 
 // y[i][j] = x[j][i] for i < m, j < n; rows of x are xs bytes apart, those of y ys.
@@ -466,6 +499,12 @@ static void copy_items(void *job, long first, long count) {
         copy_axis run = {min_l(g->piece, cut.n - from), cut.x, cut.y};
         const char *px = x + from * cut.x;
         char *py = y + from * cut.y;
+        if (g->past) {
+            long done = copy_past(g->item, run, px, py);
+            run.n -= done;
+            px += done * run.x;
+            py += done * run.y;
+        }
         if (!g->transposed) copy_run(g->item, run, px, py);
         else if (g->item == 4) transpose(4, run.n, g->row.n, px, g->row.x, py, cut.y);
         else if (g->item == 8) transpose(8, run.n, g->row.n, px, g->row.x, py, cut.y);
@@ -518,6 +557,9 @@ static void copy(int rank, const intptr_t *shape, view x, view y, long item) {
                 g.across = axes[i];
                 memmove(axes + i, axes + i + 1, (size_t)(--g.rank - i) * sizeof *axes);
             }
+    int together = (g.row.x == item || g.row.x == 0) && g.row.y == item;
+    g.past = !g.rank && together && VBYTES % item == 0 && x.data != y.data &&
+             goes_past(2 * g.row.n * item / (long)sizeof(REAL), g.y);
     long rows = 1, cut = g.transposed ? g.across.n : g.row.n;
     for (int i = 0; i < g.rank; i++) rows *= axes[i].n;
     g.piece = g.transposed ? round_up(max_l(PIECE / g.row.n, 1), EDGE) : PIECE;

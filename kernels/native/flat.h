@@ -20,6 +20,7 @@ static inline void flat_for_item(void *job, long item, int worker) {
     (void)worker;
     long first = item * g->chunk;
     g->function(g->job, first, min_l(g->chunk, g->n - first));
+    finish_stores();
 }
 
 // Run function(job, first, count) over 0 ... n - 1 in chunks; each of the n weighs `weight` elements. Chunks are a

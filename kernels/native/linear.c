@@ -3,20 +3,55 @@
 #include "linear.h"
 #include "arena.h"
 #include "columns.h"
+#include "flat.h"
 #include "gemm.h"
+#include "rows.h"
 #include "threads.h"
 
 static int linear(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
     return gemm(m, n, k, x, k, 1, w, n, 1, y, n, (epilogue){b, 0, activation});
 }
 
+// ---- one row: its gradients are a product of a matrix with a vector and one of two vectors, each bound by the matrix ----
+
+typedef struct {
+    long n;
+    const REAL *x, *w, *dz;
+    REAL *dx, *dw;
+    int accumulate, past; // past: dw goes past the caches
+} row_job;
+
+static void input_chunk(void *job, long first, long count) {
+    const row_job *g = job;
+    for (long i = first; i < first + count; i++) g->dx[i] = (REAL)dot_row(g->w + i * g->n, g->dz, g->n);
+}
+
+static void weight_chunk(void *job, long first, long count) {
+    const row_job *g = job;
+    for (long i = first; i < first + count; i++) {
+        REAL *dw = g->dw + i * g->n;
+        if (g->accumulate) add_scaled_row(g->dz, dw, g->n, g->x[i]);
+        else scale_row(g->dz, dw, g->n, g->x[i], g->past);
+    }
+}
+
 static int linear_backward_input(long m, long n, long k, const void *dz, const void *w, void *dx) {
+    if (m == 1) {
+        row_job g = {.n = n, .w = w, .dz = dz, .dx = dx};
+        flat_for(k, n, input_chunk, &g);
+        return 0;
+    }
     return gemm(m, k, n, dz, n, 1, w, 1, n, dx, k, (epilogue){NULL, 0, LINEAR});
 }
 
 static int linear_backward_weight(long m, long n, long k, const void *x, const void *dz, void *dw, void *db,
                                   int accumulate) {
     if (db && column_sums(m, n, dz, n, db, accumulate)) return -1;
+    if (m == 1) {
+        row_job g = {.n = n, .x = x, .dz = dz, .dw = dw, .accumulate = accumulate, .past = goes_past(k * n, dw)};
+        flat_for(k, n, weight_chunk, &g);
+        return 0;
+    }
     return gemm(k, n, m, x, 1, k, dz, n, 1, dw, n, (epilogue){NULL, accumulate, LINEAR});
 }
 

@@ -19,6 +19,7 @@ typedef struct {
     const REAL *weight;
     REAL *losses, *dlogits;
     double scale;
+    int past; // the gradient
 } loss_job;
 
 // e = exp(x - top), not kept where e is NULL; returns their sum without that of `label`.
@@ -30,6 +31,7 @@ INLINE double exp_others(const REAL *x, REAL *e, long n, REAL top, long label) {
         vec sum = {0};
         long end = min_l(n, i + ROW_BLOCK);
         for (; i < end; i += LANES) {
+            __builtin_prefetch(x + n + i); // the next row
             vec v = vexp((i + LANES <= n ? load(x + i) : load_filled(x + i, n - i, -INFINITY)) - shift);
             if (e) {
                 if (i + LANES <= n) store(e + i, v);
@@ -44,19 +46,20 @@ INLINE double exp_others(const REAL *x, REAL *e, long n, REAL top, long label) {
 
 static void sparse_rows(void *job, long first, long rows) {
     const loss_job *g = job;
+    REAL buffer[ROW_BUFFER];
     for (long r = first; r < first + rows; r++) {
         const REAL *x = g->logits + r * g->n;
         REAL *dx = g->dlogits ? g->dlogits + r * g->n : NULL;
         long label = g->labels[r];
         double weight = g->weight ? g->weight[r] : 1;
-        REAL top = row_max(x, g->n);
+        REAL top = row_max(x, g->n), *e = g->past ? buffer : dx;
         double below = (double)top - x[label], own = exp(-below);
-        double others = dx ? exp_others(x, dx, g->n, top, label) : exp_others(x, NULL, g->n, top, label);
+        double others = e ? exp_others(x, e, g->n, top, label) : exp_others(x, NULL, g->n, top, label);
         g->losses[r] = (REAL)(weight * (below > 0 ? below + log(others + own) : log1p(others)));
         if (!dx) continue;
         double factor = g->scale * weight / (others + own);
-        scale_row(dx, g->n, (REAL)factor);
-        dx[label] = (REAL)(-factor * others);
+        e[label] = (REAL)-others;
+        scale_row(e, dx, g->n, (REAL)factor, g->past);
     }
 }
 
@@ -148,26 +151,27 @@ static void binary_rows(void *job, long first, long rows) {
             if (!g->dlogits || !g->weight) continue;
             REAL *dz = g->dlogits + (r + j) * n;
             if (n == 1) *dz *= (REAL)weight;
-            else scale_row(dz, n, (REAL)weight);
+            else scale_row(dz, dz, n, (REAL)weight, 0);
         }
     }
 }
 
 static void softmax_cross_entropy(long rows, long n, const void *logits, const int32_t *labels, const void *weight,
                                   void *losses, void *dlogits, double scale) {
-    loss_job g = {n, logits, NULL, labels, weight, losses, dlogits, scale};
+    int past = dlogits && row_goes_past(rows, n, logits, dlogits);
+    loss_job g = {n, logits, NULL, labels, weight, losses, dlogits, scale, past};
     if (n) flat_for(rows, 2 * n + 16, sparse_rows, &g);
 }
 
 static void softmax_cross_entropy_dense(long rows, long n, const void *logits, const void *targets, const void *weight,
                                         void *losses, void *dlogits, double scale) {
-    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale};
+    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale, 0};
     if (n) flat_for(rows, 2 * n + 16, dense_rows, &g);
 }
 
 static void sigmoid_cross_entropy(long rows, long n, const void *logits, const void *targets, const void *weight,
                                   void *losses, void *dlogits, double scale) {
-    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale};
+    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale, 0};
     if (n) flat_for(rows, 3 * n, binary_rows, &g);
 }
 

@@ -16,6 +16,7 @@
 #include "norm.h"
 #include "arena.h"
 #include "gemm.h"
+#include "rows.h"
 #include "threads.h"
 #include <math.h>
 #include <string.h>
@@ -131,19 +132,21 @@ typedef struct {
     shape s;
     const REAL *x, *mean, *scale, *shift, *residual; // mean, scale and shift [w]; residual like x or NULL
     REAL *y;
-    int activation;
+    int activation, past; // past: y goes past the caches
 } affine_job;
 
 // One expression for the forward and for the sign that the backward asks for, so that both round alike.
 INLINE vec affine(vec x, vec mean, vec scale, vec shift) { return (x - mean) * scale + shift; }
 
-INLINE void affine_columns(const affine_job *g, const int activation, const int adds, long at, long n) {
+INLINE void affine_columns(const affine_job *g, const int activation, const int adds, const int past, long at, long n) {
     for (long j = 0; j < n; j += LANES) {
         long left = n - j;
         vec v = affine(load_columns(g->x + at + j, left), load_columns(g->mean + j, left), load_columns(g->scale + j, left),
                        load_columns(g->shift + j, left));
         if (adds) v += load_columns(g->residual + at + j, left);
-        store_columns(g->y + at + j, activation == RELU ? vmax((vec){0}, v) : v, left);
+        if (activation == RELU) v = vmax((vec){0}, v);
+        if (past) store_past(g->y + at + j, v);
+        else store_columns(g->y + at + j, v, left);
     }
 }
 
@@ -153,18 +156,20 @@ static void affine_item(void *job, long part, int worker) {
     (void)worker;
     for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++) {
         long at = r * s.w;
-        if (g->residual && g->activation == RELU) affine_columns(g, RELU, 1, at, s.w);
-        else if (g->residual) affine_columns(g, LINEAR, 1, at, s.w);
-        else if (g->activation == RELU) affine_columns(g, RELU, 0, at, s.w);
-        else affine_columns(g, LINEAR, 0, at, s.w);
+        if (g->past) affine_columns(g, g->activation, g->residual != NULL, 1, at, s.w);
+        else if (g->residual && g->activation == RELU) affine_columns(g, RELU, 1, 0, at, s.w);
+        else if (g->residual) affine_columns(g, LINEAR, 1, 0, at, s.w);
+        else if (g->activation == RELU) affine_columns(g, RELU, 0, 0, at, s.w);
+        else affine_columns(g, LINEAR, 0, 0, at, s.w);
         if (g->activation > RELU) apply_activation(1, s.w, g->y + at, s.w, g->activation);
     }
     if (part == s.parts - 1)
         for (long r = 0; r < s.rest; r++) {
             long at = s.rows * s.w + r * s.n;
-            affine_columns(g, LINEAR, g->residual != NULL, at, s.n);
+            affine_columns(g, LINEAR, g->residual != NULL, 0, at, s.n);
             apply_activation(1, s.n, g->y + at, s.n, g->activation);
         }
+    if (g->past) finish_stores();
 }
 
 static void repeat_scale(const shape *s, const REAL *inv_std, const REAL *gamma, REAL *out) {
@@ -175,7 +180,9 @@ static int normalise(shape s, const REAL *x, const REAL *mean, const REAL *inv_s
                      const REAL *residual, REAL *y, int activation) {
     REAL *p = scratch(SCRATCH_STATE, 3 * (size_t)max_l(s.w, 1) * sizeof(REAL));
     if (!p) return -1;
-    affine_job g = {s, x, p, p + s.w, p + 2 * s.w, residual, y, activation};
+    long elements = s.rows * s.w;
+    int past = activation <= RELU && s.w % LANES == 0 && y != x && y != residual && goes_past((2 + !!residual) * elements, y);
+    affine_job g = {s, x, p, p + s.w, p + 2 * s.w, residual, y, activation, past};
     repeat(&s, mean, 0, p);
     repeat_scale(&s, inv_std, gamma, p + s.w);
     repeat(&s, beta, 0, p + 2 * s.w);
@@ -222,7 +229,7 @@ typedef struct {
     shape s;
     const REAL *dz, *x, *mean, *a, *b, *c, *scale, *shift; // the last six [w]
     REAL *dx, *sum, *dot;                                  // [parts][w]: sums of dz and of dz (x - mean)
-    int relu;
+    int relu, past;
 } backward_job;
 
 // dz from the gradient after the ReLU.
@@ -275,14 +282,15 @@ static void backward_sums_item(void *job, long part, int worker) {
     }
 }
 
-INLINE void backward_columns(const int relu, const backward_job *g, long at, long n) {
+INLINE void backward_columns(const int relu, const int past, const backward_job *g, long at, long n) {
     for (long j = 0; j < n; j += LANES) {
         long left = n - j;
         vec x = load_columns(g->x + at + j, left), mean = load_columns(g->mean + j, left);
         vec dz = load_columns(g->dz + at + j, left), d = x - mean;
         if (relu) dz = before_relu(dz, x, mean, load_columns(g->scale + j, left), load_columns(g->shift + j, left));
         vec v = load_columns(g->a + j, left) * dz + d * load_columns(g->b + j, left) + load_columns(g->c + j, left);
-        store_columns(g->dx + at + j, v, left);
+        if (past) store_past(g->dx + at + j, v);
+        else store_columns(g->dx + at + j, v, left);
     }
 }
 
@@ -291,10 +299,13 @@ static void backward_item(void *job, long part, int worker) {
     const shape s = g->s;
     (void)worker;
     for (long r = part * s.share, end = min_l(r + s.share, s.rows); r < end; r++)
-        if (g->relu) backward_columns(1, g, r * s.w, s.w);
-        else backward_columns(0, g, r * s.w, s.w);
+        if (g->relu && g->past) backward_columns(1, 1, g, r * s.w, s.w);
+        else if (g->relu) backward_columns(1, 0, g, r * s.w, s.w);
+        else if (g->past) backward_columns(0, 1, g, r * s.w, s.w);
+        else backward_columns(0, 0, g, r * s.w, s.w);
     if (part == s.parts - 1)
-        for (long r = 0; r < s.rest; r++) backward_columns(g->relu, g, s.rows * s.w + r * s.n, s.n);
+        for (long r = 0; r < s.rest; r++) backward_columns(g->relu, 0, g, s.rows * s.w + r * s.n, s.n);
+    if (g->past) finish_stores();
 }
 
 static int batchnorm_backward(long rows, long n, const void *dz, const void *x, const void *gamma, const void *mean,
@@ -306,7 +317,7 @@ static int batchnorm_backward(long rows, long n, const void *dz, const void *x, 
     REAL *p = scratch(SCRATCH_STATE, 6 * (size_t)max_l(s.w, 1) * sizeof(REAL));
     if (!partial || !p) return -1;
     backward_job g = {s, dz, x, p, p + s.w, p + 2 * s.w, p + 3 * s.w, p + 4 * s.w, p + 5 * s.w, dx, partial, partial + sums,
-                      relu};
+                      relu, s.w % LANES == 0 && dx != dz && dx != x && goes_past(3 * s.rows * s.w, dx)};
     repeat(&s, mean, 0, p);
     if (relu) {
         repeat_scale(&s, inv_std, gamma, p + 4 * s.w);
@@ -347,6 +358,7 @@ typedef struct {
     const REAL *x, *gamma, *beta, *dy;
     REAL *y, *mean, *inv_std, *dgamma, *dbeta; // in the backward y is dx, the last two are partial sums [parts][n]
     REAL eps;
+    int past; // y goes past the caches
 } layer_job;
 
 // Lanes past the row's end must not count in sums of deviations.
@@ -362,14 +374,7 @@ static void layernorm_item(void *job, long part, int worker) {
     (void)worker;
     for (long r = part * g->share, end = min_l(r + g->share, g->rows); r < end; r++) {
         const REAL *x = g->x + r * n;
-        vec sum = {0}, square = {0};
-        for (long j = 0; j < n; j += LANES) sum += load_columns(x + j, n - j);
-        REAL mean = sum_lanes(sum) / (REAL)n;
-        for (long j = 0; j < n; j += LANES) {
-            vec d = deviation(x + j, splat(mean), n - j);
-            square += d * d;
-        }
-        REAL inv_std = 1 / (REAL)sqrt(sum_lanes(square) / (REAL)n + g->eps);
+        REAL mean = (REAL)(dot_row(x, NULL, n) / n), inv_std = (REAL)(1 / sqrt(squares_row(x, mean, n) / n + g->eps));
         g->mean[r] = mean;
         g->inv_std[r] = inv_std;
         for (long j = 0; j < n; j += LANES) {
@@ -377,9 +382,11 @@ static void layernorm_item(void *job, long part, int worker) {
             vec v = (load_columns(x + j, left) - splat(mean)) * splat(inv_std);
             if (g->gamma) v *= load_columns(g->gamma + j, left);
             if (g->beta) v += load_columns(g->beta + j, left);
-            store_columns(g->y + r * n + j, v, left);
+            if (g->past) store_past(g->y + r * n + j, v);
+            else store_columns(g->y + r * n + j, v, left);
         }
     }
+    if (g->past) finish_stores();
 }
 
 static long rows_per_part(long rows, long n) {
@@ -390,7 +397,8 @@ static long rows_per_part(long rows, long n) {
 static int layernorm(long rows, long n, const void *x, const void *gamma, const void *beta, void *y, void *mean,
                      void *inv_std, double eps) {
     layer_job g = {.rows = rows, .n = n, .share = rows_per_part(rows, n), .x = x, .gamma = gamma, .beta = beta, .y = y,
-                   .mean = mean, .inv_std = inv_std, .eps = (REAL)eps};
+                   .mean = mean, .inv_std = inv_std, .eps = (REAL)eps,
+                   .past = n % LANES == 0 && y != x && goes_past(2 * rows * n, y)};
     pool_for(div_up(rows, g.share), layernorm_item, &g);
     return 0;
 }
@@ -421,15 +429,19 @@ static void layernorm_backward_item(void *job, long part, int worker) {
             long left = n - j;
             vec d = load_columns(dy + j, left), xhat = (load_columns(x + j, left) - mean) * inv_std;
             if (g->gamma) d *= load_columns(g->gamma + j, left);
-            store_columns(g->y + r * n + j, inv_std * (d - mean_e - xhat * mean_dot), left);
+            vec v = inv_std * (d - mean_e - xhat * mean_dot);
+            if (g->past) store_past(g->y + r * n + j, v);
+            else store_columns(g->y + r * n + j, v, left);
         }
     }
+    if (g->past) finish_stores();
 }
 
 static int layernorm_backward(long rows, long n, const void *dy, const void *x, const void *gamma, const void *mean,
                               const void *inv_std, void *dx, void *dgamma, void *dbeta, int accumulate) {
     layer_job g = {.rows = rows, .n = n, .share = rows_per_part(rows, n), .x = x, .gamma = gamma, .dy = dy, .y = dx,
-                   .mean = (REAL *)mean, .inv_std = (REAL *)inv_std};
+                   .mean = (REAL *)mean, .inv_std = (REAL *)inv_std,
+                   .past = n % LANES == 0 && dx != dy && dx != x && goes_past(3 * rows * n, dx)};
     long parts = div_up(rows, g.share);
     REAL *partial = scratch(SCRATCH_PARTIAL, 2 * (size_t)max_l(parts * n, 1) * sizeof(REAL));
     if (!partial) return -1;

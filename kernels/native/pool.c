@@ -10,78 +10,42 @@
 //
 // Rows of few channels are stored as whole vectors all the same: what is too much is overwritten by the next pixel.
 //
-// The backward gathers: each row of dx belongs to one thread, which adds up what the windows over that row send there.
-// So overlapping windows need no atomics, and sums come in the same order whatever the number of threads.
+// The backward gathers: a thread adds up what the windows over a pixel give it. So overlapping windows need no atomics,
+// and sums come in the same order whatever the number of threads.
 #include "pool.h"
 #include "simd.h"
 #include "threads.h"
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 enum {
     ITEM_BYTES = 256 << 10,     // of a thread's item, about: long runs, which the memory likes
     LEAST_BYTES = 16 << 10,     // of an item of a small array, of which every thread gets some
-    STREAM_BYTES = 16 << 20,    // of both arrays, from which the result goes past the caches
     CHANNELS = 16 * LANES,      // of an item in global pooling
+    STRIP = 8,                  // vectors of them that are summed side by side: long runs of memory
     PLACES = 64,                // summed before they join the total
 };
 
-typedef uint8_t byte_vec __attribute__((vector_size(LANES)));
-typedef int32_t word_vec __attribute__((vector_size(4 * LANES)));
+typedef INT unaligned_ivec __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 
 // Lanes to be used for n channels where `room` elements, not yet final, follow: all if they fit.
 INLINE long lanes_for(long n, long room) { return n >= LANES || room >= LANES ? 0 : n; }
 
 INLINE ivec load_index(const void *index, long at, const int bytes, long part) {
-    if (bytes == 1) {
-        byte_vec v = {0};
-        if (part)
-            for (long i = 0; i < LANES && i < part; i++) v[i] = ((const uint8_t *)index)[at + i];
-        else memcpy(&v, (const uint8_t *)index + at, LANES);
-        return __builtin_convertvector(v, ivec);
-    }
-    word_vec v = {0};
-    if (part)
-        for (long i = 0; i < LANES && i < part; i++) v[i] = ((const int32_t *)index)[at + i];
-    else memcpy(&v, (const int32_t *)index + at, 4 * LANES);
-    return __builtin_convertvector(v, ivec);
+    if (bytes == 1 && !part) return load_bytes((const uint8_t *)index + at);
+    if (bytes == 4 && !part && sizeof(INT) == 4) return *(const unaligned_ivec *)((const int32_t *)index + at);
+    ivec v = {0};
+    for (long i = 0; i < (part ? part : LANES); i++)
+        v[i] = bytes == 1 ? ((const uint8_t *)index)[at + i] : ((const int32_t *)index)[at + i];
+    return v;
 }
 
 INLINE void store_index(void *index, long at, const int bytes, ivec places, long part) {
-    if (bytes == 1) {
-        byte_vec v = __builtin_convertvector(places, byte_vec);
-        if (part)
-            for (long i = 0; i < LANES && i < part; i++) ((uint8_t *)index)[at + i] = v[i];
-        else memcpy((uint8_t *)index + at, &v, LANES);
-    } else {
-        word_vec v = __builtin_convertvector(places, word_vec);
-        if (part)
-            for (long i = 0; i < LANES && i < part; i++) ((int32_t *)index)[at + i] = v[i];
-        else memcpy((int32_t *)index + at, &v, 4 * LANES);
-    }
-}
-
-// To an address aligned to VBYTES, past the caches.
-INLINE void store_past(REAL *p, vec v) {
-#if defined(__AVX512F__) && VBYTES == 64
-    _mm512_stream_si512((__m512i *)p, (__m512i)v);
-#elif defined(__AVX__) && VBYTES == 32
-    _mm256_stream_si256((__m256i *)p, (__m256i)v);
-#elif defined(__SSE2__) && VBYTES == 16
-    _mm_stream_si128((__m128i *)p, (__m128i)v);
-#else
-    store(p, v);
-#endif
-}
-
-// What was stored past the caches comes before what follows.
-INLINE void finish_stores(void) {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
+    if (bytes == 1 && !part) store_bytes((uint8_t *)index + at, places);
+    else if (bytes == 4 && !part && sizeof(INT) == 4) *(unaligned_ivec *)((int32_t *)index + at) = places;
+    else
+        for (long i = 0; i < (part ? part : LANES); i++)
+            if (bytes == 1) ((uint8_t *)index)[at + i] = (uint8_t)places[i];
+            else ((int32_t *)index)[at + i] = (int32_t)places[i];
 }
 
 // Where `new` beats `best`: larger, or the first NaN.
@@ -248,73 +212,89 @@ static void mean_item(void *job, long item, int worker) {
 
 // ---- windows: backward --------------------------------------------------------------------------------------------------
 
-// apart: no two windows overlap, so that a gradient is written, not added.
-// dx[v] += dy where the window's largest was at place `first` + v, v = 0 ... columns - 1 of one row of the window.
-INLINE void send_to_largest(const int bytes, const int apart, const REAL *dy, const void *index, long at, long c, long n,
-                            long first, long columns, REAL *dx, long column_step, const REAL *end) {
-    long part = n < LANES ? n : 0;
-    vec d = load_some(dy + c, part);
-    ivec place = load_index(index, at + c, bytes, part);
-    for (long v = 0; v < columns; v++) {
-        REAL *to = dx + v * column_step + c;
-        vec sent = (vec)((ivec)(place == isplat((INT)(first + v))) & (ivec)d);
-        if (apart) store_some(to, sent, lanes_for(n, c ? 0 : end - to));
-        else store_some(to, load_some(to, part) + sent, part);
+// What window (oy, ox) gives to the pixel at (u, v) of it, a vector of channels; bytes 0: the mean's share, else the
+// gradient where the largest was here.
+INLINE vec given(const int bytes, const pool_job *g, long at, long part, long place, vec share) {
+    vec d = load_some(g->in + at, part);
+    if (!bytes) return d * share;
+    return (vec)((ivec)(load_index(g->index, at, bytes, part) == isplat((INT)place)) & (ivec)d);
+}
+
+// Windows that lie apart: each pixel belongs to one at most, so that each window's pixels are written in turn.
+INLINE void backward_apart(const pool_job *g, long item, const int bytes, const int whole, const int past) {
+    const pool_shape *s = g->s;
+    const vec share = splat((REAL)1 / (REAL)(s->ph * s->pw));
+    for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++) {
+        long image = row / s->h, iy = row % s->h, oy = iy / s->ph, first = iy % s->ph * s->pw;
+        REAL *dx = g->out + row * s->w * s->c, *dx_end = dx + s->w * s->c;
+        REAL *covered = oy < s->oh ? dx + s->ow * s->pw * s->c : dx;
+        memset(covered, 0, (size_t)(dx_end - covered) * sizeof(REAL));
+        for (long ox = 0; ox < s->ow && oy < s->oh; ox++) {
+            long window = ((image * s->oh + oy) * s->ow + ox) * s->c;
+            REAL *to = dx + ox * s->pw * s->c;
+            for (long v = 0; v < s->pw; v++, to += s->c)
+                for (long c = 0; c < s->c; c += LANES) {
+                    long n = s->c - c, part = whole || n >= LANES ? 0 : n;
+                    vec sent = given(bytes, g, window + c, part, first + v, share);
+                    if (past) store_past(to + c, sent);
+                    else store_some(to + c, sent, whole ? 0 : lanes_for(n, c ? 0 : covered - to));
+                }
+        }
     }
 }
 
-INLINE void share_out(const int apart, const REAL *dy, vec share, long c, long n, long columns, REAL *dx, long column_step,
-                      const REAL *end) {
-    long part = n < LANES ? n : 0;
-    vec d = load_some(dy + c, part) * share;
-    for (long v = 0; v < columns; v++) {
-        REAL *to = dx + v * column_step + c;
-        if (apart) store_some(to, d, lanes_for(n, c ? 0 : end - to));
-        else store_some(to, load_some(to, part) + d, part);
-    }
-}
-
-// Rows of dx; bytes 0: the mean's, else the largest's.
-INLINE void backward_rows(const pool_job *g, long item, const int bytes, const int apart) {
+// Windows that overlap, or reach into the padding: each pixel is summed up in registers.
+INLINE void backward_sums(const pool_job *g, long item, const int bytes, const int whole, const int past) {
     const pool_shape *s = g->s;
     for (long row = item * g->rows, end = min_l(row + g->rows, g->all); row < end; row++) {
-        long image = row / s->h, iy = row % s->h, from = iy + s->top - s->ph + 1;
-        REAL *dx = g->out + row * s->w * s->c, *dx_end = dx + s->w * s->c;
-        long last = min_l(s->oh - 1, (iy + s->top) / s->sh), oy = from > 0 ? div_up(from, s->sh) : 0;
-        REAL *covered = apart && oy <= last ? dx + s->ow * s->pw * s->c : dx; // by windows that lie side by side
-        memset(covered, 0, (size_t)(dx_end - covered) * sizeof(REAL));
-        for (; oy <= last; oy++) {
-            long u = iy + s->top - oy * s->sh, u0, u1, v0, v1;
-            inside(oy, s->sh, s->top, s->ph, s->h, &u0, &u1);
-            for (long ox = 0; ox < s->ow; ox++) {
-                inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
-                long at = ((image * s->oh + oy) * s->ow + ox) * s->c, columns = v1 - v0, first = u * s->pw + v0;
-                const REAL *dy = g->in + at;
-                REAL *to = dx + (ox * s->sw - s->left + v0) * s->c;
-                vec share = splat((REAL)1 / (REAL)((u1 - u0) * columns));
-                for (long c = 0, n; c < s->c; c += LANES) {
-                    n = s->c - c;
-                    if (bytes) send_to_largest(bytes, apart, dy, g->index, at, c, n, first, columns, to, s->c, covered);
-                    else share_out(apart, dy, share, c, n, columns, to, s->c, covered);
-                }
+        long image = row / s->h, iy = row % s->h, from = iy + s->top - s->ph + 1, u0, u1, v0, v1;
+        long oy0 = from > 0 ? div_up(from, s->sh) : 0, oy1 = min_l(s->oh - 1, (iy + s->top) / s->sh);
+        for (long ix = 0; ix < s->w; ix++) {
+            REAL *dx = g->out + (row * s->w + ix) * s->c;
+            long left = ix + s->left - s->pw + 1;
+            long ox0 = left > 0 ? div_up(left, s->sw) : 0, ox1 = min_l(s->ow - 1, (ix + s->left) / s->sw);
+            for (long c = 0; c < s->c; c += LANES) {
+                long n = s->c - c, part = whole || n >= LANES ? 0 : n;
+                vec sum = {0};
+                for (long oy = oy0; oy <= oy1; oy++)
+                    for (long ox = ox0; ox <= ox1; ox++) {
+                        vec share = {0};
+                        if (!bytes) {
+                            inside(oy, s->sh, s->top, s->ph, s->h, &u0, &u1);
+                            inside(ox, s->sw, s->left, s->pw, s->w, &v0, &v1);
+                            share = splat((REAL)1 / (REAL)((u1 - u0) * (v1 - v0)));
+                        }
+                        long place = (iy + s->top - oy * s->sh) * s->pw + ix + s->left - ox * s->sw;
+                        sum += given(bytes, g, ((image * s->oh + oy) * s->ow + ox) * s->c + c, part, place, share);
+                    }
+                if (past) store_past(dx + c, sum);
+                else store_some(dx + c, sum, part);
             }
         }
     }
 }
 
+INLINE void backward_rows(const pool_job *g, long item, const int bytes) {
+    const int whole = g->s->c % LANES == 0;
+    if (g->apart && g->past) backward_apart(g, item, bytes, 1, 1);
+    else if (g->apart && whole) backward_apart(g, item, bytes, 1, 0);
+    else if (g->apart) backward_apart(g, item, bytes, 0, 0);
+    else if (g->past) backward_sums(g, item, bytes, 1, 1);
+    else if (whole) backward_sums(g, item, bytes, 1, 0);
+    else backward_sums(g, item, bytes, 0, 0);
+    if (g->past) finish_stores();
+}
+
 static void max_backward_item(void *job, long item, int worker) {
     const pool_job *g = job;
     (void)worker;
-    if (g->bytes == 1 && g->apart) backward_rows(g, item, 1, 1);
-    else if (g->bytes == 1) backward_rows(g, item, 1, 0);
-    else backward_rows(g, item, 4, 0);
+    if (g->bytes == 1) backward_rows(g, item, 1);
+    else backward_rows(g, item, 4);
 }
 
 static void mean_backward_item(void *job, long item, int worker) {
-    const pool_job *g = job;
     (void)worker;
-    if (g->apart) backward_rows(g, item, 0, 1);
-    else backward_rows(g, item, 0, 0);
+    backward_rows(job, item, 0);
 }
 
 // Whether windows lie side by side from the image's first pixel on, each inside it.
@@ -322,29 +302,29 @@ static int lie_apart(const pool_shape *s) {
     return s->sh == s->ph && s->sw == s->pw && !s->top && !s->left && s->oh * s->ph <= s->h && s->ow * s->pw <= s->w;
 }
 
-// Whether a result goes past the caches: it and x are large, and all of its vectors are whole and aligned.
-static int goes_past(const pool_shape *s, const void *y) {
-    long elements = s->n * (s->h * s->w + s->oh * s->ow) * s->c;
-    return elements * (long)sizeof(REAL) >= STREAM_BYTES && s->c % LANES == 0 && (uintptr_t)y % VBYTES == 0;
+// Whether a result goes past the caches: it and the other array are large, and all of its vectors are whole and aligned.
+static int result_goes_past(const pool_shape *s, const void *y) {
+    return s->c % LANES == 0 && goes_past(s->n * (s->h * s->w + s->oh * s->ow) * s->c, y);
 }
 
 static void max_pool2d(const pool_shape *s, const void *x, void *y, void *index, int index_bytes) {
-    pool_job g = {.s = s, .in = x, .out = y, .index = index, .bytes = index_bytes, .past = goes_past(s, y)};
+    pool_job g = {.s = s, .in = x, .out = y, .index = index, .bytes = index_bytes, .past = result_goes_past(s, y)};
     run_rows(&g, max_item, s->n * s->oh, s->sh * s->w * s->c * (long)sizeof(REAL));
 }
 
 static void max_pool2d_backward(const pool_shape *s, const void *dy, const void *index, int index_bytes, void *dx) {
-    pool_job g = {.s = s, .in = dy, .out = dx, .index = (void *)index, .bytes = index_bytes, .apart = lie_apart(s)};
+    pool_job g = {.s = s, .in = dy, .out = dx, .index = (void *)index, .bytes = index_bytes, .apart = lie_apart(s),
+                  .past = result_goes_past(s, dx)};
     run_rows(&g, max_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
 }
 
 static void avg_pool2d(const pool_shape *s, const void *x, void *y) {
-    pool_job g = {.s = s, .in = x, .out = y, .past = goes_past(s, y)};
+    pool_job g = {.s = s, .in = x, .out = y, .past = result_goes_past(s, y)};
     run_rows(&g, mean_item, s->n * s->oh, s->sh * s->w * s->c * (long)sizeof(REAL));
 }
 
 static void avg_pool2d_backward(const pool_shape *s, const void *dy, void *dx) {
-    pool_job g = {.s = s, .in = dy, .out = dx, .apart = lie_apart(s)};
+    pool_job g = {.s = s, .in = dy, .out = dx, .apart = lie_apart(s), .past = result_goes_past(s, dx)};
     run_rows(&g, mean_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
 }
 
@@ -355,19 +335,23 @@ typedef struct {
     const REAL *in;
     REAL *out;
     int32_t *index;
+    int past; // dx goes past the caches
 } global_job;
 
 INLINE void mean_of_strip(const int nv, const REAL *x, long places, long c, long part, REAL *y) {
-    vec total[2] = {{0}, {0}};
+    vec total[STRIP], sum[STRIP];
+#pragma GCC unroll 8
+    for (int j = 0; j < nv; j++) total[j] = (vec){0};
     for (long p0 = 0; p0 < places; p0 += PLACES) {
-        vec sum[2] = {{0}, {0}};
+#pragma GCC unroll 8
+        for (int j = 0; j < nv; j++) sum[j] = (vec){0};
         for (long p = p0, end = min_l(p0 + PLACES, places); p < end; p++)
-#pragma GCC unroll 2
+#pragma GCC unroll 8
             for (int j = 0; j < nv; j++) sum[j] += load_some(x + p * c + j * LANES, part);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++) total[j] += sum[j];
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int j = 0; j < nv; j++) store_some(y + j * LANES, total[j] / splat((REAL)places), part);
 }
 
@@ -377,7 +361,8 @@ static void global_mean_item(void *job, long item, int worker) {
     long image = item / g->strips, c = item % g->strips * CHANNELS, end = min_l(c + CHANNELS, g->c);
     const REAL *x = g->in + image * g->places * g->c;
     REAL *y = g->out + image * g->c;
-    for (; c + 2 * LANES <= end; c += 2 * LANES) mean_of_strip(2, x + c, g->places, g->c, 0, y + c);
+    for (; c + STRIP * LANES <= end; c += STRIP * LANES) mean_of_strip(STRIP, x + c, g->places, g->c, 0, y + c);
+    for (; c + STRIP / 2 * LANES <= end; c += STRIP / 2 * LANES) mean_of_strip(STRIP / 2, x + c, g->places, g->c, 0, y + c);
     for (; c + LANES <= end; c += LANES) mean_of_strip(1, x + c, g->places, g->c, 0, y + c);
     if (c < end) mean_of_strip(1, x + c, g->places, g->c, end - c, y + c);
 }
@@ -410,9 +395,11 @@ static void spread_mean_item(void *job, long item, int worker) {
         REAL *dx = g->out + (image * g->places + p) * g->c;
         for (long c = 0; c < g->c; c += LANES) {
             long part = g->c - c < LANES ? g->c - c : 0;
-            store_some(dx + c, load_some(dy + c, part) * share, part);
+            if (g->past) store_past(dx + c, load(dy + c) * share);
+            else store_some(dx + c, load_some(dy + c, part) * share, part);
         }
     }
+    if (g->past) finish_stores();
 }
 
 static void spread_largest_item(void *job, long item, int worker) {
@@ -436,6 +423,7 @@ static void run_places(pool_function function, long n, long places, long c, cons
     global_job g = {.places = places, .c = c, .in = dy, .out = dx, .index = (void *)index};
     g.rows = max_l(1, ITEM_BYTES / max_l(c * (long)sizeof(REAL), 1));
     g.items = div_up(places, g.rows);
+    g.past = !index && c % LANES == 0 && goes_past(n * places * c, dx);
     pool_for(n * g.items, function, &g);
 }
 

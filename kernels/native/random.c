@@ -70,6 +70,7 @@ typedef struct {
     REAL a, b; // low and span, mean and deviation, or what survivors are divided by
     uint64_t seed, offset;
     int32_t threshold;
+    int past;
 } random_job;
 
 // Runs over n elements from `first`, a multiple of 4, in slabs: `words` for the `count` elements from i on.
@@ -78,11 +79,18 @@ typedef struct {
     for (long i = first, count; i < first + n; i += count)                                                             \
         if (count = min_l(SLAB, first + n - i), philox(words, div_up(count, 4), g->seed, g->offset + (uint64_t)(i / 4)), 1)
 
+INLINE void put_slab(REAL *y, const REAL *slab, long count, int past) {
+    long i = 0;
+    for (; i + LANES <= count; i += LANES) store_to(y + i, load(slab + i), past);
+    if (i < count) store_part(y + i, load_part(slab + i, count - i), count - i);
+}
+
 static void uniform_chunk(void *job, long first, long n) {
     const random_job *g = job;
     EACH_SLAB {
-        REAL *restrict y = g->y + i;
-        for (long j = 0; j < count; j++) y[j] = g->a + g->b * unit(words[j]);
+        REAL uniform[SLAB];
+        for (long j = 0; j < count; j++) uniform[j] = g->a + g->b * unit(words[j]);
+        put_slab(g->y + i, uniform, count, g->past);
     }
 }
 
@@ -96,7 +104,7 @@ static void dropout_chunk(void *job, long first, long n) {
             REAL survivor = x[j] / g->a;
             kept[j] = (int32_t)(words[j] >> 8) >= g->threshold ? survivor : 0;
         }
-        __builtin_memcpy(y, kept, (size_t)count * sizeof(REAL));
+        put_slab(y, kept, count, g->past);
     }
 }
 
@@ -120,23 +128,25 @@ static void normal_chunk(void *job, long first, long n) {
             normal[2 * j] = u0[j];
             normal[2 * j + 1] = u1[j];
         }
-        __builtin_memcpy(g->y + i, normal, (size_t)count * sizeof(REAL));
+        put_slab(g->y + i, normal, count, g->past);
     }
 }
 
 static void random_uniform(long n, void *y, double low, double high, uint64_t seed, uint64_t offset) {
-    random_job g = {.y = y, .a = (REAL)low, .b = (REAL)(high - low), .seed = seed, .offset = offset};
+    random_job g = {.y = y, .a = (REAL)low, .b = (REAL)(high - low), .seed = seed, .offset = offset,
+                    .past = goes_past(n, y)};
     flat_for(n, 2, uniform_chunk, &g);
 }
 
 static void random_normal(long n, void *y, double mean, double stddev, uint64_t seed, uint64_t offset) {
-    random_job g = {.y = y, .a = (REAL)mean, .b = (REAL)stddev, .seed = seed, .offset = offset};
+    random_job g = {.y = y, .a = (REAL)mean, .b = (REAL)stddev, .seed = seed, .offset = offset,
+                    .past = goes_past(n, y)};
     flat_for(n, 4, normal_chunk, &g);
 }
 
 static void dropout(long n, const void *x, void *y, double rate, uint64_t seed, uint64_t offset) {
     random_job g = {.x = x, .y = y, .a = (REAL)(1 - rate), .seed = seed, .offset = offset,
-                    .threshold = (int32_t)ceil(rate * 0x1p24)};
+                    .threshold = (int32_t)ceil(rate * 0x1p24), .past = x != y && goes_past(2 * n, y)};
     flat_for(n, 2, dropout_chunk, &g);
 }
 

@@ -20,6 +20,7 @@ enum {
     BLOCK_ROWS = 64,
     SHORT_ROW = 128 * LANES,
     PIECE_ELEMENTS = 65536,
+    AHEAD = 4,            // rows fetched before their use, where x is too large for the caches
     ENOUGH_ITEMS = 16     // independent (a, strip) pairs with which R need not be cut
 };
 
@@ -46,17 +47,20 @@ typedef struct {
     const REAL *x;
     REAL *y;
     double *partial; // [pieces][a][b], or NULL where one piece goes straight to y
-    int op;
+    int op, large;
 } reduce_job;
 
-// strip = rows of x combined, at least one, `ld` apart.
-INLINE void combine_rows(const int op, const REAL *x, long ld, long rows, long width, REAL *strip) {
+// strip = rows of x combined, at least one, `ld` apart; `ahead`: how many rows before its use x is fetched, or 0.
+INLINE void combine_rows(const int op, const int ahead, const REAL *x, long ld, long rows, long width, REAL *strip) {
     long r = 1;
     memcpy(strip, x, (size_t)width * sizeof(REAL));
     for (; r + 4 <= rows; r += 4) {
         const REAL *x0 = x + r * ld, *x1 = x0 + ld, *x2 = x1 + ld, *x3 = x2 + ld;
         long j = 0;
         for (; j + LANES <= width; j += LANES) {
+            if (ahead)
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++) __builtin_prefetch(x0 + (ahead + i) * ld + j);
             vec pair = combine(op, load(x0 + j), load(x1 + j)), other = combine(op, load(x2 + j), load(x3 + j));
             store(strip + j, combine(op, load(strip + j), combine(op, pair, other)));
         }
@@ -88,7 +92,8 @@ INLINE void reduce_piece(const int op, const reduce_job *g, long item) {
     long wide = g->r / g->fold, r = piece * g->piece, end = min_l(wide, r + g->piece);
     for (long j = 0; j < width; j++) total[j] = neutral(op);
     for (; r < end; r += BLOCK_ROWS) {
-        combine_rows(op, x + r * ld, ld, min_l(BLOCK_ROWS, end - r), width, strip);
+        if (g->large) combine_rows(op, AHEAD, x + r * ld, ld, min_l(BLOCK_ROWS, end - r), width, strip);
+        else combine_rows(op, 0, x + r * ld, ld, min_l(BLOCK_ROWS, end - r), width, strip);
         for (long j = 0; j < width; j++) total[j] = combine_double(op, total[j], strip[j]);
     }
     for (long half = width / 2; half >= columns && width % (2 * columns) == 0; width = half, half /= 2)
@@ -153,7 +158,8 @@ static void reduce_short_rows(void *job, long first, long rows) {
 }
 
 static int reduce(long a, long r, long b, const void *x, void *y, int op) {
-    reduce_job g = {.a = a, .r = r, .b = b, .fold = 1, .pieces = 1, .x = x, .y = y, .op = op};
+    reduce_job g = {.a = a, .r = r, .b = b, .fold = 1, .pieces = 1, .x = x, .y = y, .op = op,
+                    .large = a * r * b * (long)sizeof(REAL) >= STREAM_BYTES};
     if (a * b == 0) return 0;
     if (b == 1 && r <= SHORT_ROW) {
         flat_for(a, r + 4, reduce_short_rows, &g);

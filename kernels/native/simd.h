@@ -5,6 +5,9 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #if REAL_BITS == 32
 #define REAL float
@@ -54,11 +57,9 @@ INLINE vec blend(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~ma
 
 // Both return b where either is NaN, so put the constant first to let a NaN through.
 #if VBYTES == 64 && defined(__AVX512F__) && REAL_BITS == 32
-#include <immintrin.h>
 INLINE vec vmax(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE vec vmin(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
 #elif VBYTES == 32 && defined(__AVX__) && REAL_BITS == 32
-#include <immintrin.h>
 INLINE vec vmax(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE vec vmin(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
 #else
@@ -77,7 +78,6 @@ INLINE REAL sum_lanes(vec v) {
 INLINE vec load_part(const REAL *p, long n) { return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 INLINE void store_part(REAL *p, vec v, long n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
 #elif VBYTES == 32 && defined(__AVX2__)
-#include <immintrin.h>
 INLINE ivec first_lanes(long n) {
 #if REAL_BITS == 32
     return (ivec){0, 1, 2, 3, 4, 5, 6, 7} < isplat((INT)n);
@@ -103,11 +103,78 @@ INLINE void store_part(REAL *p, vec v, long n) {
 }
 #endif
 
+// LANES bytes as whole numbers, and back. GCC takes its own conversions byte by byte.
+INLINE ivec load_bytes(const uint8_t *p) {
+#if defined(__AVX512F__) && VBYTES == 64 && REAL_BITS == 32
+    return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__) && VBYTES == 32 && REAL_BITS == 32
+    return (ivec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#elif defined(__SSE2__) && VBYTES == 16 && REAL_BITS == 32
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    const __m128i zero = _mm_setzero_si128();
+    return (ivec)_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
+#else
+    ivec v;
+    for (int i = 0; i < LANES; i++) v[i] = p[i];
+    return v;
+#endif
+}
+INLINE void store_bytes(uint8_t *p, ivec v) {
+#if defined(__AVX512F__) && VBYTES == 64 && REAL_BITS == 32
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+#elif defined(__AVX2__) && VBYTES == 32 && REAL_BITS == 32
+    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(words, words));
+#elif defined(__SSE2__) && VBYTES == 16 && REAL_BITS == 32
+    __m128i words = _mm_packs_epi32((__m128i)v, (__m128i)v);
+    int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    __builtin_memcpy(p, &four, sizeof four);
+#else
+    for (int i = 0; i < LANES; i++) p[i] = (uint8_t)v[i];
+#endif
+}
+
 // The first `part` lanes, or all if that is 0.
 INLINE vec load_some(const REAL *p, long part) { return part ? load_part(p, part) : load(p); }
 INLINE void store_some(REAL *p, vec v, long part) {
     if (part) store_part(p, v, part);
     else store(p, v);
+}
+
+// ---- results that go past the caches ----
+// Else each of their lines would be read before it is written: a copy moves three lines for two. Not for what is read
+// again soon, and not for what has just been read: so only for large results that are none of the inputs.
+
+enum { STREAM_BYTES = 16 << 20 };
+
+// `elements`: of the result and of all inputs.
+INLINE int goes_past(long elements, const void *result) {
+    return elements * (long)sizeof(REAL) >= STREAM_BYTES && (uintptr_t)result % VBYTES == 0;
+}
+
+// To an address aligned to VBYTES.
+INLINE void store_past(REAL *p, vec v) {
+#if defined(__AVX512F__) && VBYTES == 64
+    _mm512_stream_si512((__m512i *)p, (__m512i)v);
+#elif defined(__AVX__) && VBYTES == 32
+    _mm256_stream_si256((__m256i *)p, (__m256i)v);
+#elif defined(__SSE2__) && VBYTES == 16
+    _mm_stream_si128((__m128i *)p, (__m128i)v);
+#else
+    store(p, v);
+#endif
+}
+INLINE void store_to(REAL *p, vec v, const int past) {
+    if (past) store_past(p, v);
+    else store(p, v);
+}
+
+// What was stored past the caches comes before what follows.
+INLINE void finish_stores(void) {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 
 INLINE long min_l(long a, long b) { return a < b ? a : b; }

@@ -1,15 +1,12 @@
 // Elementary functions on vectors.
 //
 // float: range reduction and minimax polynomials as in Cephes (S. L. Moshier: expf.c, logf.c, tanhf.c, sinf.c), each
-// within the ulp stated at it wherever the result is a normal number; results below the smallest normal number come out
-// as zero or nearly right, NaN and infinities as in libm. double serves for checking only: libm, lane by lane.
+// within the ulp stated at it, over all of float32 and in every build (tests/test_ulp.py holds them to it; results below
+// the smallest normal number in units of the smallest one). NaN and infinities as in libm. double serves for checking
+// only: libm, lane by lane.
 #pragma once
 #include "simd.h"
 #include <math.h>
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 #define EACH_LANE(expression)                                                                                          \
     vec y = v;                                                                                                         \
@@ -138,7 +135,11 @@ INLINE vec vexpm1(vec x) {
     return vcopysign(y, x); // -0 stays
 }
 
-INLINE vec vsigmoid(vec x) { return splat(1.f) / (splat(1.f) + vexp(-x)); } // 3 ulp
+// From e^-|x|: e^-x would overflow where the result, or x times it, is still a number. 3 ulp.
+INLINE vec vsigmoid(vec x) {
+    vec e = vexp(-vabs(x));
+    return blend((ivec)(x < (vec){0}), e, splat(1.f)) / (splat(1.f) + e);
+}
 
 // With h = (e^2|x| - 1) / 2 the tangent is h / (h + 1), and h comes without cancelling: 2|x| = n ln 2 + 2r, and for r the
 // series of vexpm1 in halves, its coefficients times powers of two. 3 ulp.
@@ -158,9 +159,9 @@ INLINE vec vtanh(vec x) {
     return vcopysign(h / (h + splat(1.f)), x);
 }
 
-// The tail of the normal distribution, 1 - Phi(a) for a >= 0, and e^(-a^2/2): 1 - Phi is that times t times a polynomial
-// in t = 1 / (1 + 0.3 a), fitted here to 4e-9. a^2 is taken in two parts, since what it rounds off is multiplied by a^2
-// in the exponential. 4 ulp.
+// The tail of the normal distribution, 1 - Phi(a) for a >= 0, over e^(-a^2/2), and that: t times a polynomial in
+// t = 1 / (1 + 0.3 a), fitted here to 4e-9. a^2 is taken in two parts, since what it rounds off is multiplied by a^2
+// in the exponential. 7 ulp.
 INLINE vec normal_tail(vec a, vec *bell) {
     a = vmin(splat(20.f), a);
     vec high = (vec)((ivec)a & isplat(~0xfff)); // its square is exact
@@ -176,14 +177,20 @@ INLINE vec normal_tail(vec a, vec *bell) {
     p = p * t + splat(1.102393675e-01f);
     p = p * t + splat(1.195713153e-01f);
     p = p * t + splat(1.196867168e-01f);
-    return *bell * (p * t);
+    return p * t;
 }
 
 // Phi(x), the normal distribution's integral, with the density e^(-x^2/2) / sqrt(2 pi) beside it.
 INLINE vec vnormal(vec x, vec *density) {
-    vec bell, tail = normal_tail(vabs(x), &bell);
+    vec bell, tail = normal_tail(vabs(x), &bell) * bell;
     *density = bell * splat(0.398942280f);
     return blend((ivec)(x < 0), tail, splat(1.f) - tail);
+}
+
+// x Phi(x). Below zero x is multiplied first: far out the tail itself is no normal number. 7 ulp.
+INLINE vec vgelu(vec x) {
+    vec bell, ratio = normal_tail(vabs(x), &bell);
+    return blend((ivec)(x < 0), x * ratio * bell, x * (splat(1.f) - ratio * bell));
 }
 
 // ---- logarithms ----
@@ -202,7 +209,7 @@ INLINE vec log_tail(vec f) {
     return p * f * z - splat(0.5f) * z;
 }
 
-INLINE vec vlog(vec x) { // 2 ulp
+INLINE vec vlog(vec x) { // 1 ulp
     ivec tiny = (ivec)(x < splat(1.17549435e-38f));
     vec m = blend(tiny, x * splat(33554432.f), x); // 2^25
     ivec bits = (ivec)m - isplat(0x3f3504f3), e = bits >> 23; // sqrt(1/2)
@@ -238,8 +245,7 @@ INLINE vec turned_sine(vec r, ivec q) {
     return (vec)((ivec)y ^ ((q & 2) << 30));
 }
 
-// sin(x + quarter pi / 2): by polynomials up to |x| = 8192, beyond that libm with its long reduction. 3 ulp of the
-// result or 1e-7 of one, whichever is larger.
+// sin(x + quarter pi / 2): by polynomials up to |x| = 8192, beyond that libm with its long reduction. 3 ulp.
 INLINE vec sine_from(vec v, int quarter) {
     const vec magic = splat(12582912.f);
     ivec far = ~(ivec)(vabs(v) < splat(8192.f));
@@ -247,7 +253,8 @@ INLINE vec sine_from(vec v, int quarter) {
     vec n = (v * splat(0.636619772f) + magic) - magic;
     vec r = v - n * splat(1.5703125f);
     r = r - n * splat(4.837512969970703125e-4f);
-    r = r - n * splat(7.54978995489188216e-8f);
+    r = r - n * splat(7.549533620476723e-8f);
+    r = r - n * splat(2.5633440682570896e-12f);
     return turned_sine(r, __builtin_convertvector(n, ivec) + quarter);
 }
 INLINE vec vsin(vec x) { return sine_from(x, 0); }
@@ -322,6 +329,7 @@ INLINE vec vnormal(vec v, vec *density) {
     for (int i = 0; i < LANES; i++) (*density)[i] = exp(-0.5 * v[i] * v[i]) * 0.3989422804014327;
     EACH_LANE(0.5 * erfc(x * -0.70710678118654752));
 }
+INLINE vec vgelu(vec v) { EACH_LANE(x * 0.5 * erfc(x * -0.70710678118654752)); }
 
 INLINE void vsincos_turns(vec u, vec *sine, vec *cosine) {
     for (int i = 0; i < LANES; i++) {
