@@ -84,8 +84,8 @@ def test_the_error_of_large_tiles_is_what_is_stated():
     reference.conv2d(x.astype(np.float64), filters.astype(np.float64), None, expected, *geometry, "linear")
     conv.prepare_conv2d(x, filters, None, y, *geometry, "linear")()
     error = (y - expected) / np.abs(expected).max()
-    assert np.abs(error).max() < 1.2e-5
-    assert np.sqrt(np.mean(error**2)) < 1e-6
+    assert np.abs(error).max() < 1.7e-5
+    assert np.sqrt(np.mean(error**2)) < 1.1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

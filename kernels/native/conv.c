@@ -115,7 +115,8 @@ static int conv2d(const conv_shape *s, const void *x, const void *w, const void 
 #if REAL_BITS == 32
     int way;
     if (takes_winograd(s, 0, activation, 0, &way))
-        return winograd_product(&(winograd_call){.s = s, .in = x, .filters = w, .bias = b, .out = y, .way = way, .activation = activation});
+        return winograd_product(&(winograd_call){.s = s, .in = x, .filters = w, .bias = b, .out = y, .way = way,
+                                                 .activation = activation});
 #endif
     if (few_channels_wins(s, s->k, s->ow)) return few_channels_product(s, x, w, 0, b, activation, y);
     product g = forward_product(s, x, w, b, y, activation);

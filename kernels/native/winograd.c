@@ -17,8 +17,8 @@
 //
 // From 16 channels up the largest error measured is 4.6e-6 of the largest output, below that 8e-6 (1.1e-5 after tanh or
 // sigmoid, which shrink the output and not the error: conv.c keeps those direct unless told otherwise); under SIX, which
-// serves inference alone, 7e-6 for 16 channels and 1.2e-5 for 128. float64 is for checking and always takes the direct way.
-// A NaN or infinity in an image spoils the whole tile around it.
+// serves inference alone, 1.0e-5 for 16 channels and 1.7e-5 for 128 (30 draws of noise). float64 is for checking and always
+// takes the direct way. A NaN or infinity in an image spoils the whole tile around it.
 //
 // All transforms take a vector of channels at a time, from and to NHWC; the products between them are GEMMs on the shared
 // register tile, which reads the transformed tiles in place (f: points in two dimensions, 36 under FOUR):
@@ -314,7 +314,8 @@ static void filters_item(void *job, long item, int worker) {
     (void)worker;
     long c0 = item % g->pieces * g->piece, c1 = min_l(c0 + g->piece, g->s->c), rest = item / g->pieces;
     long phase = rest % g->phases_in, panel = rest / g->phases_in; // of all phases of outputs
-    transform_filters(g, phase + panel / g->panels, panel % g->panels, c0, c1, filters_at(g, panel, phase, 0) + c0 * NR, g->plane_u);
+    REAL *u = filters_at(g, panel, phase, 0) + c0 * NR;
+    transform_filters(g, phase + panel / g->panels, panel % g->panels, c0, c1, u, g->plane_u);
 }
 
 static void transform_all_filters(const winograd_job *job) {
@@ -382,7 +383,8 @@ static int by_tiles(winograd_job *g, long threads) {
 static void inputs_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
-    for (long t = item * g->share, end = min_l(t + g->share, g->count); t < end; t++) transform_inputs(g, g->first + t, g->v, t);
+    for (long t = item * g->share, end = min_l(t + g->share, g->count); t < end; t++)
+        transform_inputs(g, g->first + t, g->v, t);
 }
 
 static void panel_item(void *job, long panel, int worker) {
@@ -398,7 +400,7 @@ static void panel_item(void *job, long panel, int worker) {
 }
 
 static int by_channels(winograd_job *g, long threads) {
-    long most = min_l(BLOCK_V / (g->phases_in * g->planes * (long)sizeof(REAL) * g->c), BLOCK_M / (g->planes * (long)sizeof(REAL) * NR));
+    long plane = g->planes * (long)sizeof(REAL), most = min_l(BLOCK_V / (g->phases_in * plane * g->c), BLOCK_M / (plane * NR));
     g->block = div_up(g->tiles, div_up(g->tiles, max_l(most, MR)));
     g->plane_v = plane_of(g->block, g->c);
     g->plane_m = plane_of(g->block, NR);
@@ -490,7 +492,8 @@ static void gradients_item(void *job, long item, int worker) {
 }
 
 // The sums of a panel of output channels and `channels` input channels, transformed back, to where each tap of dw lies.
-INLINE void filter_gradients_of(const winograd_job *g, const int way, long channels, long columns, const REAL *sums, REAL *const *tap) {
+INLINE void filter_gradients_of(const winograd_job *g, const int way, long channels, long columns, const REAL *sums,
+                                REAL *const *tap) {
     int add = g->accumulate || g->first;
     for (long c = 0; c < channels; c++)
         for (long k = 0; k < columns; k += LANES) {
@@ -511,8 +514,8 @@ static void sums_item(void *job, long item, int worker) {
     int taps[MOST_TAPS * MOST_TAPS];
     for (long f = 0; f < g->planes; f++)
         for (long t = 0; t < g->count && !is_empty(g, phase, f); t += SUM_TILES)
-            gemm_rows(channels, width_of(g, panel), min_l(SUM_TILES, g->count - t), v + f * g->plane_v + t * g->piece, 1, g->piece,
-                      g->z + f * g->plane_z + (panel * g->block + t) * NR, NR, sums + f * g->plane_m, NR,
+            gemm_rows(channels, width_of(g, panel), min_l(SUM_TILES, g->count - t), v + f * g->plane_v + t * g->piece, 1,
+                      g->piece, g->z + f * g->plane_z + (panel * g->block + t) * NR, NR, sums + f * g->plane_m, NR,
                       (epilogue){NULL, t > 0, LINEAR});
     taps_of_phase(g, phase, taps);
     for (int i = 0; i < taps_of(g->way) * taps_of(g->way); i++)
