@@ -82,14 +82,15 @@ def fuse_training(calls: list[Call], results: Sequence[Any], engine: Backend) ->
     """Fewer passes over memory for a step that trains, with the same bits.
 
     The training form of batch normalisation takes over the activation after it and, where the engine has that, the
-    addition of a residual; its backward takes over that of a ReLU, of which it then needs no output.
+    addition of a residual; its backward takes over that of a ReLU, of which it then needs no output. The backward of a
+    ReLU in front of a max-pooling changes places with that of the pooling, whose side it has less to do on.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
     """
     fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
     kept = {value.buffer for value in results if type(value) is View}
-    for fuse in (_fuse_forward, _fuse_backward):
+    for fuse in (_fuse_forward, _fuse_backward, _swap_backward):
         changed = True
         while changed:
             uses = _uses(fused)
@@ -149,6 +150,38 @@ def _fuse_backward(
     backward["dz"] = View(relu["dy"].buffer, relu["dy"].offset, backward["dz"])
     backward["relu_beta"] = forward.arguments["beta"]
     del calls[i]
+    return True
+
+
+def _swap_backward(
+    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
+) -> bool:
+    """Let the backward of a max-pooling, call i, and that of the ReLU before it change places; whether they could.
+
+    An element that wins its window is its maximum: what it lets through can be told from the pooled output, which is
+    smaller, and the output of the ReLU need not be kept.
+    """
+    if calls[i].name != "max_pool2d_backward" or i + 1 == len(calls) or calls[i + 1].name != "activation_backward":
+        return False
+    pool, relu = calls[i].arguments, calls[i + 1].arguments
+    dx, dy, index = pool["dx"], pool["dy"], pool["index"]
+    if relu["kind"] != "relu" or not all(type(v) is View for v in (dx, dy, index, relu["dy"], relu["y"], relu["dx"])):
+        return False
+    if dx.buffer in kept or uses[dx.buffer] != [i, i + 1] or not _is_same_block(relu["dy"], dx):
+        return False
+    forward = calls[uses[index.buffer][0]]
+    y = forward.arguments.get("y")
+    if forward.name != "max_pool2d" or type(y) is not View or not _equal(forward.arguments["index"], index):
+        return False
+    if not _is_same_block(forward.arguments["x"], relu["y"]) or not _is(relu["y"], forward.arguments["x"]):
+        return False
+    written = [call for call in calls[calls.index(forward) + 1 : i] if _is(call.arguments.get("y"), y)]
+    if written or not _is_same_block(y, dy) or not _is_same_block(relu["dx"], dx):
+        return False
+    between = View(dx.buffer, 0, dy)
+    pool["dy"], pool["dx"] = between, View(relu["dx"].buffer, relu["dx"].offset, dx)
+    relu |= {"dy": dy, "x": None, "y": View(y.buffer, y.offset, dy), "dx": between}
+    calls[i], calls[i + 1] = calls[i + 1], calls[i]
     return True
 
 

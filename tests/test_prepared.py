@@ -29,11 +29,15 @@ CONVOLUTIONS = {
     "depthwise": (2, 10, 11, 37, 37, 3, 1, 1, 1, 37),
     "many small images": (32, 9, 8, 3, 10, 3, 1, 1, 1, 1),
     "depthwise, stride 2": (1, 10, 11, 12, 24, 3, 2, 1, 1, 12),
+    "2x2 images": (60, 2, 2, 40, 36, 3, 1, 1, 1, 1),
+    "5x5, many channels": (1, 13, 15, 40, 70, 5, 1, 2, 1, 1),
+    "3x3, stride 2, many channels": (1, 26, 28, 130, 270, 3, 2, 1, 1, 1),
 }
+LARGE = {"3x3, large": (1, 50, 53, 24, 40, 3, 1, 1, 1, 1)}  # prepared with larger tiles than the plain one has
 
 
 def _convolution(label, dtype, seed=0):
-    n, h, w, c, k, kernel, stride, padding, dilation, groups = CONVOLUTIONS[label]
+    n, h, w, c, k, kernel, stride, padding, dilation, groups = (CONVOLUTIONS | LARGE)[label]
     oh, ow = ((size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for size in (h, w))
     rng = np.random.default_rng(seed)
     shapes = (n, h, w, c), (kernel, kernel, c // groups, k), (k,), (n, oh, ow, k)
@@ -58,7 +62,7 @@ def test_a_prepared_convolution_gives_the_bits_of_the_plain_one_and_sees_new_inp
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid"])
-@pytest.mark.parametrize("label", CONVOLUTIONS)
+@pytest.mark.parametrize("label", CONVOLUTIONS | LARGE)
 def test_a_residual_is_added_before_the_activation(label, activation):
     x, filters, bias, residual, geometry = _convolution(label, np.float32)
     expected = np.empty(residual.shape)
@@ -69,6 +73,19 @@ def test_a_residual_is_added_before_the_activation(label, activation):
     y = np.empty_like(residual)
     conv.prepare_conv2d(x, filters, bias, y, *geometry, activation, residual)()
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * scale)
+
+
+def test_the_error_of_large_tiles_is_what_is_stated():
+    rng = np.random.default_rng(0)
+    x, filters = rng.standard_normal((1, 60, 60, 128)), rng.standard_normal((3, 3, 128, 64))
+    geometry = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    expected, y = np.empty((1, 60, 60, 64)), np.empty((1, 60, 60, 64), np.float32)
+    x, filters = x.astype(np.float32), filters.astype(np.float32)
+    reference.conv2d(x.astype(np.float64), filters.astype(np.float64), None, expected, *geometry, "linear")
+    conv.prepare_conv2d(x, filters, None, y, *geometry, "linear")()
+    error = (y - expected) / np.abs(expected).max()
+    assert np.abs(error).max() < 1.7e-5
+    assert np.sqrt(np.mean(error**2)) < 1.1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -125,7 +142,7 @@ def test_fused_batch_normalisation_gives_the_bits_of_its_parts(shape, activation
 def test_threads_may_change_after_preparation(count):
     before = core.num_threads()
     try:
-        for label in CONVOLUTIONS:
+        for label in CONVOLUTIONS | LARGE:
             x, filters, bias, residual, geometry = _convolution(label, np.float32)
             y, again = np.empty_like(residual), np.empty_like(residual)
             core.set_num_threads(2)

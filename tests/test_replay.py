@@ -51,6 +51,21 @@ def _convnet():
     )
 
 
+def _pooled():
+    return dl.Sequential(
+        [
+            layers.Input((10, 10, 2)),
+            layers.Conv2D(6, 3, activation="relu"),
+            layers.MaxPooling2D(3, 1),  # windows overlap
+            layers.Conv2D(6, 3),
+            layers.ReLU(),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
 def _residual():
     inputs = layers.Input((10, 10, 2))
     x = layers.Conv2D(4, 3, padding="same")(inputs)
@@ -96,6 +111,7 @@ CASES = {
         dl.losses.SparseCategoricalCrossentropy(from_logits=True),
         lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
     ),
+    "pooled": (_pooled, _images(10, 10, 2), "sparse_categorical_crossentropy", lambda: optimizers.SGD(0.05)),
     "residual": (_residual, _images(10, 10, 2), "sparse_categorical_crossentropy", lambda: optimizers.AdamW(0.01)),
     "recurrent": (
         _recurrent,
@@ -190,6 +206,25 @@ def test_training_fuses_the_passes_around_batch_normalisation(monkeypatch):
     assert names.count("batchnorm_relu_backward") == names.count("batchnorm_backward") == 1
     assert "activation" not in names  # both ReLUs are gone
     assert names.count("activation_backward") == 1  # that of the sum: two calls want its result
+
+
+def test_the_backward_of_a_relu_in_front_of_a_pooling_runs_on_the_smaller_side(monkeypatch):
+    bound, bind = [], Program._bind
+
+    def noting(program, call, constant):
+        bound.append(call)
+        return bind(program, call, constant)
+
+    monkeypatch.setattr(Program, "_bind", noting)
+    with dl.use_backend("numpy"):
+        model = _pooled()
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        x, y = _images(10, 10, 2)[:BATCH], RNG.integers(0, 3, BATCH)
+        for _ in range(4):
+            model.train_on_batch(x, y)
+    backward = [call for call in bound if call.name in ("activation_backward", "max_pool2d_backward")]
+    assert [call.name for call in backward] == ["activation_backward", "max_pool2d_backward"] * 2
+    assert [call.arguments["dx"].shape[1] for call in backward] == [2, 4, 6, 8]
 
 
 def test_predictions_follow_the_weights(active_backend):

@@ -27,8 +27,8 @@
 // Where one side has very few channels, vectors of pixels do better: conv_few.c; vectors of images, where the batch has
 // enough of them and they are small: conv_lanes.c.
 //
-// A 3x3 filter of stride 1 with many channels, in float32, goes through Winograd's transform instead where that is
-// faster: winograd.c, which says when.
+// A 3x3 filter of stride 1 or 2, or a 5x5 one, with many channels, in float32, goes through Winograd's transform instead
+// where that is faster: winograd.c, which says when.
 //
 // Each direction takes 2 N OH OW kh kw (C / groups) K flops and reads and writes each array about once.
 #include "conv.h"
@@ -75,10 +75,10 @@ static int wanted_way = CONV_AUTO;
 static void choose_way(int way) { wanted_way = way; }
 
 // Sigmoid and tanh squeeze sums of any size into -1 ... 1 but keep their errors: there the direct way is worth its time.
-static int takes_winograd(const conv_shape *s, int activation, int prepared) {
-    int can = s->kh == 3 && s->kw == 3 && s->sh == 1 && s->sw == 1 && s->dh == 1 && s->dw == 1 && s->groups == 1 &&
-              s->n && s->h && s->w && s->c && s->oh && s->ow && s->k;
-    return can && (wanted_way == CONV_WINOGRAD || (wanted_way == CONV_AUTO && activation <= RELU && winograd_wins(s, prepared)));
+static int takes_winograd(const conv_shape *s, int flipped, int activation, int prepared, int *way) {
+    if (wanted_way == CONV_DIRECT || (wanted_way == CONV_AUTO && activation > RELU)) return 0;
+    *way = winograd_way(s, flipped, prepared, wanted_way == CONV_WINOGRAD);
+    return *way >= 0;
 }
 
 static int takes_winograd_lanes(const conv_shape *s) { return wanted_way != CONV_DIRECT && winograd_lanes_wins(s); }
@@ -113,8 +113,10 @@ static int conv2d(const conv_shape *s, const void *x, const void *w, const void 
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->k, s->c, x, s->c, 1, w, s->k, 1, y, s->k, (epilogue){b, 0, activation});
 #if REAL_BITS == 32
-    if (takes_winograd(s, activation, 0))
-        return winograd_product(&(winograd_call){.s = s, .in = x, .filters = w, .bias = b, .out = y, .activation = activation});
+    int way;
+    if (takes_winograd(s, 0, activation, 0, &way))
+        return winograd_product(&(winograd_call){.s = s, .in = x, .filters = w, .bias = b, .out = y, .way = way,
+                                                 .activation = activation});
 #endif
     if (few_channels_wins(s, s->k, s->ow)) return few_channels_product(s, x, w, 0, b, activation, y);
     product g = forward_product(s, x, w, b, y, activation);
@@ -183,12 +185,13 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
         return &p->base;
     }
 #if REAL_BITS == 32
-    if (takes_winograd(s, activation, 1)) {
+    int way;
+    if (takes_winograd(s, 0, activation, 1, &way)) {
         a.base.run = run_winograd;
-        if (!(p = allocate_prepared(&a, winograd_filters(s), &room))) return NULL;
-        winograd_transform(s, w, room);
+        if (!(p = allocate_prepared(&a, winograd_filters(s, way), &room))) return NULL;
+        winograd_transform(s, way, w, room);
         p->winograd = (winograd_call){.s = &p->s, .in = x, .bias = b, .residual = residual, .transformed = room, .out = y,
-                                      .activation = activation};
+                                      .way = way, .activation = activation};
         return &p->base;
     }
 #endif
@@ -216,8 +219,9 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
     if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
         return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #if REAL_BITS == 32
-    if (takes_winograd(&turned, LINEAR, 0))
-        return winograd_product(&(winograd_call){.s = &turned, .in = dz, .filters = w, .out = dx, .flipped = 1});
+    int way;
+    if (takes_winograd(&turned, 1, LINEAR, 0, &way))
+        return winograd_product(&(winograd_call){.s = &turned, .in = dz, .filters = w, .out = dx, .way = way, .flipped = 1});
 #endif
     long vectors = s->h * s->w * s->kh * s->kw / (s->sh * s->sw) * div_up(s->c, LANES); // per image and channel of dz
     long scattered = s->oh * s->ow * (div_up(s->kh * s->kw * s->c, NR) * 2 + s->kh);
@@ -249,7 +253,8 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     if (pointwise(s))
         return gemm(s->c, s->k, pixels, x, 1, s->c, dz, s->k, 1, dw, s->k, (epilogue){NULL, accumulate, LINEAR});
 #if REAL_BITS == 32
-    if (takes_winograd(s, LINEAR, 0)) return winograd_filter_gradient(s, x, dz, dw, accumulate);
+    int way;
+    if (takes_winograd(s, 0, LINEAR, 0, &way)) return winograd_filter_gradient(s, way, x, dz, dw, accumulate);
 #endif
     return (is_depthwise(s) ? depthwise_filter_gradient : filter_gradient)(s, x, dz, dw, accumulate);
 }

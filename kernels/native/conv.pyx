@@ -1,6 +1,7 @@
 """Binds conv.c; contracts in backends/interface.py.
 
-DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions of stride 1 are computed in float32.
+DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions of stride 1 or 2 and 5x5 ones of stride 1 are
+computed in float32.
 """
 import os
 

@@ -1,46 +1,58 @@
-// Winograd convolution F(4x4, 3x3): 4x4 outputs from 6x6 inputs with 36 instead of 144 products (Lavin & Gray 2016).
+// Winograd convolution (Lavin & Gray 2016): tiles of outputs from fewer products than they have taps.
 //
 //     outputs               Y  = At [ sum over c of (G g Gt) . (Bt d B) ] A
 //     gradient of the input     the same, with filters turned by 180 degrees and transposed
 //     gradient of the filters  dW = Gt [ sum over tiles of (Bt d B) . (A dY At) ] G
 //
-// Interpolation at 0, +-P, +-Q and infinity with P = 5/8, Q = 3/2: the errors are a third to a fifth of those of the usual
-// +-1, +-2. From 16 channels up the largest error measured is 3.5e-6 of the largest output (1.1e-5 after tanh or sigmoid,
-// which shrink the output and not the error: conv.c keeps those direct unless told otherwise; 8e-6 for a few channels).
-// float64 is for checking and always takes the direct way. A NaN or infinity in an image spoils the whole tile around it.
-// As the points come in pairs, each one-dimensional transform is an even and an odd half, joined by an addition and a
-// subtraction.
+// The ways, their transforms in winograd_transforms.h; products for a pixel of output, and what the direct way needs:
+//     FOUR     3x3, tiles of 4x4                                                     2.25 : 9
+//     SIX      3x3, tiles of 6x6, for prepared filters of up to 128 channels         1.78 : 9
+//     FIVE     5x5, tiles of 2x2 with FOUR's transform of the inputs                 9    : 25
+//     STRIDED  3x3 of stride 2, tiles of 4x4                                         5.06 : 9
+//     TWIN     3x3 on 2x2 images padded by one                                       2.25 : 4, as five taps of nine meet zeros
+// STRIDED takes the image apart into four: even and odd rows and columns. On even ones a filter keeps taps 0 and 2, on odd
+// ones tap 1, and the sum over the four is one over channels: F(4, 2) with all products of two taps, fewer where there is
+// but one. The gradient of the input makes the four images from one. Output and input play the same parts in all three
+// directions, so nothing else is different.
 //
-// All transforms take a vector of channels at a time, from and to NHWC; the 36 products between them are GEMMs on the
-// shared register tile, which reads the transformed tiles in place:
+// From 16 channels up the largest error measured is 4.6e-6 of the largest output, below that 8e-6 (1.1e-5 after tanh or
+// sigmoid, which shrink the output and not the error: conv.c keeps those direct unless told otherwise); under SIX, which
+// serves inference alone, 1.0e-5 for 16 channels and 1.7e-5 for 128 (30 draws of noise). float64 is for checking and always
+// takes the direct way. A NaN or infinity in an image spoils the whole tile around it.
+//
+// All transforms take a vector of channels at a time, from and to NHWC; the products between them are GEMMs on the shared
+// register tile, which reads the transformed tiles in place (f: points in two dimensions, 36 under FOUR):
 //     U[panel][f][c][NR]    filters           V[f][tile][c]     inputs
 //     M[f][tile][k]         products          Z[f][panel][tile][NR]  gradients of the outputs
-// Planes f lie an odd number of cache lines apart, or the 36 stores of a transform would meet in one cache set.
+// Planes f lie an odd number of cache lines apart, or the stores of a transform would meet in one cache set.
 //
 // Two ways to cut the work of outputs:
 //     by tiles      filters transformed once; each item takes a block of tiles through all phases, V and M in cache
 //     by channels   where U outgrows the cache, or there are few tiles: V of a large block of tiles first; then each item
 //                   takes a panel of output channels: it transforms its filters, uses them at once, and forgets them
-// The gradient of the filters always makes V and Z of a large block of tiles first; then each item sums its products for
-// a panel of output channels and some input channels, and adds them, transformed back, to dw. Memory is bounded in all of
-// them. An element of a product is one sum in the order of channels or tiles, so threads do not change a bit of it.
+// The gradient of the filters always makes V and Z of a large block of tiles first, V in pieces of channels; then each item
+// sums its products for a panel of output channels and a piece of input channels, and adds them, transformed back, to dw.
+// Memory is bounded in all of them. An element of a product is one sum in the order of channels or tiles, so threads do not
+// change a bit of it.
 //
 // The products run near the peak of the register tile; what costs is waiting for lines in the transforms, half of the time
 // at 64 channels. Measured on Zen 5, two cores: fetching the next tile ahead makes images of 64 channels 1.2 to 1.6 times
 // faster and filters of 512 channels on 4x4 images 1.2 times; neighbouring tiles on one core, not item by item on both,
-// 1.13 times (64 channels, gradient of the filters) and far more where L3 is busy.
+// 1.13 times (64 channels, gradient of the filters) and far more where L3 is busy. On Zen 4 the products take 70 to 85 % of
+// the time, at 95 % of the peak; filters read tap after tap instead of side by side make 512 channels on 4x4 images 1.1
+// times faster. Tried there without gain: filters transformed 64 to 256 channels at a time, so that U stays in L2; smaller
+// and larger blocks of V and Z; dw written tap after tap (0.97).
 #include "winograd.h"
 #if REAL_BITS == 32
 #include "arena.h"
 #include "gemm.h"
 #include "threads.h"
+#include "winograd_transforms.h"
 #include <string.h>
 
 enum {
-    OUTPUT = 4, // outputs and inputs of a tile along one axis
-    INPUT = 6,
-    PLANES = INPUT * INPUT,
     LINE = 64 / sizeof(REAL),
+    PHASES = 4, // of an image under STRIDED: even and odd rows and columns
     TILE_CACHE = 1 << 19,   // bytes of V and M of a block, by tiles: half of L2
     SHARE = 8,              // neighbouring tiles that one worker transforms: their lines must not wander between cores
     FILTER_CACHE = 6 << 20, // bytes of U above which the work is cut by channels
@@ -51,170 +63,9 @@ enum {
     SUM_TILES = 96,         // tiles per pass over the sums of an item there: their V and Z stay in L1
     SUM_CHANNELS = 64,      // input channels of an item there: its sums stay in L2
     STRIP = 16,             // channels of filters turned over at a time
-    AHEAD = 4,              // channels from a filter's prefetch to its use
+    AHEAD = 4,              // channels from the prefetch of a tap of dw to its use
+    SIX_CHANNELS = 128,     // that SIX takes at most
 };
-
-static const REAL P = 0.625f, Q = 1.5f;
-
-// ---- one-dimensional transforms --------------------------------------------------------------------------------------
-
-// v = Bt d
-INLINE void transform_input(const vec d[INPUT], vec v[INPUT]) {
-    vec ep = d[4] - (Q * Q) * d[2], op = P * (d[3] - (Q * Q) * d[1]);
-    vec eq = d[4] - (P * P) * d[2], oq = Q * (d[3] - (P * P) * d[1]);
-    v[0] = d[4] + (P * P * Q * Q) * d[0] - (P * P + Q * Q) * d[2];
-    v[1] = ep + op;
-    v[2] = ep - op;
-    v[3] = eq + oq;
-    v[4] = eq - oq;
-    v[5] = d[5] + (P * P * Q * Q) * d[1] - (P * P + Q * Q) * d[3];
-}
-
-// y = At m
-INLINE void transform_output(const vec m[INPUT], vec y[OUTPUT]) {
-    vec ep = m[1] + m[2], op = m[1] - m[2], eq = m[3] + m[4], oq = m[3] - m[4];
-    y[0] = m[0] + ep + eq;
-    y[1] = P * op + Q * oq;
-    y[2] = (P * P) * ep + (Q * Q) * eq;
-    y[3] = m[5] + (P * P * P) * op + (Q * Q * Q) * oq;
-}
-
-// z = A y
-INLINE void transform_gradient(const vec y[OUTPUT], vec z[INPUT]) {
-    vec ep = y[0] + (P * P) * y[2], op = P * y[1] + (P * P * P) * y[3];
-    vec eq = y[0] + (Q * Q) * y[2], oq = Q * y[1] + (Q * Q * Q) * y[3];
-    z[0] = y[0];
-    z[1] = ep + op;
-    z[2] = ep - op;
-    z[3] = eq + oq;
-    z[4] = eq - oq;
-    z[5] = y[3];
-}
-
-// The rows of G are (1, x, x^2) divided by the product of the distances of x from the other finite points.
-#define AT_0 (1 / (P * P * Q * Q))
-#define AT_P (1 / (2 * P * P * (P * P - Q * Q)))
-#define AT_Q (1 / (2 * Q * Q * (Q * Q - P * P)))
-
-// u = G g
-INLINE void transform_filter(const vec g[3], vec u[INPUT]) {
-    vec ep = AT_P * g[0] + (AT_P * P * P) * g[2], op = (AT_P * P) * g[1];
-    vec eq = AT_Q * g[0] + (AT_Q * Q * Q) * g[2], oq = (AT_Q * Q) * g[1];
-    u[0] = AT_0 * g[0];
-    u[1] = ep + op;
-    u[2] = ep - op;
-    u[3] = eq + oq;
-    u[4] = eq - oq;
-    u[5] = g[2];
-}
-
-// g = Gt u
-INLINE void transform_filter_gradient(const vec u[INPUT], vec g[3]) {
-    vec ep = u[1] + u[2], op = u[1] - u[2], eq = u[3] + u[4], oq = u[3] - u[4];
-    g[0] = AT_0 * u[0] + AT_P * ep + AT_Q * eq;
-    g[1] = (AT_P * P) * op + (AT_Q * Q) * oq;
-    g[2] = u[5] + (AT_P * P * P) * ep + (AT_Q * Q * Q) * eq;
-}
-
-// ---- two-dimensional: the columns from memory, then the rows to memory; `part` lanes, or 0 for all ------------------------
-
-INLINE void input_tile(const REAL *const pixel[PLANES], long c, long part, REAL *v, long plane) {
-    vec half[INPUT][INPUT];
-#pragma GCC unroll 6
-    for (int j = 0; j < INPUT; j++) {
-        vec from[INPUT], to[INPUT];
-#pragma GCC unroll 6
-        for (int i = 0; i < INPUT; i++) from[i] = load_some(pixel[i * INPUT + j] + c, part);
-        transform_input(from, to);
-#pragma GCC unroll 6
-        for (int i = 0; i < INPUT; i++) half[i][j] = to[i];
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < INPUT; i++) {
-        vec to[INPUT];
-        transform_input(half[i], to);
-#pragma GCC unroll 6
-        for (int j = 0; j < INPUT; j++) store(v + (i * INPUT + j) * plane, to[j]);
-    }
-}
-
-INLINE void output_tile(const REAL *m, long plane, vec y[OUTPUT][OUTPUT]) {
-    vec half[OUTPUT][INPUT];
-#pragma GCC unroll 6
-    for (int j = 0; j < INPUT; j++) {
-        vec from[INPUT], to[OUTPUT];
-#pragma GCC unroll 6
-        for (int i = 0; i < INPUT; i++) from[i] = load(m + (i * INPUT + j) * plane);
-        transform_output(from, to);
-#pragma GCC unroll 4
-        for (int i = 0; i < OUTPUT; i++) half[i][j] = to[i];
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < OUTPUT; i++) transform_output(half[i], y[i]);
-}
-
-INLINE void gradient_tile(const REAL *const pixel[OUTPUT * OUTPUT], long k, long part, REAL *z, long plane) {
-    vec half[INPUT][OUTPUT];
-#pragma GCC unroll 4
-    for (int j = 0; j < OUTPUT; j++) {
-        vec from[OUTPUT], to[INPUT];
-#pragma GCC unroll 4
-        for (int i = 0; i < OUTPUT; i++) from[i] = load_some(pixel[i * OUTPUT + j] + k, part);
-        transform_gradient(from, to);
-#pragma GCC unroll 6
-        for (int i = 0; i < INPUT; i++) half[i][j] = to[i];
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < INPUT; i++) {
-        vec to[INPUT];
-        transform_gradient(half[i], to);
-#pragma GCC unroll 6
-        for (int j = 0; j < INPUT; j++) store(z + (i * INPUT + j) * plane, to[j]);
-    }
-}
-
-INLINE void filter_tile(const REAL *filter, long tap, REAL *u, long plane) {
-    vec half[INPUT][3];
-#pragma GCC unroll 3
-    for (int j = 0; j < 3; j++) {
-        vec from[3], to[INPUT];
-#pragma GCC unroll 3
-        for (int i = 0; i < 3; i++) from[i] = load(filter + (i * 3 + j) * tap);
-        transform_filter(from, to);
-#pragma GCC unroll 6
-        for (int i = 0; i < INPUT; i++) half[i][j] = to[i];
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < INPUT; i++) {
-        vec to[INPUT];
-        transform_filter(half[i], to);
-#pragma GCC unroll 6
-        for (int j = 0; j < INPUT; j++) store(u + (i * INPUT + j) * plane, to[j]);
-    }
-}
-
-INLINE void filter_gradient_tile(const REAL *sums, long plane, int add, REAL *dw, long tap, long part) {
-    vec half[3][INPUT];
-#pragma GCC unroll 6
-    for (int j = 0; j < INPUT; j++) {
-        vec from[INPUT], to[3];
-#pragma GCC unroll 6
-        for (int i = 0; i < INPUT; i++) from[i] = load(sums + (i * INPUT + j) * plane);
-        transform_filter_gradient(from, to);
-#pragma GCC unroll 3
-        for (int i = 0; i < 3; i++) half[i][j] = to[i];
-    }
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) {
-        vec to[3];
-        transform_filter_gradient(half[i], to);
-#pragma GCC unroll 3
-        for (int j = 0; j < 3; j++) {
-            REAL *out = dw + (i * 3 + j) * tap;
-            store_some(out, add ? load_some(out, part) + to[j] : to[j], part);
-        }
-    }
-}
 
 // ---- what both directions share ------------------------------------------------------------------------------------------
 
@@ -222,13 +73,17 @@ typedef struct {
     const conv_shape *s;
     const REAL *in, *filters, *bias, *residual, *dz;
     REAL *out;
-    int flipped, activation, accumulate, transformed;
+    int way, flipped, activation, accumulate, transformed;
     // derived
+    int points, planes, phases_in, phases_out;
+    long pace_in, in_y, in_x;            // the input row that row y of the grid of tiles begins at is y * pace_in + in_y
+    long pace_out, out_y, out_x;         // and the output row y * pace_out + out_y
+    long grid_y, grid_x;                 // where that grid begins
     long down, across, tiles;            // tiles of an image, of the batch
-    long c, panels, k;                   // channels padded to vectors; panels of output channels and their width
+    long c, panels, k;                   // channels padded to vectors; panels of output channels, of one phase, and their width
     long block, first, count;            // tiles at a time; where the block in hand starts, what it holds
     long plane_u, plane_v, plane_m, plane_z;
-    long pieces, piece;                  // of input channels, where an item takes a part of them
+    long pieces, piece;                  // V lies as [phase][plane][piece][tile][channels of a piece]
     long share;                          // tiles that an item transforms
     const REAL *zeros;                   // what tiles read outside an image
     REAL *u, *v, *m, *z;
@@ -238,160 +93,284 @@ typedef struct {
 static long share_of(long tiles, long threads) { return max_l(1, min_l(SHARE, tiles / (2 * threads))); }
 static long plane_of(long rows, long columns) { return round_up(rows * columns, LINE) + LINE; }
 
-static winograd_job job_of(const conv_shape *s) {
-    winograd_job g = {.s = s, .down = div_up(s->oh, OUTPUT), .across = div_up(s->ow, OUTPUT)};
+// Tiles along an axis of n outputs; under STRIDED and flipped they consist of pairs of rows, the first at *start.
+static long tiles_along(const winograd_job *g, long n, long shift, long *start) {
+    *start = 0;
+    if (g->pace_out == 1) return div_up(n, outputs_of(g->way));
+    *start = (1 - shift) >> 1;
+    return div_up(((n - shift) >> 1) - *start + 1, outputs_of(g->way));
+}
+
+static winograd_job job_of(const conv_shape *s, int way, int flipped) {
+    winograd_job g = {.s = s, .way = way, .flipped = flipped, .points = points_of(way), .phases_in = 1, .phases_out = 1,
+                      .pace_in = 1, .in_y = -s->top, .in_x = -s->left, .pace_out = 1};
+    if (way == TWIN) g.in_y = g.in_x = 0;
+    if (way == STRIDED && flipped) {
+        g.phases_out = PHASES;
+        g.pace_out = 2;
+        g.in_y = g.in_x = 0;
+        g.out_y = s->top;
+        g.out_x = s->left;
+    } else if (way == STRIDED) {
+        g.phases_in = PHASES;
+        g.pace_in = 2;
+    }
+    g.planes = g.points * g.points;
+    g.down = tiles_along(&g, s->oh, s->top, &g.grid_y);
+    g.across = tiles_along(&g, s->ow, s->left, &g.grid_x);
     g.tiles = s->n * g.down * g.across;
     g.c = round_up(s->c, LANES);
     g.panels = div_up(s->k, NR);
     g.k = g.panels * NR;
     g.plane_u = plane_of(s->c, NR);
+    g.piece = g.c;
+    g.pieces = 1;
     return g;
 }
 
 // Columns of a panel that hold channels, in whole vectors.
 INLINE long width_of(const winograd_job *g, long panel) { return round_up(min_l(NR, g->s->k - panel * NR), LANES); }
 
-// Which outputs tile t makes: image, first row and column.
-INLINE void place_of(const winograd_job *g, long t, long *image, long *y, long *x) {
+// Which tile t is: image, first row and column in the grid.
+INLINE void place_of(const winograd_job *g, const int way, long t, long *image, long *y, long *x) {
     long within = t % (g->down * g->across);
     *image = t / (g->down * g->across);
-    *y = within / g->across * OUTPUT;
-    *x = within % g->across * OUTPUT;
+    *y = within / g->across * outputs_of(way) + g->grid_y;
+    *x = within % g->across * outputs_of(way) + g->grid_x;
 }
 
-// Tiles come in the order of the image, so the next one reads what lies OUTPUT pixels on. The processor does not foresee
+// Whether plane f of a phase is empty: of an odd row or column STRIDED has one tap only, which says nothing at infinity.
+INLINE int is_empty(const winograd_job *g, long phase, long f) {
+    return (phase >> 1 && f / g->points == g->points - 1) || (phase & 1 && f % g->points == g->points - 1);
+}
+
+// Tiles come in the order of the image, so the next one reads what lies a tile's outputs on. The processor does not foresee
 // that by itself: runs of a few lines are too short.
-INLINE void prefetch_pixels(const REAL *const pixel[OUTPUT], long ahead) {
-    for (int j = 0; j < OUTPUT; j++) __builtin_prefetch(pixel[j] + ahead);
+INLINE void prefetch_pixels(const REAL *const *pixel, int n, long ahead) {
+    for (int j = 0; j < n; j++) __builtin_prefetch(pixel[j] + ahead);
 }
 
-// V of tile t at v.
-static void transform_inputs(const winograd_job *g, long t, REAL *v) {
+INLINE void inputs_of_tile(const winograd_job *g, const int way, long t, REAL *v, long tile) {
     const conv_shape *s = g->s;
-    const REAL *pixel[PLANES];
+    const int in = inputs_of(way), out = outputs_of(way);
+    const REAL *pixel[MOST_POINTS * MOST_POINTS];
     long image, y0, x0;
-    place_of(g, t, &image, &y0, &x0);
-    y0 -= s->top;
-    x0 -= s->left;
-    for (long i = 0; i < INPUT; i++) {
-        int inside = y0 + i >= 0 && y0 + i < s->h;
-        const REAL *row = g->in + (inside ? (image * s->h + y0 + i) * s->w * s->c : 0);
-        for (long j = 0; j < INPUT; j++)
-            pixel[i * INPUT + j] = inside && x0 + j >= 0 && x0 + j < s->w ? row + (x0 + j) * s->c : g->zeros;
+    place_of(g, way, t, &image, &y0, &x0);
+    for (long phase = 0; phase < (way == STRIDED ? g->phases_in : 1); phase++, v += g->planes * g->plane_v) {
+        long odd_y = phase >> 1, y1 = y0 * g->pace_in + g->in_y + odd_y;
+        long odd_x = phase & 1, x1 = x0 * g->pace_in + g->in_x + odd_x;
+        for (long i = 0; i < in; i++) {
+            long y = y1 + i * g->pace_in, inside = y >= 0 && y < s->h && !(odd_y && i == in - 1);
+            const REAL *row = g->in + (inside ? (image * s->h + y) * s->w * s->c : 0);
+            for (long j = 0; j < in; j++) {
+                long x = x1 + j * g->pace_in;
+                pixel[i * in + j] = inside && x >= 0 && x < s->w && !(odd_x && j == in - 1) ? row + x * s->c : g->zeros;
+            }
+        }
+        long c = 0;
+        for (long piece = 0; piece < g->pieces; piece++) {
+            REAL *to = v + (piece * g->block + tile) * g->piece - c;
+            long end = min_l(c + g->piece, s->c);
+            for (; c + LANES <= end; c += LANES) {
+                for (int i = 0; i < in && way != TWIN; i++)
+                    prefetch_pixels(pixel + i * in + (in - out), out, c + g->pace_in * out * s->c);
+                input_tile(way, pixel, c, 0, to + c, g->plane_v);
+            }
+            if (c < end) {
+                input_tile(way, pixel, c, end - c, to + c, g->plane_v);
+                c = end;
+            }
+        }
     }
-    long c = 0;
-    for (; c + LANES <= s->c; c += LANES) {
-        for (int i = 0; i < INPUT; i++) prefetch_pixels(pixel + i * INPUT + (INPUT - OUTPUT), c + OUTPUT * s->c);
-        input_tile(pixel, c, 0, v + c, g->plane_v);
+}
+
+// V of tile t, as tile `tile` of the block at v.
+static void transform_inputs(const winograd_job *g, long t, REAL *v, long tile) {
+    switch (g->way) {
+        case SIX: inputs_of_tile(g, SIX, t, v, tile); break;
+        case STRIDED: inputs_of_tile(g, STRIDED, t, v, tile); break;
+        case TWIN: inputs_of_tile(g, TWIN, t, v, tile); break;
+        case FIVE: inputs_of_tile(g, FIVE, t, v, tile); break;
+        default: inputs_of_tile(g, FOUR, t, v, tile);
     }
-    if (c < s->c) input_tile(pixel, c, s->c - c, v + c, g->plane_v);
+}
+
+INLINE void outputs_of_tile(const winograd_job *g, const int way, long t, long phase, long k0, long k1, const REAL *m) {
+    const conv_shape *s = g->s;
+    const int out = outputs_of(way);
+    long image, y0, x0, rows[2], columns[2];
+    place_of(g, way, t, &image, &y0, &x0);
+    y0 = y0 * g->pace_out + g->out_y - (phase >> 1);
+    x0 = x0 * g->pace_out + g->out_x - (phase & 1);
+    rows[0] = y0 < 0, rows[1] = min_l(out, div_up(s->oh - y0, g->pace_out)); // at most one row is outside: see out_y
+    columns[0] = x0 < 0, columns[1] = min_l(out, div_up(s->ow - x0, g->pace_out));
+    long place = ((image * s->oh + y0) * s->ow + x0) * s->k, down = g->pace_out * s->ow * s->k, right = g->pace_out * s->k;
+    REAL *to = g->out + place;
+    for (long k = k0; k < k1; k += LANES) {
+        long part = k1 - k < LANES ? k1 - k : 0;
+        vec y[MOST_OUTPUTS][MOST_OUTPUTS], bias = g->bias ? load_some(g->bias + k, part) : (vec){0};
+        for (long i = rows[0]; i < rows[1]; i++)
+            for (long j = columns[0]; j < columns[1]; j++) __builtin_prefetch(to + i * down + (j + out) * right + k, 1);
+        output_tile(way, m + k - k0, g->plane_m, y);
+        if (g->residual)
+            for (long i = rows[0]; i < rows[1]; i++)
+                for (long j = columns[0]; j < columns[1]; j++)
+                    y[i][j] += load_some(g->residual + place + i * down + j * right + k, part);
+#pragma GCC unroll 8
+        for (int i = 0; i < out; i++)
+#pragma GCC unroll 8
+            for (int j = 0; j < out; j++) {
+                y[i][j] += bias;
+                if (g->activation == RELU) y[i][j] = vmax((vec){0}, y[i][j]);
+            }
+        for (long i = rows[0]; i < rows[1]; i++)
+            for (long j = columns[0]; j < columns[1]; j++) store_some(to + i * down + j * right + k, y[i][j], part);
+    }
+    if (g->activation > RELU)
+        for (long i = rows[0]; i < rows[1]; i++)
+            for (long j = columns[0]; j < columns[1]; j++)
+                apply_activation(1, k1 - k0, to + i * down + j * right + k0, 0, g->activation);
 }
 
 // The outputs of `count` tiles from the columns k0 ... k0 + width of M, which is `width` wide.
-static void transform_outputs(const winograd_job *g, long first, long count, long k0, long width, const REAL *m) {
-    const conv_shape *s = g->s;
-    long k1 = min_l(k0 + width, s->k);
-    for (long t = first; t < first + count; t++, m += width) {
-        long image, y0, x0;
-        place_of(g, t, &image, &y0, &x0);
-        long rows = min_l(OUTPUT, s->oh - y0), columns = min_l(OUTPUT, s->ow - x0);
-        long place = ((image * s->oh + y0) * s->ow + x0) * s->k;
-        REAL *out = g->out + place;
-        for (long k = k0; k < k1; k += LANES) {
-            long part = k1 - k < LANES ? k1 - k : 0;
-            vec y[OUTPUT][OUTPUT], bias = g->bias ? load_some(g->bias + k, part) : (vec){0};
-            for (long i = 0; i < rows; i++)
-                for (long j = 0; j < columns; j++) __builtin_prefetch(out + (i * s->ow + j + OUTPUT) * s->k + k, 1);
-            output_tile(m + k - k0, g->plane_m, y);
-            if (g->residual)
-                for (long i = 0; i < rows; i++)
-                    for (long j = 0; j < columns; j++)
-                        y[i][j] += load_some(g->residual + place + (i * s->ow + j) * s->k + k, part);
-#pragma GCC unroll 4
-            for (int i = 0; i < OUTPUT; i++)
-#pragma GCC unroll 4
-                for (int j = 0; j < OUTPUT; j++) {
-                    y[i][j] += bias;
-                    if (g->activation == RELU) y[i][j] = vmax((vec){0}, y[i][j]);
-                }
-            for (long i = 0; i < rows; i++)
-                for (long j = 0; j < columns; j++) store_some(out + (i * s->ow + j) * s->k + k, y[i][j], part);
+static void transform_outputs(const winograd_job *g, long first, long count, long phase, long k0, long width, const REAL *m) {
+    long k1 = min_l(k0 + width, g->s->k);
+    for (long t = first; t < first + count; t++, m += width) switch (g->way) {
+            case SIX: outputs_of_tile(g, SIX, t, 0, k0, k1, m); break;
+            case STRIDED: outputs_of_tile(g, STRIDED, t, phase, k0, k1, m); break;
+            case TWIN: outputs_of_tile(g, TWIN, t, 0, k0, k1, m); break;
+            case FIVE: outputs_of_tile(g, FIVE, t, 0, k0, k1, m); break;
+            default: outputs_of_tile(g, FOUR, t, 0, k0, k1, m);
         }
-        if (g->activation > RELU)
-            for (long i = 0; i < rows * columns; i++)
-                apply_activation(1, k1 - k0, out + (i / columns * s->ow + i % columns) * s->k + k0, 0, g->activation);
+}
+
+// Which of the filter's taps are those of the way: all of them, or those of a phase of STRIDED, -1 for none. Even rows have
+// taps 0 and 2, or turned 2 and 0; odd ones tap 1.
+static void taps_of_phase(const winograd_job *g, long phase, int taps[]) {
+    const int n = taps_of(g->way), last = n * n - 1;
+    if (g->way != STRIDED) {
+        for (int i = 0; i <= last; i++) taps[i] = g->flipped ? last - i : i;
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) {
+            int u = phase >> 1 ? 1 : g->flipped ? 2 - 2 * i : 2 * i, v = phase & 1 ? 1 : g->flipped ? 2 - 2 * j : 2 * j;
+            taps[2 * i + j] = (phase >> 1 && i) || (phase & 1 && j) ? -1 : 3 * u + v;
+        }
+}
+
+INLINE void filters_of_strip(const int way, long n, long columns, const REAL *const *tap, REAL *u, long plane) {
+    for (long p = 0; p < n; p++, u += NR) {
+        filter_tile(way, tap, p * NR, u, plane);
+        if (columns > LANES) filter_tile(way, tap, p * NR + LANES, u + LANES, plane);
     }
 }
 
-// U of a panel, channels c0 ... c1, at u[plane][c][NR].
-static void transform_filters(const winograd_job *g, long panel, long c0, long c1, REAL *u, long plane) {
+// U of a phase and a panel, channels c0 ... c1, at u[plane][channel][NR]; through a copy of a few channels, tap after tap.
+// Where channels are a power of two, all taps and many channels of them meet in one cache set: read side by side they would
+// drive each other out.
+static void transform_filters(const winograd_job *g, long phase, long panel, long c0, long c1, REAL *u, long plane) {
     const conv_shape *s = g->s;
-    REAL turned[9 * STRIP * NR];
-    long columns = min_l(NR, s->k - panel * NR);
-    for (long from = c0; from < c1; from += STRIP) {
-        long n = min_l(STRIP, c1 - from), tap = s->c * s->k, row = s->k;
-        const REAL *filter = g->filters + from * s->k + panel * NR;
-        if (g->flipped || columns < NR) { // through a copy in the order of the panel, with zeros for what is missing
-            memset(turned, 0, columns < NR ? sizeof turned : 0);
-            for (long i = 0; i < 9; i++) {
-                REAL *to = turned + i * STRIP * NR;
-                const REAL *w = g->flipped ? g->filters + ((8 - i) * s->k + panel * NR) * s->c + from : filter + i * tap;
-                long rs = g->flipped ? 1 : s->k, cs = g->flipped ? s->c : 1;
-                for (long q = 0; g->flipped && q < columns; q++) __builtin_prefetch(w + q * cs + STRIP);
-                interleave(n, columns, w, rs, cs, to, NR);
+    REAL copy[MOST_TAPS * MOST_TAPS * STRIP * NR];
+    const REAL *tap[MOST_TAPS * MOST_TAPS];
+    int taps[MOST_TAPS * MOST_TAPS], used[MOST_TAPS * MOST_TAPS], n = 0;
+    long columns = min_l(NR, s->k - panel * NR), rs = g->flipped ? 1 : s->k, cs = g->flipped ? s->c : 1;
+    const REAL *filters = g->filters + panel * NR * cs;
+    taps_of_phase(g, phase, taps);
+    for (int i = 0; i < taps_of(g->way) * taps_of(g->way); i++) {
+        tap[i] = taps[i] < 0 ? NULL : copy + n * STRIP * NR;
+        if (taps[i] >= 0) used[n++] = taps[i];
+    }
+    memset(copy, 0, columns < NR ? n * STRIP * NR * sizeof(REAL) : 0);
+    for (long from = c0; from < c1; from += STRIP, u += STRIP * NR) {
+        long rows = min_l(STRIP, c1 - from);
+        for (int i = 0; i < n; i++) {
+            const REAL *next = filters + used[i + 1 < n ? i + 1 : 0] * s->c * s->k + (from + (i + 1 < n ? 0 : STRIP)) * rs;
+            for (long q = 0; q < (g->flipped ? columns : STRIP); q++) {
+                __builtin_prefetch(next + q * (g->flipped ? cs : rs), 0, 2);
+                if (!g->flipped) __builtin_prefetch(next + q * rs + LANES, 0, 2);
             }
-            filter = turned;
-            tap = STRIP * NR;
-            row = NR;
+            interleave(rows, columns, filters + used[i] * s->c * s->k + from * rs, rs, cs, copy + i * STRIP * NR, NR);
         }
-        for (long p = 0; p < n; p++) {
-            REAL *to = u + (from + p) * NR;
-            for (long i = 0; i < 9 && filter != turned; i++) {
-                __builtin_prefetch(filter + i * tap + (p + AHEAD) * row);
-                __builtin_prefetch(filter + i * tap + (p + AHEAD) * row + LANES);
-            }
-            filter_tile(filter + p * row, tap, to, plane);
-            if (columns > LANES) filter_tile(filter + p * row + LANES, tap, to + LANES, plane);
+        switch (g->way) {
+            case SIX: filters_of_strip(SIX, rows, columns, tap, u, plane); break;
+            case STRIDED: filters_of_strip(STRIDED, rows, columns, tap, u, plane); break;
+            case TWIN: filters_of_strip(TWIN, rows, columns, tap, u, plane); break;
+            case FIVE: filters_of_strip(FIVE, rows, columns, tap, u, plane); break;
+            default: filters_of_strip(FOUR, rows, columns, tap, u, plane);
         }
     }
 }
 
-// ---- outputs, by tiles ---------------------------------------------------------------------------------------------------
+// ---- filters for many calls: u[panel][phase][plane][c][NR], panels of one phase of outputs after those of the other --------
+
+static long phases_of(const winograd_job *g) { return g->phases_in * g->phases_out; }
+static REAL *filters_at(const winograd_job *g, long panel, long phase, long f) {
+    return g->u + ((panel * g->phases_in + phase) * g->planes + f) * g->plane_u;
+}
 
 static void filters_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
-    long panel = item / g->pieces, c0 = item % g->pieces * g->piece, c1 = min_l(c0 + g->piece, g->s->c);
-    transform_filters(g, panel, c0, c1, g->u + panel * PLANES * g->plane_u, g->plane_u);
+    long c0 = item % g->pieces * g->piece, c1 = min_l(c0 + g->piece, g->s->c), rest = item / g->pieces;
+    long phase = rest % g->phases_in, panel = rest / g->phases_in; // of all phases of outputs
+    REAL *u = filters_at(g, panel, phase, 0) + c0 * NR;
+    transform_filters(g, phase + panel / g->panels, panel % g->panels, c0, c1, u, g->plane_u);
 }
 
-static void transform_all_filters(winograd_job *g) {
-    g->piece = 4 * STRIP;
-    g->pieces = div_up(g->s->c, g->piece);
-    pool_for(g->panels * g->pieces, filters_item, g);
+static void transform_all_filters(const winograd_job *job) {
+    winograd_job g = *job;
+    g.piece = 4 * STRIP;
+    g.pieces = div_up(g.s->c, g.piece);
+    pool_for(g.panels * phases_of(&g) * g.pieces, filters_item, &g);
+}
+
+static size_t filters_size(const winograd_job *g) {
+    return (size_t)g->panels * phases_of(g) * g->planes * g->plane_u;
+}
+
+// ---- outputs, by tiles ---------------------------------------------------------------------------------------------------
+
+// M[f][tile] of a panel (of all phases of outputs), `ld` wide, or what a further phase of inputs adds to it.
+static void multiply_planes(const winograd_job *g, long panel, long phase, const REAL *v, const REAL *u, REAL *m, long ld,
+                            long count) {
+    long phase_out = panel / g->panels, width = width_of(g, panel % g->panels);
+    for (long f = 0; f < g->planes; f++) {
+        REAL *to = m + f * g->plane_m;
+        if (!is_empty(g, phase + phase_out, f))
+            gemm_rows(count, width, g->s->c, v + f * g->plane_v, g->c, 1, u + f * g->plane_u, NR, to, ld,
+                      (epilogue){NULL, phase > 0, LINEAR});
+        else if (phase_out)
+            for (long t = 0; t < count; t++) memset(to + t * ld, 0, (size_t)width * sizeof(REAL));
+    }
 }
 
 static void tiles_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     long first = item * g->block, count = min_l(g->block, g->tiles - first);
-    REAL *v = g->m + worker * g->worker_m, *m = v + PLANES * g->plane_v;
-    for (long t = 0; t < count; t++) transform_inputs(g, first + t, v + t * g->c);
-    for (long f = 0; f < PLANES; f++)
+    REAL *v = g->m + worker * g->worker_m, *m = v + g->phases_in * g->planes * g->plane_v;
+    for (long t = 0; t < count; t++) transform_inputs(g, first + t, v, t);
+    for (long phase_out = 0; phase_out < g->phases_out; phase_out++) {
         for (long panel = 0; panel < g->panels; panel++)
-            gemm_rows(count, width_of(g, panel), g->s->c, v + f * g->plane_v, g->c, 1,
-                      g->u + (panel * PLANES + f) * g->plane_u, NR, m + f * g->plane_m + panel * NR, g->k, (epilogue){NULL, 0, LINEAR});
-    transform_outputs(g, first, count, 0, g->k, m);
+            for (long phase = 0; phase < g->phases_in; phase++) {
+                long at = phase_out * g->panels + panel;
+                multiply_planes(g, at, phase, v + phase * g->planes * g->plane_v, filters_at(g, at, phase, 0), m + panel * NR,
+                                g->k, count);
+            }
+        transform_outputs(g, first, count, phase_out, 0, g->k, m);
+    }
 }
 
 static int by_tiles(winograd_job *g, long threads) {
-    long most = max_l(1, TILE_CACHE / (PLANES * (long)sizeof(REAL) * (g->c + g->k)) / MR) * MR;
+    long each = g->planes * (long)sizeof(REAL) * (g->phases_in * g->c + g->k);
+    long most = max_l(1, TILE_CACHE / each / MR) * MR;
     long blocks = round_up(div_up(g->tiles, most), threads);
     g->block = div_up(g->tiles, blocks);
     if (g->block > MR) g->block = round_up(g->block, MR);
     g->plane_v = plane_of(g->block, g->c);
     g->plane_m = plane_of(g->block, g->k);
-    g->worker_m = PLANES * (g->plane_v + g->plane_m);
-    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, winograd_filters(g->s) * sizeof(REAL));
+    g->worker_m = g->planes * (g->phases_in * g->plane_v + g->plane_m);
+    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, filters_size(g) * sizeof(REAL));
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->m) return -1;
     if (!g->transformed) transform_all_filters(g);
@@ -405,34 +384,36 @@ static void inputs_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
     for (long t = item * g->share, end = min_l(t + g->share, g->count); t < end; t++)
-        transform_inputs(g, g->first + t, g->v + t * g->c);
+        transform_inputs(g, g->first + t, g->v, t);
 }
 
 static void panel_item(void *job, long panel, int worker) {
     const winograd_job *g = job;
-    REAL *u = g->u + (g->transformed ? panel : worker) * PLANES * g->plane_u, *m = g->m + worker * g->worker_m;
-    if (!g->transformed) transform_filters(g, panel, 0, g->s->c, u, g->plane_u);
-    for (long f = 0; f < PLANES; f++)
-        gemm_rows(g->count, width_of(g, panel), g->s->c, g->v + f * g->plane_v, g->c, 1, u + f * g->plane_u, NR,
-                  m + f * g->plane_m, NR, (epilogue){NULL, 0, LINEAR});
-    transform_outputs(g, g->first, g->count, panel * NR, NR, m);
+    REAL *own = g->u + worker * g->planes * g->plane_u, *m = g->m + worker * g->worker_m;
+    long phase_out = panel / g->panels, k0 = panel % g->panels * NR;
+    for (long phase = 0; phase < g->phases_in; phase++) {
+        const REAL *v = g->v + phase * g->planes * g->plane_v, *u = g->transformed ? filters_at(g, panel, phase, 0) : own;
+        if (!g->transformed) transform_filters(g, phase + phase_out, panel % g->panels, 0, g->s->c, own, g->plane_u);
+        multiply_planes(g, panel, phase, v, u, m, NR, g->count);
+    }
+    transform_outputs(g, g->first, g->count, phase_out, k0, NR, m);
 }
 
 static int by_channels(winograd_job *g, long threads) {
-    long most = min_l(BLOCK_V / (PLANES * (long)sizeof(REAL) * g->c), BLOCK_M / (PLANES * (long)sizeof(REAL) * NR));
+    long plane = g->planes * (long)sizeof(REAL), most = min_l(BLOCK_V / (g->phases_in * plane * g->c), BLOCK_M / (plane * NR));
     g->block = div_up(g->tiles, div_up(g->tiles, max_l(most, MR)));
     g->plane_v = plane_of(g->block, g->c);
     g->plane_m = plane_of(g->block, NR);
-    g->worker_m = PLANES * g->plane_m;
-    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, threads * PLANES * g->plane_u * sizeof(REAL));
-    g->v = scratch(SCRATCH_PROJECTED, PLANES * g->plane_v * sizeof(REAL));
+    g->worker_m = g->planes * g->plane_m;
+    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, threads * g->planes * g->plane_u * sizeof(REAL));
+    g->v = scratch(SCRATCH_PROJECTED, g->phases_in * g->planes * g->plane_v * sizeof(REAL));
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->v || !g->m) return -1;
     for (g->first = 0; g->first < g->tiles; g->first += g->block) {
         g->count = min_l(g->block, g->tiles - g->first);
         g->share = share_of(g->count, threads);
         pool_for(div_up(g->count, g->share), inputs_item, g);
-        pool_for(g->panels, panel_item, g);
+        pool_for(g->panels * g->phases_out, panel_item, g);
     }
     return 0;
 }
@@ -444,11 +425,10 @@ static const REAL *zero_pixel(long channels) {
 }
 
 int winograd_product(const winograd_call *call) {
-    winograd_job g = job_of(call->s);
-    long threads = pool_size(), bytes = PLANES * (long)sizeof(REAL) * call->s->c * g.k;
+    winograd_job g = job_of(call->s, call->way, call->flipped);
+    long threads = pool_size(), bytes = (long)sizeof(REAL) * phases_of(&g) * g.planes * call->s->c * g.k;
     g.in = call->in;
     g.filters = call->filters;
-    g.flipped = call->flipped;
     g.u = (REAL *)call->transformed;
     g.transformed = g.u != NULL;
     g.bias = call->bias;
@@ -457,17 +437,17 @@ int winograd_product(const winograd_call *call) {
     g.out = call->out;
     g.zeros = zero_pixel(g.c);
     if (!g.zeros) return -1;
-    int few = g.tiles < 2 * MR * threads && g.panels >= threads;
+    int few = g.tiles < 2 * MR * threads && g.panels * g.phases_out >= threads;
     return bytes > FILTER_CACHE || few ? by_channels(&g, threads) : by_tiles(&g, threads);
 }
 
-size_t winograd_filters(const conv_shape *s) {
-    winograd_job g = job_of(s);
-    return (size_t)g.panels * PLANES * g.plane_u;
+size_t winograd_filters(const conv_shape *s, int way) {
+    winograd_job g = job_of(s, way, 0);
+    return filters_size(&g);
 }
 
-void winograd_transform(const conv_shape *s, const REAL *filters, REAL *transformed) {
-    winograd_job g = job_of(s);
+void winograd_transform(const conv_shape *s, int way, const REAL *filters, REAL *transformed) {
+    winograd_job g = job_of(s, way, 0);
     g.filters = filters;
     g.u = transformed;
     transform_all_filters(&g);
@@ -475,21 +455,31 @@ void winograd_transform(const conv_shape *s, const REAL *filters, REAL *transfor
 
 // ---- gradient of the filters ---------------------------------------------------------------------------------------------
 
-static void transform_gradients(const winograd_job *g, long item) {
+INLINE void gradients_of_tile(const winograd_job *g, const int way, long item) {
     const conv_shape *s = g->s;
-    const REAL *pixel[OUTPUT * OUTPUT];
+    const int out = outputs_of(way);
+    const REAL *pixel[MOST_OUTPUTS * MOST_OUTPUTS];
     long image, y0, x0;
-    place_of(g, g->first + item, &image, &y0, &x0);
-    for (long i = 0; i < OUTPUT; i++)
-        for (long j = 0; j < OUTPUT; j++) {
+    place_of(g, way, g->first + item, &image, &y0, &x0);
+    for (long i = 0; i < out; i++)
+        for (long j = 0; j < out; j++) {
             int inside = y0 + i < s->oh && x0 + j < s->ow;
-            pixel[i * OUTPUT + j] = inside ? g->dz + ((image * s->oh + y0 + i) * s->ow + x0 + j) * s->k : g->zeros;
+            pixel[i * out + j] = inside ? g->dz + ((image * s->oh + y0 + i) * s->ow + x0 + j) * s->k : g->zeros;
         }
     for (long k = 0; k < s->k; k += LANES) {
         REAL *z = g->z + (k / NR * g->block + item) * NR + k % NR;
-        for (int i = 0; i < OUTPUT; i++) prefetch_pixels(pixel + i * OUTPUT, k + OUTPUT * s->k);
-        if (k + LANES <= s->k) gradient_tile(pixel, k, 0, z, g->plane_z);
-        else gradient_tile(pixel, k, s->k - k, z, g->plane_z);
+        for (int i = 0; i < out; i++) prefetch_pixels(pixel + i * out, out, k + out * s->k);
+        if (k + LANES <= s->k) gradient_tile(way, pixel, k, 0, z, g->plane_z);
+        else gradient_tile(way, pixel, k, s->k - k, z, g->plane_z);
+    }
+}
+
+static void transform_gradients(const winograd_job *g, long item) {
+    switch (g->way) {
+        case STRIDED: gradients_of_tile(g, STRIDED, item); break;
+        case TWIN: gradients_of_tile(g, TWIN, item); break;
+        case FIVE: gradients_of_tile(g, FIVE, item); break;
+        default: gradients_of_tile(g, FOUR, item);
     }
 }
 
@@ -497,71 +487,111 @@ static void gradients_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
     long first = item * g->share, end = min_l(first + g->share, g->count);
-    for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v + t * g->c);
+    for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v, t);
     for (long t = first; t < end; t++) transform_gradients(g, t);
+}
+
+// The sums of a panel of output channels and `channels` input channels, transformed back, to where each tap of dw lies.
+INLINE void filter_gradients_of(const winograd_job *g, const int way, long channels, long columns, const REAL *sums,
+                                REAL *const *tap) {
+    int add = g->accumulate || g->first;
+    for (long c = 0; c < channels; c++)
+        for (long k = 0; k < columns; k += LANES) {
+            long at = c * g->s->k + k;
+            for (int i = 0; i < taps_of(way) * taps_of(way); i++)
+                if (way != STRIDED || tap[i]) __builtin_prefetch(tap[i] + at + AHEAD * g->s->k, 1);
+            filter_gradient_tile(way, sums + c * NR + k, g->plane_m, add, tap, at, columns - k < LANES ? columns - k : 0);
+        }
 }
 
 static void sums_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     const conv_shape *s = g->s;
-    long panel = item / g->pieces, c0 = item % g->pieces * g->piece, channels = min_l(g->piece, s->c - c0);
-    REAL *sums = g->m + worker * g->worker_m;
-    for (long f = 0; f < PLANES; f++)
-        for (long t = 0; t < g->count; t += SUM_TILES)
-            gemm_rows(channels, width_of(g, panel), min_l(SUM_TILES, g->count - t),
-                      g->v + f * g->plane_v + t * g->c + c0, 1, g->c,
-                      g->z + f * g->plane_z + (panel * g->block + t) * NR, NR, sums + f * g->plane_m, NR,
+    long piece = item % g->pieces, phase = item / g->pieces % g->phases_in, panel = item / g->pieces / g->phases_in;
+    long c0 = piece * g->piece, channels = min_l(g->piece, s->c - c0), columns = min_l(NR, s->k - panel * NR);
+    REAL *sums = g->m + worker * g->worker_m, *tap[MOST_TAPS * MOST_TAPS];
+    const REAL *v = g->v + phase * g->planes * g->plane_v + piece * g->block * g->piece;
+    int taps[MOST_TAPS * MOST_TAPS];
+    for (long f = 0; f < g->planes; f++)
+        for (long t = 0; t < g->count && !is_empty(g, phase, f); t += SUM_TILES)
+            gemm_rows(channels, width_of(g, panel), min_l(SUM_TILES, g->count - t), v + f * g->plane_v + t * g->piece, 1,
+                      g->piece, g->z + f * g->plane_z + (panel * g->block + t) * NR, NR, sums + f * g->plane_m, NR,
                       (epilogue){NULL, t > 0, LINEAR});
-    int add = g->accumulate || g->first;
-    for (long c = 0; c < channels; c++)
-        for (long k = panel * NR, end = min_l(k + NR, s->k), h = 0; k < end; k += LANES, h += LANES) {
-            REAL *dw = g->out + (c0 + c) * s->k + k;
-            for (int i = 0; i < 9; i++) __builtin_prefetch(dw + AHEAD * s->k + i * s->c * s->k, 1);
-            if (k + LANES <= end) filter_gradient_tile(sums + c * NR + h, g->plane_m, add, dw, s->c * s->k, 0);
-            else filter_gradient_tile(sums + c * NR + h, g->plane_m, add, dw, s->c * s->k, end - k);
-        }
+    taps_of_phase(g, phase, taps);
+    for (int i = 0; i < taps_of(g->way) * taps_of(g->way); i++)
+        tap[i] = taps[i] < 0 ? NULL : g->out + (taps[i] * s->c + c0) * s->k + panel * NR;
+    switch (g->way) {
+        case STRIDED: filter_gradients_of(g, STRIDED, channels, columns, sums, tap); break;
+        case TWIN: filter_gradients_of(g, TWIN, channels, columns, sums, tap); break;
+        case FIVE: filter_gradients_of(g, FIVE, channels, columns, sums, tap); break;
+        default: filter_gradients_of(g, FOUR, channels, columns, sums, tap);
+    }
 }
 
-int winograd_filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz, REAL *dw, int accumulate) {
-    winograd_job g = job_of(s);
-    long threads = pool_size(), bytes = PLANES * (long)sizeof(REAL) * (g.c + g.k);
+int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const REAL *dz, REAL *dw, int accumulate) {
+    winograd_job g = job_of(s, way, 0);
+    long threads = pool_size(), bytes = g.planes * (long)sizeof(REAL) * (g.phases_in * g.c + g.k);
     g.in = x;
     g.dz = dz;
     g.out = dw;
     g.accumulate = accumulate;
     long most = max_l(max_l(BLOCK_VZ / bytes, min_l(SUM_TILES, MOST_VZ / bytes)), 1);
     g.block = div_up(g.tiles, div_up(g.tiles, most));
-    g.pieces = max_l(div_up(s->c, SUM_CHANNELS), min_l(div_up(2 * threads, g.panels), div_up(s->c, MR)));
-    g.piece = div_up(s->c, g.pieces);
+    g.pieces = max_l(div_up(s->c, SUM_CHANNELS), min_l(div_up(2 * threads, g.panels * g.phases_in), div_up(s->c, MR)));
+    g.piece = round_up(div_up(s->c, g.pieces), LANES);
     g.pieces = div_up(s->c, g.piece);
-    g.plane_v = plane_of(g.block, g.c);
+    g.plane_v = plane_of(g.block, g.pieces * g.piece);
     g.plane_z = plane_of(g.block, g.k);
     g.plane_m = plane_of(g.piece, NR);
-    g.worker_m = PLANES * g.plane_m;
+    g.worker_m = g.planes * g.plane_m;
     g.zeros = zero_pixel(max_l(g.c, g.k));
-    g.v = scratch(SCRATCH_PROJECTED, PLANES * (g.plane_v + g.plane_z) * sizeof(REAL));
+    g.v = scratch(SCRATCH_PROJECTED, g.planes * (g.phases_in * g.plane_v + g.plane_z) * sizeof(REAL));
     g.m = scratch(SCRATCH_PARTIAL, threads * g.worker_m * sizeof(REAL));
     if (!g.zeros || !g.v || !g.m) return -1;
-    g.z = g.v + PLANES * g.plane_v;
+    g.z = g.v + g.phases_in * g.planes * g.plane_v;
     for (g.first = 0; g.first < g.tiles; g.first += g.block) {
         g.count = min_l(g.block, g.tiles - g.first);
         g.share = share_of(g.count, threads);
         pool_for(div_up(g.count, g.share), gradients_item, &g);
-        pool_for(g.panels * g.pieces, sums_item, &g);
+        pool_for(g.panels * g.phases_in * g.pieces, sums_item, &g);
     }
     return 0;
 }
 
 // ---- the choice ----------------------------------------------------------------------------------------------------------
 
-// In multiply-adds per input and output channel, the direct way takes 9 per pixel. Here a tile takes 36, a third more than
-// that for what a shorter sum and M cost, and its transforms, which weigh less the more channels share them; the filters
-// take as much as 5 tiles. So images that fill their tiles badly (2x2, 5x5) and single small ones stay direct. The
-// constants are fitted to times on AVX2 and AVX-512; a gain of a fifth is asked for, as accuracy pays for it.
-int winograd_wins(const conv_shape *s, int prepared) {
-    if (s->c < 16 || s->k < 16) return 0;
-    double pixels = (double)s->n * s->oh * s->ow, tiles = (double)s->n * div_up(s->oh, OUTPUT) * div_up(s->ow, OUTPUT);
-    double per_tile = 4.0 / 3 + 5.0 / s->c + 5.0 / s->k;
-    return 9 * pixels > 1.2 * PLANES * (tiles * per_tile + (prepared ? 0 : 5));
+// In multiply-adds per input and output channel, the direct way takes one per tap and pixel. Here a tile takes its products,
+// a third more than that for what a shorter sum and M cost, and its transforms, which weigh less the more channels share
+// them; the filters take as much as 5 tiles. So images that fill their tiles badly (5x5 under FOUR) and single small ones
+// stay direct. The constants are fitted to times on AVX2 and AVX-512; a gain of a fifth is asked for, as accuracy pays for it.
+// SIX's filters are the larger ones: to read a number from memory takes as long as 11 multiply-adds.
+static double cost_of(const conv_shape *s, int way, int flipped, int prepared) {
+    winograd_job g = job_of(s, way, flipped);
+    double products = way == STRIDED ? 81 : g.planes, in = g.planes * g.phases_in, out = g.planes * g.phases_out;
+    return 1.2 * (g.tiles * (products * 4 / 3 + 5 * in / s->k + 5 * out / s->c) + (prepared ? 0 : 5 * products));
+}
+
+int winograd_way(const conv_shape *s, int flipped, int prepared, int forced) {
+    int best = -1, ways[3], n = 0;
+    if (s->dh != 1 || s->dw != 1 || s->groups != 1 || !s->n || !s->h || !s->w || !s->c || !s->oh || !s->ow || !s->k) return -1;
+    if (!forced && (s->c < 16 || s->k < 16)) return -1;
+    double taps = s->kh * s->kw, pixels = (double)s->n * (flipped ? s->h * s->w : s->oh * s->ow), least = taps * pixels;
+    if (s->kh == 3 && s->kw == 3 && s->sh == 1 && s->sw == 1) {
+        ways[n++] = FOUR;
+        if (prepared && s->c <= SIX_CHANNELS) ways[n++] = SIX;
+        if (s->h == 2 && s->w == 2 && s->oh == 2 && s->ow == 2 && s->top == 1 && s->left == 1) {
+            ways[n++] = TWIN;
+            least = 16.0 * s->n + (prepared ? 0 : 5 * taps); // of other taps the direct way knows that they meet zeros; packing
+        }
+    }
+    if (s->kh == 3 && s->kw == 3 && s->sh == 2 && s->sw == 2) ways[n++] = STRIDED;
+    if (s->kh == 5 && s->kw == 5 && s->sh == 1 && s->sw == 1) ways[n++] = FIVE;
+    for (int i = 0; i < n; i++) {
+        double cost = cost_of(s, ways[i], flipped, prepared) + (ways[i] == SIX ? 1.2 * 11 * (64 - 36) : 0);
+        if (cost >= least && !(forced && best < 0)) continue;
+        best = ways[i];
+        least = cost;
+    }
+    return best;
 }
 #endif
