@@ -60,6 +60,12 @@ class Node:
             return {"kernel": (channels, columns), "recurrent_kernel": (units, columns), **rows}
         return {}
 
+    def input_flops(self) -> float:
+        """Of the part of `flops` that takes the layer's input: as many as the gradient of that takes."""
+        if self.kind in GATES:
+            return 2.0 * math.prod(self.parameters()["kernel"]) * self.source[0]
+        return self.flops()
+
     def flops(self) -> float:
         """Of one sample's forward pass."""
         matrices = sum(math.prod(shape) for name, shape in self.parameters().items() if name.endswith("kernel"))
@@ -279,7 +285,7 @@ class Case:
         forward = self.batch * sum(node.flops() for node in nodes)
         if self.task != "train":
             return forward
-        first = self.batch * sum(node.flops() for node in nodes if node.inputs == (-1,))
+        first = self.batch * sum(node.input_flops() for node in nodes if node.inputs == (-1,))
         return 3 * forward - first
 
     def bytes(self) -> float:

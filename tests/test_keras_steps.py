@@ -383,7 +383,32 @@ LAYERS: list[tuple[Part, Any]] = [
     (layer("LayerNormalization", scale=False), IMAGE),
     (layer("LayerNormalization", axis=(1, 2, 3), gamma_regularizer=L2, beta_regularizer=L2), IMAGE),
     (layer("LayerNormalization"), MASKED),
+    (layer("RMSNormalization"), SEQUENCE),
+    (layer("RMSNormalization", axis=1, epsilon=1e-2), SEQUENCE),
+    (layer("GroupNormalization", groups=2), IMAGE),
+    (layer("GroupNormalization", groups=-1, center=False, gamma_regularizer=L2), IMAGE),
+    (layer("GroupNormalization", groups=4, scale=False, epsilon=1e-2, beta_constraint=POSITIVE), SEQUENCE),
+    (layer("UnitNormalization"), SEQUENCE),
+    (layer("UnitNormalization", axis=[1, 2]), SEQUENCE),
+    (layer("ActivityRegularization", l1=0.01, l2=0.02), MASKED),
+    (layer("GaussianDropout", rate=0.0), MASKED),
+    (layer("AlphaDropout", rate=0.0), MASKED),
+    (layer("EinsumDense", equation="abc,cd->abd", output_shape=(None, 3), bias_axes="d"), SEQUENCE),
+    (layer("EinsumDense", equation="abc,cde->abde", output_shape=(None, 2, 3), activation="relu"), SEQUENCE),
+    # attention
+    (layer("MultiHeadAttention", num_heads=2, key_dim=3), [SEQUENCE, SEQUENCE]),
+    (layer("MultiHeadAttention", num_heads=2, key_dim=3, value_dim=2, use_bias=False), [SEQUENCE, Data((3, 5))]),
+    (layer("MultiHeadAttention", num_heads=1, key_dim=4, output_shape=3), [SEQUENCE, MASKED]),
+    (layer("MultiHeadAttention", num_heads=2, key_dim=2, kernel_regularizer=L2), [SEQUENCE, SEQUENCE, SEQUENCE]),
+    (layer("GroupQueryAttention", head_dim=3, num_query_heads=4, num_key_value_heads=2), [SEQUENCE, SEQUENCE]),
+    (layer("Attention"), [SEQUENCE, SEQUENCE]),
+    (layer("Attention", use_scale=True, score_mode="concat"), [SEQUENCE, Data((3, 4))]),
+    (layer("Attention", use_scale=True), [MASKED, MASKED]),
+    (layer("AdditiveAttention"), [SEQUENCE, Data((3, 4))]),
+    (layer("AdditiveAttention", use_scale=False), [MASKED, MASKED]),
     # several inputs
+    (layer("Dot", axes=1), [ROW, ROW]),
+    (layer("Dot", axes=(2, 1), normalize=True), [SEQUENCE, Data((4, 3))]),
     (layer("Add"), [ROW, ROW, ROW]),
     (layer("Add"), [MASKED, MASKED]),
     (layer("Add"), [Data((3, 5)), ROW]),
@@ -483,7 +508,10 @@ def layer_model(k: Any, part: Part, data: Any) -> Any:
         tensors.append(x)
     found = part.make(k)
     found.name = part.arguments.get("name", "tested")
-    y = found(tensors if several else tensors[0])
+    if part.kind.endswith("QueryAttention") or part.kind == "MultiHeadAttention":
+        y = found(*tensors)  # these take theirs one by one
+    else:
+        y = found(tensors if several else tensors[0])
     outputs = [k.layers.Dense(2, name=f"after{number}")(each) for number, each in enumerate(flatten(y))]
     one = inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs
     model = k.Model(*one)
