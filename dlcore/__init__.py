@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         applications,
         backends,
         callbacks,
+        config,
         constraints,
         datasets,
         functional,
@@ -30,15 +31,23 @@ if TYPE_CHECKING:
         preprocessing,
         random,
         regularizers,
+        saving,
         sklearn,
         training,
         utils,
     )
     from .backends import BackendUnavailableError, available_backends, use_backend
+    from .constraints import Constraint
     from .diagnosis import diagnose
-    from .layers import Input
+    from .initializers import Initializer
+    from .layers import Input, InputSpec, Layer
+    from .losses import Loss
+    from .metrics import Metric
     from .models import Model, Sequential, load_model
+    from .optimizers import Optimizer
     from .random import set_seed as set_random_seed
+    from .regularizers import Regularizer
+    from .symbolic import SymbolicTensor as KerasTensor
     from .tensor import Tensor, Variable, from_dlpack, no_grad
 
 __version__ = "0.1.0"
@@ -48,6 +57,7 @@ _MODULES = (
     "applications",
     "backends",
     "callbacks",
+    "config",
     "constraints",
     "datasets",
     "functional",
@@ -64,6 +74,7 @@ _MODULES = (
     "preprocessing",
     "random",
     "regularizers",
+    "saving",
     "sklearn",
     "training",
     "utils",
@@ -77,6 +88,15 @@ _NAMES = {  # public name -> (module, its name there)
     "Model": ("models", "Model"),
     "load_model": ("models", "load_model"),
     "Input": ("layers", "Input"),
+    "InputSpec": ("layers", "InputSpec"),
+    "Layer": ("layers", "Layer"),
+    "Loss": ("losses", "Loss"),
+    "Metric": ("metrics", "Metric"),
+    "Optimizer": ("optimizers", "Optimizer"),
+    "Initializer": ("initializers", "Initializer"),
+    "Regularizer": ("regularizers", "Regularizer"),
+    "Constraint": ("constraints", "Constraint"),
+    "KerasTensor": ("symbolic", "SymbolicTensor"),
     "use_backend": ("backends", "use_backend"),
     "available_backends": ("backends", "available_backends"),
     "BackendUnavailableError": ("backends", "BackendUnavailableError"),

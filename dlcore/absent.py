@@ -15,9 +15,9 @@ _FILES = "read the files with a library made for it (Pillow, pandas), and pass a
 _OWN_LOSS = "pass a function (y_true, y_pred) of tensors as the loss"
 _OWN_METRIC = "pass a function (y_true, y_pred) of tensors as the metric, or subclass metrics.Mean"
 _OWN_ACTIVATION = "pass a function of tensors as the activation"
+_NUMPY = "NumPy's function on arrays, or a combination of those that are here (dlcore.ops.__all__)"
 _OTHER_NETWORK = "bring trained networks over as ONNX files (dlcore.onnx.load), or build it from layers"
 _OPTIMIZER = "optimizers.AdamW or optimizers.SGD, or a subclass of optimizers.Optimizer"
-_SERIALIZATION = "pass custom_objects to load_model, or use utils.custom_object_scope"
 
 _GROUPS: dict[str, list[tuple[str, str]]] = {
     "layers": [
@@ -75,10 +75,8 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
             "sklearn.metrics.precision_recall_curve or roc_curve on what predict gives",
         ),
         (
-            "binary_crossentropy binary_focal_crossentropy categorical_crossentropy categorical_focal_crossentropy "
-            "categorical_hinge hinge huber kl_divergence log_cosh mean_absolute_error mean_absolute_percentage_error "
-            "mean_squared_error mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge",
-            "the function of that name in dlcore.losses, or the name as a string in compile(metrics=[...])",
+            "binary_focal_crossentropy categorical_focal_crossentropy",
+            _OWN_LOSS,
         ),
     ],
     "callbacks": [
@@ -102,18 +100,11 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
     "utils": [
         ("FeatureSpace", "sklearn.compose.ColumnTransformer"),
         ("Progbar", "tqdm"),
-        ("PyDataset Sequence", "any object with __len__ and __getitem__ that gives batches: it needs no base class"),
         ("Config", "a dict"),
         (
-            "array_to_img audio_dataset_from_directory get_file image_dataset_from_directory img_to_array load_img "
+            "array_to_img audio_dataset_from_directory image_dataset_from_directory img_to_array load_img "
             "save_img text_dataset_from_directory",
             _FILES,
-        ),
-        ("clear_session", "nothing: there is no global state to clear"),
-        (
-            "deserialize_keras_object get_custom_objects get_registered_name get_registered_object "
-            "register_keras_serializable serialize_keras_object",
-            _SERIALIZATION,
         ),
         (
             "disable_interactive_logging enable_interactive_logging is_interactive_logging_enabled",
@@ -121,13 +112,8 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
         ),
         ("get_source_inputs", "model.inputs"),
         ("is_keras_tensor", "isinstance(x, dlcore.symbolic.SymbolicTensor)"),
-        ("model_to_dot plot_model", "dlcore.plots.model"),
-        ("normalize", "x / numpy.linalg.norm(x, axis=-1, keepdims=True)"),
-        ("pack_x_y_sample_weight", "a tuple (x, y, sample_weight)"),
-        ("pad_sequences", "numpy.pad, to the length of the longest sequence"),
-        ("split_dataset", "sklearn.model_selection.train_test_split, or validation_split of fit"),
+        ("model_to_dot", "dlcore.plots.model, or utils.plot_model, which writes a picture"),
         ("standardize_dtype", "numpy.dtype(dtype).name"),
-        ("timeseries_dataset_from_array", "numpy.lib.stride_tricks.sliding_window_view"),
     ],
     "applications": [
         (
@@ -139,10 +125,46 @@ _GROUPS: dict[str, list[tuple[str, str]]] = {
             _OTHER_NETWORK,
         )
     ],
-    "models": [("save_model", "model.save(path)")],
+    "ops": [
+        (
+            "associative_scan cond fori_loop map scan switch vectorize vectorized_map while_loop",
+            "Python's own if, for and while",
+        ),
+        ("custom_gradient jvp", "tensor.record, or a function of your own with its gradient"),
+        (
+            "adaptive_average_pool adaptive_max_pool allclose angle append arccos arccosh arcsin arcsinh arctan "
+            "arctan2 arctanh argpartition argsort array_split bartlett bincount bitwise_and bitwise_invert "
+            "bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor blackman cbrt cdist ceil celu "
+            "cholesky cholesky_inverse conj conjugate conv_transpose copy corrcoef correlate cross ctc_decode "
+            "ctc_loss cumprod deg2rad depth_to_space depthwise_conv det diag diagflat diagonal diff digitize "
+            "divide_no_nan dot_product_attention dsplit dstack dtype eig eigh einsum empty empty_like erf erfc erfinv "
+            "exp2 extract_sequences fabs fft fft2 fliplr flipud floor floor_divide fmax fmin fmod fold gcd geomspace "
+            "get_item glu hamming hanning hard_shrink heaviside histogram hsplit hypot i0 ifft2 imag in_top_k inner "
+            "inv irfft isclose isin isneginf isposinf isreal istft kaiser kron layer_normalization lcm ldexp "
+            "left_shift logaddexp2 logdet logspace lstsq lu_factor matrix_rank median meshgrid mod multi_hot "
+            "nan_to_num nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin nanpercentile "
+            "nanprod nanquantile nanstd nansum nanvar nextafter nonzero percentile pinv polar prod psnr ptp qr "
+            "quantile rad2deg real rearrange rfft right_shift rms_normalization rot90 round saturate_cast scatter "
+            "scatter_update searchsorted segment_max segment_min segment_prod segment_sum select separable_conv "
+            "signbit sinc slice_update slogdet soft_shrink solve solve_triangular sort space_to_depth sparse_plus "
+            "sparse_sigmoid sparsemax squareplus stft svd tanh_shrink threshold top_k trace trapezoid tri trunc "
+            "unfold unique unravel_index vander vdot view view_as_complex view_as_real vsplit",
+            _NUMPY,
+        ),
+    ],
+    "config": [
+        (
+            "disable_flash_attention disable_interactive_logging enable_flash_attention enable_interactive_logging "
+            "enable_unsafe_deserialization is_flash_attention_enabled is_interactive_logging_enabled is_nnx_enabled",
+            "nothing: there is no such switch",
+        ),
+        ("max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch", "epochs and steps_per_epoch of fit"),
+        ("set_backend", "dlcore.use_backend(name)"),
+        ("set_epsilon", "nothing: it is 1e-7"),
+    ],
+    "saving": [("KerasFileEditor", "h5py")],
     "random": [
         ("beta binomial categorical gamma randint shuffle truncated_normal", "numpy.random.default_rng"),
-        ("dropout", "functional.dropout"),
     ],
 }
 ABSENT: dict[str, dict[str, str]] = {

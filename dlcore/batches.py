@@ -31,6 +31,45 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
     return (*data, None, None)[:3]  # type: ignore[return-value]
 
 
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """A batch as `unpack_x_y_sample_weight` takes it apart; x alone where there are no labels."""
+    if y is None:
+        return x if not isinstance(x, tuple | list) else (x,)
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+class PyDataset:
+    """Base of sequences of batches: a subclass gives a whole batch, `(x, y)` or `(x, y, sample_weight)`, for each index
+    below its length.
+
+    `fit` needs no base class for that; this one is Keras's. Batches are made one after the other, where they are used.
+
+    Args:
+        workers, use_multiprocessing, max_queue_size: taken, and without effect.
+    """
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
+
+    @property
+    def num_batches(self) -> int:
+        return len(self)
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must define __len__, the number of batches")
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__, which gives a batch")
+
+    def on_epoch_begin(self) -> None:
+        """Before each pass over the batches."""
+
+    def on_epoch_end(self) -> None:
+        """After each pass over the batches."""
+
+
 def _pack(x: Any, y: Any, sample_weight: Any) -> tuple:
     if sample_weight is not None:
         return x, y, sample_weight
@@ -237,6 +276,8 @@ class SourceBatches(Batches):
         self._generator = generator
 
     def _pass(self) -> Iterator[tuple]:
+        if hasattr(self._source, "on_epoch_begin"):
+            self._source.on_epoch_begin()
         if self._once:
             raw: Any = self._source
         elif self._indexed:
@@ -313,8 +354,6 @@ def make_batches(
         raise TypeError(f"Argument `x` must hold arrays or yield batches. Received: {type(x).__name__}")
     if y is not None or sample_weight is not None:
         raise ValueError("With batches as `x`, labels and weights come in its batches: leave `y` and `sample_weight`.")
-    if batch_size is not None:
-        raise ValueError(f"With batches as `x`, `batch_size` cannot be set. Received: batch_size={batch_size}")
     return SourceBatches(x, shuffle, steps, dtype, class_weight, generator)
 
 

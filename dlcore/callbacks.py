@@ -152,23 +152,23 @@ class CallbackList(Callback):
         for hook in hooks:
             if callable(logs) and not getattr(hook, "takes_lazy_logs", False):
                 logs = logs()
-            hook(batch, logs)
+            hook(batch, {} if logs is None else logs)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_train_begin(logs)
+            callback.on_train_begin(logs or {})
 
     def on_train_end(self, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_train_end(logs)
+            callback.on_train_end(logs or {})
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_epoch_begin(epoch, logs)
+            callback.on_epoch_begin(epoch, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_epoch_end(epoch, logs)
+            callback.on_epoch_end(epoch, logs or {})
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if hooks := self._hooks["on_train_batch_begin"]:
@@ -180,11 +180,11 @@ class CallbackList(Callback):
 
     def on_test_begin(self, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_test_begin(logs)
+            callback.on_test_begin(logs or {})
 
     def on_test_end(self, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_test_end(logs)
+            callback.on_test_end(logs or {})
 
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if hooks := self._hooks["on_test_batch_begin"]:
@@ -196,11 +196,11 @@ class CallbackList(Callback):
 
     def on_predict_begin(self, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_predict_begin(logs)
+            callback.on_predict_begin(logs or {})
 
     def on_predict_end(self, logs: Logs = None) -> None:
         for callback in self.callbacks:
-            callback.on_predict_end(logs)
+            callback.on_predict_end(logs or {})
 
     def on_predict_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if hooks := self._hooks["on_predict_batch_begin"]:

@@ -408,6 +408,8 @@ class Loss:
         y_pred = _prediction(y_pred)
         if self.dtype is not None:
             y_pred = F.cast(y_pred, self.dtype)
+        if not isinstance(self, LossFunctionWrapper):  # a user's class computes with tensors throughout
+            y_true = _target(y_true, y_pred.dtype)
         return reduce_weighted_values(self.call(y_true, y_pred), sample_weight, mask, self.reduction)
 
     def get_config(self) -> dict[str, Any]:

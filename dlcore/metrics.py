@@ -17,8 +17,24 @@ import numpy as np
 from . import functional as F
 from . import losses
 from .backends import current
+from .losses import (  # noqa: F401  (Keras has them here, too)
+    binary_crossentropy,
+    categorical_crossentropy,
+    categorical_hinge,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
 from .naming import to_snake_case, unknown_name
-from .tensor import Tensor, no_grad
+from .tensor import Tensor, Variable, no_grad
 
 MOST_PENDING = 64  # updates that wait for values on a device; each holds on to what it was given
 
@@ -65,6 +81,21 @@ class Metric:
         self.name = name or to_snake_case(type(self).__name__)
         self.dtype = dtype or "float32"
 
+    def add_variable(
+        self, shape: Any = (), initializer: Any = "zeros", dtype: Any = None, name: str | None = None
+    ) -> Variable:
+        """A Variable for the state of a metric of your own, which `reset_state` sets to zeros."""
+        variable = Variable(initializer or "zeros", shape, dtype or "float32", trainable=False, name=name)
+        self.variables.append(variable)
+        return variable
+
+    add_weight = add_variable
+
+    @property
+    def variables(self) -> list[Variable]:
+        """What `add_variable` made."""
+        return vars(self).setdefault("_variables", [])
+
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(f"{type(self).__name__} must override update_state().")
 
@@ -72,7 +103,10 @@ class Metric:
         raise NotImplementedError(f"{type(self).__name__} must override result().")
 
     def reset_state(self) -> None:
-        raise NotImplementedError(f"{type(self).__name__} must override reset_state().")
+        if not self.variables:
+            raise NotImplementedError(f"{type(self).__name__} must override reset_state().")
+        for variable in self.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.update_state(*args, **kwargs)

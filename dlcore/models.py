@@ -21,7 +21,7 @@ from .backends.registry import is_active
 from .layers.base import Layer, unique_name
 from .layers.core import InputLayer
 from .layers.operation import Operation
-from .symbolic import Node, Shape, SymbolicTensor, flatten, is_shape, map_shapes, map_structure
+from .symbolic import Node, Shape, SymbolicTensor, flatten, is_shape, keys_of, map_shapes, map_structure
 from .tensor import Tensor, as_tensor, no_grad
 from .training import Trainer
 
@@ -238,7 +238,14 @@ class Model(Trainer, Layer):
 
     @property
     def output_names(self) -> list[str]:
-        return [x.node.layer.name if x.node else x.name for x in self._needs_graph("output_names").outputs]
+        """The layers that make them, numbered where one makes several: `gru`, `gru_1`."""
+        names: list[str] = []
+        counts: dict[str, int] = {}
+        for x in self._needs_graph("output_names").outputs:
+            name = x.node.layer.name if x.node else x.name
+            count = counts[name] = counts.get(name, -1) + 1
+            names.append(f"{name}_{count}" if count else name)
+        return names
 
     @property
     def input_shape(self) -> Any:
@@ -338,7 +345,7 @@ class Model(Trainer, Layer):
         structure = graph.input_structure
         names = [layer.name for layer in graph.input_layers]
         if isinstance(inputs, dict):
-            keys = list(structure) if isinstance(structure, dict) else names
+            keys = keys_of(structure) if isinstance(structure, dict) else names
             missing = [key for key in keys if key not in inputs]
             if missing:
                 raise ValueError(f"{self._said} lacks input(s) {', '.join(map(repr, missing))}, got {list(inputs)}")
@@ -449,6 +456,10 @@ class Model(Trainer, Layer):
         from .io.serialization import custom_object_scope
 
         with custom_object_scope(custom_objects):
+            if "input_layers" in config:
+                from .io.keras_config import functional_from_config
+
+                return functional_from_config(config)
             if "nodes" not in config:
                 return cls(**config)
             inputs, outputs = _graph_from_config(config)
@@ -467,7 +478,8 @@ class Model(Trainer, Layer):
         """Save architecture, weights and, if it is compiled, how it is and the optimizer's state.
 
         Args:
-            filepath: a path that ends in ".safetensors".
+            filepath: a path that ends in ".safetensors", or in ".keras" for a file that Keras loads too (extra
+                `keras-files`), which does not hold where the orders of samples and the masks are.
             overwrite: whether an existing file may be replaced.
             include_optimizer: whether training shall go on where it stopped.
 
@@ -475,21 +487,34 @@ class Model(Trainer, Layer):
             ValueError: the path ends otherwise, the model is not built, or a layer's config is not JSON.
             FileExistsError: the file exists and overwrite is False.
         """
-        from .io.safetensors import save_model
+        from .io import files_for
 
-        save_model(self, filepath, overwrite=overwrite, include_optimizer=include_optimizer)
+        files_for(filepath).save_model(self, filepath, overwrite=overwrite, include_optimizer=include_optimizer)
 
     def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
-        """Save the weights alone, to a path that ends in ".safetensors"."""
-        from .io.safetensors import save_weights
+        """Save the weights alone, to a path that ends in ".safetensors", or in ".weights.h5" for one that Keras loads
+        too (extra `keras-files`)."""
+        from .io import files_for
 
-        save_weights(self, filepath, overwrite=overwrite)
+        files_for(filepath).save_weights(self, filepath, overwrite=overwrite)
+
+    def export(self, filepath: Any, format: str = "onnx", **kwargs: Any) -> None:
+        """Write a file for other libraries to run: an ONNX file, see `dlcore.onnx.export`.
+
+        Raises:
+            ValueError: another format.
+        """
+        if format != "onnx":
+            raise ValueError(f"format must be 'onnx', got {format!r}: there is no TensorFlow, OpenVINO or LiteRT here")
+        from .onnx import export
+
+        export(self, filepath, **kwargs)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> dict[str, list[str]]:
-        """Load weights from a file that `save_weights` or `save` wrote.
+        """Load weights from a file that `save_weights` or `save` wrote, here or in Keras 3.
 
         Args:
-            filepath: the file.
+            filepath: the file: ".safetensors", ".weights.h5" or ".keras".
             skip_mismatch: leave weights alone whose shape differs or that the file lacks, with a warning.
             by_name: match layers by name rather than weights by order; what the file lacks is left alone.
 
@@ -499,9 +524,9 @@ class Model(Trainer, Layer):
         Raises:
             ValueError: the file is damaged or foreign, or does not fit; the model is unchanged then.
         """
-        from .io.safetensors import load_weights
+        from .io import files_for
 
-        return load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
+        return files_for(filepath).load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
 
 class Sequential(Model):
@@ -646,22 +671,30 @@ class Sequential(Model):
 Functional = Model
 
 
-def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
-    """The model that `Model.save` wrote, on the active engine.
+def load_model(
+    filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
+) -> Model:
+    """The model that `Model.save` wrote, on the active engine; also one in a ".keras" file that Keras wrote.
 
     Args:
         filepath: the file.
         custom_objects: name -> class or function, for what is not part of the library.
         compile: whether it shall be compiled as it was, and training go on as it would have: with the optimizer's
-            state, the orders of samples and the masks that would have followed.
+            state and, from a ".safetensors" file, the orders of samples and the masks that would have followed.
+        safe_mode: taken as in Keras; code in a file is never run.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, foreign, from a newer version, or names something unknown.
     """
-    from .io.safetensors import load_model as load
+    from .io import files_for
 
-    return load(filepath, custom_objects=custom_objects, compile=compile)
+    return files_for(filepath).load_model(filepath, custom_objects=custom_objects, compile=compile)
+
+
+def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
+    """`model.save(filepath)`."""
+    model.save(filepath, overwrite=overwrite)
 
 
 def model_from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:

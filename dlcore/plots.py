@@ -188,12 +188,31 @@ def decision_boundary(model: Any, x: Any, y: Any, steps: int = 200, margin: floa
     return figure
 
 
+def plot_model(model: Any, to_file: Any = "model.png", **appearance: Any) -> Any:
+    """Keras's way to `plots.model`: draws a graph of layers and writes the picture to a file.
+
+    Args:
+        model: a Sequential or a functional model, built.
+        to_file: where to; None writes nothing.
+        appearance: what else Keras takes, `show_shapes` and so on, is taken and changes nothing: names, classes and
+            shapes are always shown, from the inputs down.
+    """
+    figure = _drawn(model)
+    if to_file is not None:
+        figure.savefig(to_file)
+    return figure
+
+
 def model(network: Any) -> Any:
     """A graph of layers drawn from its inputs down: each layer's name, class and output shape.
 
     Args:
         network: a Sequential or a functional model, built.
     """
+    return _drawn(network)
+
+
+def _drawn(network: Any) -> Any:
     graph = network._graph
     if graph is None:
         raise ValueError(f"{network._said} is no graph of layers, or not built yet: there is nothing to draw")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .tensor import Tensor
 
-__all__ = ["SeedGenerator", "host_generator", "normal", "seeded", "set_seed", "uniform"]
+__all__ = ["SeedGenerator", "dropout", "host_generator", "normal", "seeded", "set_seed", "uniform"]
 
 _BLOCK = 4  # numbers per block of the counter
 _MASK = (1 << 64) - 1
@@ -134,6 +134,25 @@ def uniform(
     y = _empty(shape, dtype)
     current().random_uniform(y, float(minval), float(maxval), *_draw(seed, y.size))
     return _tensor(y, shape)
+
+
+def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: int | SeedGenerator | None = None) -> Tensor:
+    """Zero each element with probability rate and divide the others by 1 − rate; see `functional.dropout`.
+
+    Args:
+        noise_shape: the shape of the mask, which is broadcast against inputs.
+        seed: as in `normal`.
+    """
+    from math import prod
+
+    from .functional import dropout as drop
+    from .tensor import as_tensor
+
+    inputs = as_tensor(inputs)
+    lengths = inputs.shape if noise_shape is None else noise_shape
+    return drop(
+        inputs, rate, *_draw(seed, prod(n or m for n, m in zip(lengths, inputs.shape, strict=True))), noise_shape
+    )
 
 
 def _empty(shape: tuple[int, ...], dtype: Any) -> Any:

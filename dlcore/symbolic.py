@@ -49,9 +49,10 @@ class SymbolicTensor:
         dtype: NumPy dtype.
         name: for messages.
         node, index: the call that made it and its place among that call's outputs.
+        masked: whether its values will carry a mask.
     """
 
-    __slots__ = ("__weakref__", "dtype", "index", "name", "node", "shape")
+    __slots__ = ("__weakref__", "dtype", "index", "masked", "name", "node", "shape")
     __array_ufunc__ = None  # so that `array + symbolic` comes to __radd__ here
 
     _count = 0
@@ -65,6 +66,7 @@ class SymbolicTensor:
         self.name = name
         self.node: Node | None = None
         self.index = 0
+        self.masked = False
 
     @property
     def ndim(self) -> int:
@@ -173,24 +175,33 @@ class SymbolicTensor:
         return self._apply("min", self, axis=axis, keepdims=keepdims)
 
 
+def keys_of(structure: dict) -> list:
+    """Keys of a dict in the order in which its leaves are counted: sorted, as Keras does, where they can be."""
+    try:
+        return sorted(structure)
+    except TypeError:
+        return list(structure)
+
+
 def flatten(structure: Any) -> list:
-    """The leaves of nested lists, tuples and dicts, in order."""
+    """The leaves of nested lists, tuples and dicts, in order; those of a dict in the order of its sorted keys."""
     if isinstance(structure, (list, tuple)):
         return [leaf for part in structure for leaf in flatten(part)]
     if isinstance(structure, dict):
-        return [leaf for part in structure.values() for leaf in flatten(part)]
+        return [leaf for key in keys_of(structure) for leaf in flatten(structure[key])]
     return [structure]
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """The same nesting of lists, tuples and dicts with `function` of each leaf."""
+    """The same nesting of lists, tuples and dicts with `function` of each leaf, called in the order of `flatten`."""
     if isinstance(structure, tuple):
         parts = [map_structure(function, part) for part in structure]
         return type(structure)(*parts) if hasattr(structure, "_fields") else tuple(parts)
     if isinstance(structure, list):
         return [map_structure(function, part) for part in structure]
     if isinstance(structure, dict):
-        return {key: map_structure(function, part) for key, part in structure.items()}
+        mapped = {key: map_structure(function, structure[key]) for key in keys_of(structure)}
+        return {key: mapped[key] for key in structure}
     return function(structure)
 
 

@@ -135,6 +135,10 @@ class Tensor:
         return self.data.dtype
 
     @property
+    def _keras_mask(self) -> Any:
+        return self.mask
+
+    @property
     def ndim(self) -> int:
         return self.data.ndim
 
@@ -331,6 +335,19 @@ class Tensor:
     def __le__(self, other: Any) -> Tensor:
         return _functional.less_equal(self, other)
 
+    def __eq__(self, other: Any) -> Any:
+        """Equal elements; a tensor equals nothing else than numbers, arrays and tensors."""
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        return _functional.equal(self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        return _functional.not_equal(self, other)
+
+    __hash__ = object.__hash__  # sets and dicts go by identity
+
     def __getitem__(self, key: Any) -> Tensor:
         return _functional.getitem(self, key)
 
@@ -364,24 +381,43 @@ class Tensor:
 class Variable(Tensor):
     """A tensor that belongs to a layer or an optimizer and changes in place.
 
-    Its values are a copy of `initial`. An optimizer moves `.data` and `.grad` into flat buffers of its own, so do not
+    Its values are a copy of those given. An optimizer moves `.data` and `.grad` into flat buffers of its own, so do not
     keep a reference to `.data` across that.
 
     Args:
-        initial: first values, as for Tensor.
+        initializer: first values, as for Tensor; or an initializer, its name or a function of (shape, dtype).
+        shape: of what an initializer makes.
+        dtype: converts to it; float32 for an initializer.
         trainable: whether it takes part in training; the same thing as `requires_grad`.
         name: a short name such as "kernel".
-        dtype: converts to it.
+
+    Raises:
+        ValueError: an initializer without shape, or values with one that is not theirs.
     """
 
-    def __init__(self, initial: Any, trainable: bool = True, name: str = "variable", dtype: Any = None) -> None:
-        super().__init__(initial, trainable, dtype)
+    def __init__(
+        self,
+        initializer: Any,
+        shape: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(initializer, str) or callable(initializer):
+            from . import initializers
+
+            if shape is None:
+                raise ValueError(f"shape must be given with the initializer {initializer!r}")
+            initializer = initializers.get(initializer)(tuple(shape), dtype=np.dtype(dtype or FLOAT32))
+        super().__init__(initializer, trainable, dtype)
+        if shape is not None and self.data.shape != tuple(shape):
+            raise ValueError(f"shape must be that of the values, {self.data.shape}, got {tuple(shape)}")
         backend = current()
         own = backend.empty(self.data.shape, self.data.dtype)
         backend.copy(_at_least_1d(self.data), _at_least_1d(own))
         self.data = own
-        self.name = name
-        self.path = name
+        self.name = name or "variable"
+        self.path = self.name
         self.regularizer: Any = None
         self.constraint: Any = None
 
@@ -401,8 +437,9 @@ class Variable(Tensor):
         self.requires_grad = bool(value)
 
     @property
-    def value(self) -> Array:
-        return self.data
+    def value(self) -> Variable:
+        """Itself, which is a tensor."""
+        return self
 
     def numpy(self) -> np.ndarray:
         """A copy of the values as a NumPy array: later updates in place do not change it."""
@@ -417,6 +454,16 @@ class Variable(Tensor):
         weights_changed()
         return self
 
+    def assign_add(self, value: Any) -> Variable:
+        """Add to the values in place."""
+        with no_grad():
+            return self.assign(_functional.add(self, value))
+
+    def assign_sub(self, value: Any) -> Variable:
+        """Subtract from the values in place."""
+        with no_grad():
+            return self.assign(_functional.subtract(self, value))
+
     def __repr__(self) -> str:
         values = np.array2string(self._host(), separator=", ", prefix="Variable(", threshold=100, edgeitems=3)
         kind = "" if self.requires_grad else ", trainable=False"
@@ -426,13 +473,13 @@ class Variable(Tensor):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        twin = Variable(self.data, self.requires_grad, self.name)
+        twin = Variable(self.data, trainable=self.requires_grad, name=self.name)
         twin.__dict__.update(self.__dict__)
         memo[id(self)] = twin
         return twin
 
     def __reduce__(self) -> tuple:
-        return Variable, (self._host().copy(), self.requires_grad, self.name), self.__dict__.copy()
+        return Variable, (self._host().copy(), None, None, self.requires_grad, self.name), self.__dict__.copy()
 
 
 class no_grad:

@@ -437,6 +437,11 @@ class Trainer:
         layers = self._flatten_layers()  # type: ignore[attr-defined]
         return [value for layer in layers for value in vars(layer).values() if isinstance(value, Metric)]
 
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of `metrics`."""
+        return [metric.name for metric in self.metrics]
+
     def reset_metrics(self) -> None:
         """Forget what all metrics gathered."""
         plan = self._plan
@@ -457,9 +462,9 @@ class Trainer:
         for metric in self.metrics:
             result = metric.result()
             if isinstance(result, dict):
-                results.update(result)
+                results.update({name: _number(value) for name, value in result.items()})
             else:
-                results[metric.name] = result
+                results[metric.name] = _number(result)
         return results
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -657,10 +662,10 @@ class Trainer:
                 if self._plan is not None and self._plan.traits != self._traits():
                     self._look()
                 data = tuple([map_structure(lambda a: None if a is None else as_tensor(a), part) for part in data])
-                return {name: _number(value) for name, value in (step(data) or {}).items()}
+                return _numbers(step(data) or {})
 
             return run_custom
-        return lambda data: {name: _number(value) for name, value in step(data).items()}
+        return lambda data: _numbers(step(data))
 
     def _train_and_gather(self, data: tuple) -> Any:
         x, y, sample_weight = unpack_x_y_sample_weight(data)
@@ -1026,6 +1031,14 @@ def _kept(y_pred: Tensor) -> Tensor:
 
 def _rows(x: Any) -> int:
     return x.shape[0] if hasattr(x, "shape") else next(leaf for leaf in flatten(x) if leaf is not None).shape[0]
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    """Figures as Python numbers; those of several metrics in one are figures of their own."""
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        found.update(_numbers(value) if isinstance(value, dict) else {name: _number(value)})
+    return found
 
 
 def _number(value: Any) -> Any:

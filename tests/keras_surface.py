@@ -16,7 +16,7 @@ from dlcore.absent import ABSENT
 PAGE = Path(__file__).parents[1] / "docs" / "keras.md"
 MODULES = (
     "layers", "models", "optimizers", "optimizers.schedules", "losses", "metrics", "callbacks", "activations",
-    "initializers", "regularizers", "constraints", "random", "applications", "utils",
+    "initializers", "regularizers", "constraints", "random", "ops", "applications", "saving", "utils", "config",
 )  # fmt: skip
 DIFFERENT = """
 - Images are `[N, H, W, C]`, sequences `[N, T, C]`, always: `data_format="channels_first"` is refused.
@@ -29,8 +29,16 @@ DIFFERENT = """
 - A metric without a name is called after its class; Keras numbers those of later models in a program.
 - A mean pooled with padding "same" never counts what lies outside; nor does Keras, but where it runs on PyTorch.
 - `quantization_config`, `lora_rank` and `renorm` of layers, and what goes with them, are unknown arguments.
-- Models are saved as `.safetensors` files; `.keras` and `.h5` files are not read.
-- `dlcore.ops` holds the functions of `dlcore.functional`, for plain arrays; few of them are those of `keras.ops`.
+- Models are saved as `.safetensors` files, from which training goes on to the bits that it would have reached, or as
+  `.keras` files, which Keras loads as dlcore loads Keras's: architecture, weights, compilation and the optimizer's
+  state. Functions in a graph of layers are written where Keras has an operation of theirs. Lambdas are refused in both
+  directions: code in a file is never run. Weights alone go to `.safetensors` and `.weights.h5` files, and come from
+  `.keras` files, too. Files of Keras 2, `.h5`, are not read.
+- `dlcore.ops` gives NumPy arrays for plain arrays, tensors for tensors, and within a layer's `call` always tensors;
+  beyond `keras.ops` it holds the functions of `dlcore.functional`. float32 with float64 is an error, not a conversion.
+- Symbolic tensors have no `_keras_mask`; masks are passed on as a model runs.
+- `utils.timeseries_dataset_from_array` and `utils.split_dataset` give sequences of batches and arrays, no tf.data.
+- `model.export` writes ONNX files.
 - Applications come without trained weights; `weights` takes None only.
 - `fit` takes arrays, data frames, and whatever gives batches when it is indexed or iterated over.
 """

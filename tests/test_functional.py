@@ -285,7 +285,7 @@ def test_conv2d_transpose_like_torch(active_backend) -> None:
 def test_batchnorm(active_backend) -> None:
     x = normal(6, 4, 4, 3) * 2 + 5
     gamma, beta = normal(3, seed=1), normal(3, seed=2)
-    mean, var = Variable(np.zeros(3), False, dtype="float32"), Variable(np.ones(3), False, dtype="float32")
+    mean, var = Variable(np.zeros(3), None, "float32", False), Variable(np.ones(3), None, "float32", False)
     y = F.batchnorm(x, gamma, beta, mean, var, True, 0.9, 1e-3)
     m, v = x.mean((0, 1, 2)), x.var((0, 1, 2))
     close(y, (x - m) / np.sqrt(v + 1e-3) * gamma + beta, 1e-4)

@@ -174,14 +174,6 @@ def test_functions_on_tensors_record_and_on_symbolic_ones_extend_the_graph():
     np.testing.assert_allclose(model(np.ones((1, 2), np.float32)).numpy(), np.tanh([[1, 1]]), rtol=1e-6)
 
 
-def test_every_function_is_there_and_others_are_not():
-    assert set(ops.__all__) == set(F.__all__)
-    assert all(callable(getattr(ops, name)) for name in ops.__all__)
-    assert ops.softmax.__doc__ == F.softmax.__doc__
-    with pytest.raises(AttributeError, match="Did you mean 'conv2d'"):
-        ops.conv2  # noqa: B018
-
-
 # ---- data frames ----------------------------------------------------------------------------------------------------
 
 

@@ -338,8 +338,10 @@ def test_other_shapes_in_the_file(tmp_path):
 
 def test_bad_paths(tmp_path):
     model = _model()
-    with pytest.raises(ValueError, match=r"must end in '\.safetensors', got"):
-        model.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"must end in '\.safetensors' or '\.keras' or '\.weights\.h5', got"):
+        model.save(tmp_path / "model.pickle")
+    with pytest.raises(ValueError, match=r"must end in '\.keras', got"):
+        model.save(tmp_path / "model.h5")
     with pytest.raises(FileNotFoundError, match="directory that does not exist"):
         model.save(tmp_path / "nowhere" / "model.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no file"):
@@ -348,7 +350,7 @@ def test_bad_paths(tmp_path):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         model.save(tmp_path / "model.safetensors", overwrite=False)
     (tmp_path / "theirs.weights.h5").write_bytes(b"")
-    with pytest.raises(ValueError, match="load_keras_weights"):
+    with pytest.raises(ValueError, match="is no readable Keras file"):
         model.load_weights(tmp_path / "theirs.weights.h5")
     with pytest.raises(ValueError, match="not built"):
         dl.Sequential([layers.Dense(2)]).save(tmp_path / "model.safetensors")

@@ -130,11 +130,35 @@ def test_operators_with_arrays_and_numbers() -> None:
     assert (np.eye(2, dtype=np.float32) @ x).shape == (2,)
 
 
-def test_equality_is_identity() -> None:
-    x, y = Tensor([1.0]), Tensor([1.0])
-    assert x == x
-    assert x != y
+def test_equality_goes_by_elements_and_sets_by_identity() -> None:
+    x, y = Tensor([1.0, 2.0]), Tensor([1.0, 3.0])
+    np.testing.assert_array_equal((x == y).numpy(), [True, False])
+    np.testing.assert_array_equal((np.array([1.0, 3.0], np.float32) != x).numpy(), [False, True])
+    np.testing.assert_array_equal((x == 2).numpy(), [False, True])
+    assert (x == None) is False  # noqa: E711
+    assert x != "x"
+    assert [x, y] == [x, y]
     assert len({x, y}) == 2
+
+
+def test_a_variable_from_an_initializer() -> None:
+    v = Variable("ones", (2, 3), name="w")
+    np.testing.assert_array_equal(v.value.numpy(), np.ones((2, 3), np.float32))
+    assert Variable(lambda shape, dtype: np.full(shape, 7, dtype), [2], "float64").dtype == np.float64
+    assert Variable(np.zeros((2, 3)), (2, 3)).path == "variable"
+    with pytest.raises(ValueError, match="shape must be given with the initializer 'ones'"):
+        Variable("ones")
+    with pytest.raises(ValueError, match=r"shape must be that of the values, \(2,\), got \(3,\)"):
+        Variable([1.0, 2.0], (3,))
+
+
+def test_adding_in_place() -> None:
+    v = Variable([1.0, 2.0])
+    assert v.assign_add([1.0, 1.0]) is v
+    v.assign_sub(0.5)
+    np.testing.assert_array_equal(v.numpy(), [1.5, 2.5])
+    with pytest.raises(ValueError, match="has shape"):
+        v.assign_add(np.ones((3, 2), np.float32))
 
 
 def test_pickle_and_copy() -> None:

@@ -426,7 +426,6 @@ def test_compile_config():
         ({"x": X[:1], "y": LABELS[:1], "validation_split": 0.1}, ValueError, "too few"),
         ({"x": X, "y": LABELS, "sample_weight": np.ones(3)}, ValueError, "sample_weight with 3"),
         ({"x": Loader(), "y": LABELS}, ValueError, "leave `y`"),
-        ({"x": Loader(), "batch_size": 3}, ValueError, "batch_size"),
         ({"x": Loader(), "validation_split": 0.5}, ValueError, "needs arrays"),
         ({"x": 3.0}, TypeError, "`x`"),
     ],

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from .download import cache_folder, fetch
+
 if TYPE_CHECKING:
     from gzip import GzipFile
 
 Split = tuple[np.ndarray, np.ndarray]
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_TIMEOUT = 30  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _files(source: Source, path: str | os.PathLike[str] | None) -> list[Path]:
         if all(files):
             return [file for file in files if file]
         tried.append(folder)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlcore" / source.name
+    cache = cache_folder() / source.name
     tried.append(str(cache))
     return [_found(cache, file) or _download(source, file, cache, tried) for file in source.sha256]
 
@@ -139,7 +140,7 @@ def _download(source: Source, file: str, cache: Path, tried: list[str]) -> Path:
     for mirror in source.mirrors:
         address = mirror + target.name
         try:
-            _fetch(address, target, source.sha256[file])
+            fetch(address, target, "sha256", source.sha256[file])
         except (OSError, HTTPException, ValueError) as error:
             problems.append(f"\n  {address}: {error}")
         else:
@@ -149,34 +150,3 @@ def _download(source: Source, file: str, cache: Path, tried: list[str]) -> Path:
         f"Put {', '.join(source.sha256)} (gzipped or not) into a folder and pass it as `path`, "
         f"or put that folder as {source.name} into the one that DLCORE_DATA names."
     )
-
-
-def _fetch(address: str, target: Path, sha256: str) -> None:
-    """Download to a file beside the target; only what has the right sum takes its place."""
-    import hashlib
-    import sys
-    import tempfile
-    import urllib.request
-
-    from tqdm import tqdm
-
-    with (
-        urllib.request.urlopen(address, timeout=_TIMEOUT) as answer,
-        tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as part,
-    ):
-        try:
-            digest = hashlib.sha256()
-            total = int(answer.headers.get("Content-Length") or 0) or None
-            with tqdm(total=total, desc=target.name, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
-                while block := answer.read(1 << 16):
-                    part.write(block)
-                    digest.update(block)
-                    bar.update(len(block))
-            if digest.hexdigest() != sha256:
-                raise ValueError(f"its SHA-256 is {digest.hexdigest()}, expected {sha256}")
-            part.close()
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, target)
-        except BaseException:
-            os.unlink(part.name)
-            raise

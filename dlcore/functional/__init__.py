@@ -74,6 +74,7 @@ from .shaping import (
     reshape,
     squeeze,
     stack,
+    stop_gradient,
     transpose,
 )
 
@@ -85,6 +86,6 @@ __all__ = [
     "log", "log_softmax", "lstm", "lstm_cell", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
     "multiply", "neg", "not_equal", "one_hot", "pad", "power", "prelu", "reciprocal", "relu", "relu6", "reshape",
     "selu", "sigmoid", "sigmoid_cross_entropy", "sign", "silu", "simple_rnn", "simple_rnn_cell", "sin", "softmax",
-    "softmax_cross_entropy", "softplus", "softsign", "sqrt", "square", "squeeze", "stack", "step", "subtract",
-    "sum", "tanh", "transpose", "where",
+    "softmax_cross_entropy", "softplus", "softsign", "sqrt", "square", "squeeze", "stack", "step", "stop_gradient",
+    "subtract", "sum", "tanh", "transpose", "where",
 ]  # fmt: skip

@@ -314,6 +314,12 @@ def cast(x: Any, dtype: Any) -> Tensor:
 
 
 @op
+def stop_gradient(x: Any) -> Tensor:
+    """The values of x, in its memory, through which no gradient travels back."""
+    return _tensor(x).detach()
+
+
+@op
 def one_hot(ids: Any, depth: int, dtype: Any = FLOAT32) -> Tensor:
     """`[..., depth]` with 1 at each id and 0 elsewhere; an id outside 0 … depth − 1 gives a row of zeros. No gradient.
 

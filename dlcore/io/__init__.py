@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["load_keras_weights", "load_torch_weights"]
+__all__ = ["files_for", "load_keras_weights", "load_torch_weights"]
+
+
+def files_for(filepath: Any) -> Any:
+    """The module that reads and writes files of this name: Keras's for ".keras" and ".h5", else safetensors."""
+    if str(filepath).endswith((".keras", ".h5")):
+        from . import keras_files
+
+        return keras_files
+    from . import safetensors
+
+    return safetensors
 
 
 def __getattr__(name: str) -> Any:

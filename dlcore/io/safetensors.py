@@ -13,6 +13,8 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +38,9 @@ def save_model(model: Model, filepath: Any, overwrite: bool = True, include_opti
     """Write architecture, weights, compilation and optimizer state; see `Model.save`."""
     from .. import layers
 
-    path = _target(filepath, overwrite)
-    named = _saveable(model)
-    document: dict[str, Any] = {"model": layers.serialize(model), "built_for": _built_for(model)}
+    path = checked_target(filepath, overwrite)
+    named = saveable(model)
+    document: dict[str, Any] = {"model": layers.serialize(model), "built_for": built_for(model)}
     tensors = {name: variable.numpy() for name, variable in named}
     if include_optimizer and getattr(model, "compiled", False):
         document["compile"] = model.get_compile_config()
@@ -63,7 +65,7 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
     """Read what `save_model` wrote; see `dlcore.load_model`."""
     from .. import layers
     from ..models import Model
-    from .serialization import custom_object_scope
+    from .serialization import custom_object_scope, named_custom_objects
 
     path = Path(filepath)
     tensors, order, metadata = _read(path)
@@ -71,7 +73,7 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
         raise ValueError(f"{path} holds weights only, without a model: make the model and call its load_weights()")
     try:
         document = json.loads(metadata["architecture"])
-        config, built_for = document["model"], document["built_for"]
+        config, for_call = document["model"], document["built_for"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: its architecture cannot be read ({error!r})") from error
     with custom_object_scope(custom_objects):
@@ -82,14 +84,14 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
         if not isinstance(model, Model):
             raise ValueError(f"{path} describes a {type(model).__name__}, which is not a model")
         try:
-            _build(model, built_for)
+            build_like(model, for_call)
         except _WRONG as error:
             raise ValueError(f"{path} is damaged: its model cannot be called as it says ({error})") from error
         _assign(model, [(name, tensors[name]) for name in order], path)
         settings = document.get("compile")
         if compile and settings is not None:
             try:
-                model.compile_from_config(_with_custom(settings, custom_objects or {}))
+                model.compile_from_config(_with_custom(settings, named_custom_objects()))
             except (ValueError, *_WRONG) as error:
                 raise ValueError(
                     f"{path}: {error} What is your own must be passed in custom_objects; compile=False loads the model "
@@ -137,8 +139,8 @@ def _streams(model: Model) -> list[SeedGenerator]:
 
 def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
     """Write the weights alone; see `Model.save_weights`."""
-    path = _target(filepath, overwrite)
-    named = _saveable(model)
+    path = checked_target(filepath, overwrite)
+    named = saveable(model)
     _write(path, {name: variable.numpy() for name, variable in named}, [name for name, _ in named], {})
 
 
@@ -220,7 +222,7 @@ def _with_custom(settings: Any, custom_objects: dict[str, Any]) -> Any:
     return {key: _with_custom(part, custom_objects) for key, part in settings.items()}
 
 
-def _saveable(model: Model) -> list[tuple[str, Variable]]:
+def saveable(model: Model) -> list[tuple[str, Variable]]:
     if not model.built:
         raise ValueError(
             f"model {model.name!r} is not built, so that there are no weights to save; call it or build() it"
@@ -228,18 +230,18 @@ def _saveable(model: Model) -> list[tuple[str, Variable]]:
     return named_weights(model)
 
 
-def _built_for(model: Model) -> Any:
+def built_for(model: Model) -> Any:
     """What a model that is no graph must be called with to get its weights again."""
     from .serialization import encode
 
     return None if model._graph is not None else encode(model._call_shapes, f"model {model.name!r}")
 
 
-def _build(model: Model, built_for: Any) -> None:
+def build_like(model: Model, for_call: Any) -> None:
     from ..tensor import as_tensor, no_grad
     from .serialization import decode
 
-    if model._graph is not None or built_for is None or model.built:
+    if model._graph is not None or for_call is None or model.built:
         return
 
     def zeros(spec: Any) -> Any:
@@ -250,7 +252,7 @@ def _build(model: Model, built_for: Any) -> None:
         return type(spec)(zeros(part) for part in spec) if isinstance(spec, (list, tuple)) else spec
 
     with no_grad():
-        model(*zeros(decode(built_for["args"])), **zeros(decode(built_for["kwargs"])), training=False)
+        model(*zeros(decode(for_call["args"])), **zeros(decode(for_call["kwargs"])), training=False)
 
 
 def _assign(model: Model, values: list[tuple[str, np.ndarray]], path: Path) -> None:
@@ -270,10 +272,13 @@ def _assign(model: Model, values: list[tuple[str, np.ndarray]], path: Path) -> N
 # ---- the file -------------------------------------------------------------------------------------------------------
 
 
-def _target(filepath: Any, overwrite: bool) -> Path:
+def checked_target(
+    filepath: Any, overwrite: bool, suffixes: tuple[str, ...] = (_SUFFIX, ".keras", ".weights.h5")
+) -> Path:
+    """Where to write. Raises ValueError for another suffix, and OSErrors where there can be no file."""
     path = Path(filepath)
-    if path.suffix != _SUFFIX:
-        raise ValueError(f"filepath must end in {_SUFFIX!r}, got {str(filepath)!r}")
+    if not path.name.endswith(suffixes):
+        raise ValueError(f"filepath must end in {' or '.join(map(repr, suffixes))}, got {str(filepath)!r}")
     if path.is_dir():
         raise IsADirectoryError(f"filepath {str(path)!r} is a directory")
     if not path.parent.is_dir():
@@ -303,11 +308,18 @@ def _write(path: Path, tensors: dict[str, np.ndarray], order: list[str], metadat
         "sha256": _digest(arrays),
         **metadata,
     }
+    with moved_into_place(path) as temporary:
+        save_file(arrays, temporary, metadata)
+
+
+@contextmanager
+def moved_into_place(path: Path) -> Iterator[str]:
+    """A file beside path to be written to, which takes its place at the end, or goes where something fails."""
     mode = path.stat().st_mode & 0o777 if path.exists() else None
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
-        save_file(arrays, temporary, metadata)
+        yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         if mode is None:  # mkstemp makes files that only their owner can read
@@ -329,8 +341,6 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     if path.is_dir():
         raise IsADirectoryError(f"filepath {str(path)!r} is a directory, expected a {_SUFFIX} file")
-    if path.suffix in (".h5", ".keras"):
-        raise ValueError(f"{path} is a Keras file: dlcore.io.load_keras_weights(model, path) reads its weights")
     try:
         with safe_open(str(path), "np") as file:
             metadata = file.metadata() or {}

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..naming import unknown_name
 
+_registered: dict[str, Any] = {}  # "package>name" -> class or function
 _custom: ContextVar[dict[str, Any]] = ContextVar("dlcore_custom_objects", default={})  # noqa: B039  (never changed)
 
 
@@ -29,8 +30,54 @@ def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[No
 
 
 def custom_object(name: str) -> Any:
-    """The custom object of this name in the innermost scopes, or None."""
-    return _custom.get().get(name)
+    """The custom object of this name in the innermost scopes, or a registered one of this name, or None."""
+    found = _custom.get().get(name) or _registered.get(name)
+    if found is None and ">" not in name:
+        named = ((value, (key.partition(">")[2], value.__name__)) for key, value in _registered.items())
+        found = next((value for value, names in named if name in names), None)
+    return found
+
+
+def named_custom_objects() -> dict[str, Any]:
+    """All custom objects that are known here and now, by their own names."""
+    return {**{key.partition(">")[2]: value for key, value in _registered.items()}, **_custom.get()}
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
+    """Decorator for a class or function of your own: files that name it are loaded without custom_objects.
+
+    Args:
+        package, name: what files call it, `package>name`; its own name by default.
+
+    Raises:
+        ValueError: a class without get_config().
+    """
+
+    def register(found: Any) -> Any:
+        if isinstance(found, type) and not hasattr(found, "get_config"):
+            raise ValueError(f"{found.__name__} must define get_config() to be registered")
+        _registered[f"{package}>{name or found.__name__}"] = found
+        return found
+
+    return register
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """What is registered, `package>name` -> class or function: a dict that may be changed."""
+    return _registered
+
+
+def get_registered_name(obj: Any) -> str:
+    """The name under which files call a class or function: its own, unless it is registered under another."""
+    registered = next((key for key, value in _registered.items() if value is obj), None)
+    return registered or getattr(obj, "__name__", obj)
+
+
+def get_registered_object(
+    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+) -> Any:
+    """The class or function of this name among the custom objects, those registered and module_objects, or None."""
+    return (custom_objects or {}).get(name) or custom_object(name) or (module_objects or {}).get(name)
 
 
 def restore(kind: str, config: Any, known: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -145,13 +145,15 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 
 def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Layer:
-    """The layer that `serialize` described, with new weights.
+    """The layer that `serialize` described, with new weights; a layer itself is given back.
 
     Raises:
         ValueError: its class is unknown here; classes of your own go into custom_objects.
     """
     from ..io.serialization import custom_object_scope, restore
 
+    if isinstance(config, Layer):  # in a config that was read, layers are made already
+        return config
     with custom_object_scope(custom_objects):
         layer = restore("layer", config, _known())
     if not isinstance(layer, Layer):

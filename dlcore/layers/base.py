@@ -34,6 +34,15 @@ def unique_name(prefix: str) -> str:
     return f"{prefix}_{count}" if count else prefix
 
 
+def clear_names(free_memory: bool = True) -> None:
+    """Let the names of layers that get none start anew: `dense`, `dense_1` …
+
+    Args:
+        free_memory: as in Keras, without effect: there is no other global state.
+    """
+    _name_counts.clear()
+
+
 class InputSpec:
     """What the first argument of a layer must look like: rank and the lengths of some axes."""
 
@@ -216,7 +225,7 @@ class Layer:
         inputs = map_shapes(lambda s: SymbolicTensor(s, self._dtype), shape)
         return map_structure(lambda t: t.shape, self._infer_by_running((inputs,), {}))
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask of the outputs; passes the one of the inputs on unless a subclass says otherwise."""
         return previous_mask
 
@@ -527,6 +536,16 @@ class Layer:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        """Put the arrays of its own Variables into `store`, as a `.keras` file keeps them: "0", "1" …"""
+        for number, variable in enumerate(self._own_variables):
+            store[str(number)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take over what `save_own_variables` put into `store`."""
+        for number, variable in enumerate(self._own_variables):
+            variable.assign(store[str(number)])
+
     def count_params(self) -> int:
         """How many numbers its weights hold.
 
@@ -684,7 +703,7 @@ class Layer:
             return
         for x, mask in zip(leaves, flatten(masks), strict=False):
             if isinstance(x, Tensor) and mask is not None:
-                x.mask = mask
+                x.mask = _as_mask(mask)
 
     # ---- building -----------------------------------------------------------------------------------------------
 
@@ -722,8 +741,21 @@ class Layer:
         outputs = self.compute_output_spec(*args, **kwargs)
         self.__dict__["built"] = True
         Node(self, args, kwargs, outputs)
+        if self._supports_masking:
+            self._note_masks(first, outputs)
         self.__dict__["_output_shape"] = map_structure(lambda t: t.shape, outputs)
         return outputs
+
+    def _note_masks(self, inputs: Any, outputs: Any) -> None:
+        """Note which symbolic outputs will carry a mask: those for which `compute_mask` gives one for zeros."""
+        zeros = map_structure(lambda leaf: _zeros(leaf, 2, 32), inputs)
+        masks = map_structure(get_mask, zeros)
+        if not _any(masks) and type(self).compute_mask is Layer.compute_mask:
+            return
+        with no_grad():
+            masks = self.compute_mask(zeros, masks)
+        for x, mask in zip(flatten(outputs), flatten(masks), strict=False):
+            x.masked = mask is not None
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """The symbolic outputs of a call on symbolic inputs."""
@@ -749,10 +781,7 @@ class Layer:
 
         def run(batch: int, other: int) -> Any:
             def zeros(leaf: Any) -> Any:
-                if not isinstance(leaf, SymbolicTensor):
-                    return leaf
-                shape = [(batch if axis == 0 else other) if n is None else n for axis, n in enumerate(leaf.shape)]
-                return as_tensor(np.zeros(shape, leaf.dtype))
+                return _zeros(leaf, batch, other)
 
             depth, training = _scope.depth, _scope.training
             _scope.depth, _scope.training = 1, False
@@ -787,6 +816,17 @@ def _noting_build(build: Callable) -> Callable:
         self.__dict__["built"] = True
 
     return noting
+
+
+def _zeros(leaf: Any, batch: int, other: int) -> Any:
+    """Zeros, masked where they will be, in place of a symbolic tensor, whose unknown lengths are batch and other."""
+    if not isinstance(leaf, SymbolicTensor):
+        return leaf
+    shape = [(batch if axis == 0 else other) if n is None else n for axis, n in enumerate(leaf.shape)]
+    x = as_tensor(np.zeros(shape, leaf.dtype))
+    if leaf.masked:
+        x.mask = as_tensor(np.ones(shape[:2], bool)).data
+    return x
 
 
 def _shape_of(structure: Any) -> Any:

@@ -22,7 +22,7 @@ class Operation(Layer):
         super().__init__(name=name or unique_name(to_snake_case(function)), **kwargs)
         self.function = function
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
         return None  # which steps still count after an arbitrary function is not known
 
     def _convert(self, x: Any) -> Any:

@@ -452,6 +452,11 @@ class RNN(Layer):
         """States of zeros, as the cell nests them."""
         return _initial_state(self.cell, batch_size, self.dtype)
 
+    @property
+    def states(self) -> list[Tensor] | None:
+        """The states that a stateful layer goes on from, as a list; None before it has any."""
+        return None if self._kept_states is None else flatten(self._kept_states)
+
     def reset_state(self) -> None:
         """Start the next batch of a stateful layer from zeros."""
         self._kept_states = None
