@@ -290,7 +290,7 @@ def _load_optimizer(model: Model, path: Path) -> None:
         ):
             warnings.warn(f"{path}: the optimizer's state does not fit; it starts anew", stacklevel=4)
             return
-        optimizer.set_state({name: np.asarray(array[()]) for name, array in zip(names, arrays, strict=True) if name})
+        optimizer.set_state({name: _read(array, path) for name, array in zip(names, arrays, strict=True) if name})
 
 
 def _input_shape(model: Model) -> Any:
