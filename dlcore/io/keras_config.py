@@ -368,8 +368,6 @@ def _arguments(cls: type, config: dict[str, Any]) -> dict[str, Any]:
     for base in cls.__mro__:
         if "__init__" in vars(base):
             accepted.update(inspect.signature(base.__init__).parameters)  # type: ignore[misc]
-    if issubclass(cls, optimizers.Optimizer):
-        accepted.update(optimizers._UNSUPPORTED)  # it says itself what it takes of these
     arguments = {}
     for key, value in _values(config).items():
         if key in accepted:

@@ -246,13 +246,16 @@ def _h5(model: Model, optimizer: Any) -> bytes:
 
 
 def _slots(optimizer: Any) -> list[tuple[int, str]]:
-    """(place of the variable, slot) in Keras's order: most optimizers go from variable to variable, RMSprop and the
-    largest second moments of Adam from slot to slot."""
-    slots = optimizer._slot_names()
+    """(place of the variable, slot) in Keras's order: averages and gathered gradients first, then most optimizers go
+    from variable to variable, RMSprop and the largest second moments of Adam from slot to slot."""
+    names = optimizer._slot_names()
+    first = [slot for slot in ("average", "gradient_accumulator") if slot in names]
+    slots = [slot for slot in names if slot not in first]
     apart = slots if type(optimizer).__name__ == "RMSprop" else [slot for slot in slots if slot == "velocity_hat"]
     places = range(len(optimizer.variables))
     together = [(place, slot) for place in places for slot in slots if slot not in apart]
-    return together + [(place, slot) for slot in apart for place in places]
+    before, after = ([(place, slot) for slot in part for place in places] for part in (first, apart))
+    return [*before, *together, *after]
 
 
 def _optimizer_state(optimizer: Any) -> list[np.ndarray]:
