@@ -74,6 +74,15 @@ def masks():
     return dl.Model(x, outputs)
 
 
+def attention():
+    x, z = layers.Input((6, 4)), layers.Input((3, 4))
+    y = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 3, dropout=0.1)(x, z))
+    y = layers.EinsumDense("abc,cde->abde", output_shape=(6, 2, 2), bias_axes="e", activation="relu")(y)
+    y = layers.GroupQueryAttention(3, 4, 2)(layers.Reshape((6, 4))(y), z)
+    outputs = [layers.Attention(use_scale=True)([y, z]), layers.AdditiveAttention()([y, z, z])]
+    return dl.Model([x, z], [*outputs, layers.Dot(2, normalize=True)([y, z])])
+
+
 def every_function():
     x = layers.Input((6, 6, 4))
     w = dl.Tensor(np.random.default_rng(0).normal(size=(3, 3, 4, 4)).astype(np.float32) * 0.1)
@@ -211,6 +220,11 @@ MODELS = {
     ),
     "sequences, pooled": sequential((5, 4), lambda: L.GlobalMaxPooling1D()),
     "sequences, averaged": sequential((5, 4), lambda: L.GlobalAveragePooling1D()),
+    "normalised sequences": sequential(
+        (6, 4), lambda: L.RMSNormalization(), lambda: L.GroupNormalization(2), lambda: L.ActivityRegularization(l2=0.1),
+        lambda: L.GaussianDropout(0.2), lambda: L.AlphaDropout(0.2), lambda: L.UnitNormalization(),
+    ),
+    "attention": attention,
     "augmentation": sequential(
         (6, 6, 1), lambda: L.RandomFlip(), lambda: L.RandomRotation(0.1), lambda: L.GaussianNoise(1.0),
     ),

@@ -23,6 +23,14 @@ def _dense(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     return Value(w.activation(name, layer.activation, order, x.dtype, layer._said), shape, x.dtype)
 
 
+def _einsum_dense(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
+    name = w.op("Einsum", w.to(x), w.weight(layer, "kernel", layer.kernel.numpy()), equation=layer.equation)
+    if layer.bias is not None:
+        name = w.op("Add", name, w.weight(layer, "bias", layer.bias.numpy()))
+    order = tuple(range(len(shape)))
+    return Value(w.activation(name, layer.activation, order, x.dtype, layer._said), shape, x.dtype)
+
+
 def _embedding(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     ids = w.to(x)
     if x.dtype != np.int64:
@@ -31,4 +39,4 @@ def _embedding(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
     return Value(w.op("Gather", table, ids), shape, layer.dtype)
 
 
-LAYERS = {layers.Dense: _dense, layers.Embedding: _embedding}
+LAYERS = {layers.Dense: _dense, layers.EinsumDense: _einsum_dense, layers.Embedding: _embedding}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import layers
+from ...layers.norm import axes_within
 from .writer import Value, Writer
 
 
@@ -27,7 +28,7 @@ def _batchnorm(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
 
 
 def _layernorm(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
-    rank, axes = len(shape), layer._axes(len(shape))
+    rank, axes = len(shape), axes_within(layer.axis, len(shape), layer)
     order = [0] * rank
     for place, axis in enumerate([*(i for i in range(rank) if i not in axes), *axes]):
         order[axis] = place

@@ -67,8 +67,7 @@ def _resizing(w: Writer, layer: Any, x: Value, shape: Any) -> Value:
         else:
             high, wide = max(height, fitting[0]), max(width, fitting[1])
             top, left = (high - height) // 2, (wide - width) // 2
-            pads = w.ints(0, 0, top, left, 0, 0, high - height - top, wide - width - left)
-            name = w.op("Pad", name, pads, w.scalar(layer.fill_value, x.dtype))
+            name = w.op("Pad", name, w.ints(0, 0, top, left, 0, 0, top, left), w.scalar(layer.fill_value, x.dtype))
     linear = layer.interpolation == "bilinear"
     size = w.op("Concat", w.op("Slice", w.op("Shape", name), w.ints(0), w.ints(2)), w.ints(*shape[1:3]), axis=0)
     name = w.op(
@@ -95,8 +94,9 @@ LAYERS = {
     layers.ZeroPadding2D: _zero_padding,
     **dict.fromkeys(
         (
-            layers.Dropout, layers.GaussianNoise, layers.Identity, layers.RandomFlip, layers.RandomRotation,
-            layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout1D, layers.SpatialDropout2D,
+            layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout,
+            layers.GaussianNoise, layers.Identity, layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation,
+            layers.RandomZoom, layers.SpatialDropout1D, layers.SpatialDropout2D,
         ),
         _same,
     ),

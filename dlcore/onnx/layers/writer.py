@@ -137,7 +137,7 @@ class Writer:
             if isinstance(layer, Operation):
                 results = self.operation(layer, node, values)
             else:
-                further = {**node.kwargs}
+                further = {key: value for key, value in node.kwargs.items() if key != "training" or value}
                 found = [values[id(x)] for x in flatten(node.args) if isinstance(x, SymbolicTensor)]
                 states = [values[id(x)] for x in flatten(further.pop("initial_state", None)) if x is not None]
                 if (
@@ -178,8 +178,11 @@ class Writer:
         """A layer of another class, written as the functions of `dlcore.functional` that its call is made of."""
         if any(x.mask for x in inputs) and layer._call_signature.has_mask:
             raise ValueError(f"{layer._said} cannot be exported: there is nothing in ONNX for it with a mask")
+        call = layer.call
+        if len(inputs) > 1 and layer._call_signature.names[0] == "inputs":  # which come as a list then
+            call = lambda *several: layer.call(list(several))  # noqa: E731
         try:
-            return self.functions(layer.call, inputs)
+            return self.functions(call, inputs)
         except Untraceable as error:
             raise ValueError(
                 f"{layer._said} cannot be exported: there is nothing in ONNX for {type(layer).__name__}, and its call "
