@@ -134,6 +134,28 @@ def test_by_name(tmp_path):
         load_keras_weights(strangers, tmp_path / "net.weights.h5", by_name=True)
 
 
+@pytest.mark.parametrize("ending", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("length", [0, 8, 17, 1 << 40, 2**64 - 16])
+def test_names_in_a_heap_without_an_end_are_refused(tmp_path, length, ending):
+    """HDF5 itself walks such a heap for ever."""
+    path = tmp_path / "net.weights.h5"
+    network(dl).save_weights(path)
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL\x01") + 16
+    place = heap
+    while data[place]:  # past the texts, at what is free
+        place += 16 + -(-int.from_bytes(data[place + 8 : place + 16], "little") // 8) * 8
+    data[place + 8 : place + 16] = length.to_bytes(8, "little")
+    if ending == ".keras":
+        path = tmp_path / "net.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model.weights.h5", bytes(data))
+    else:
+        path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"is no readable Keras file: .*\(the heap of its texts is broken\)"):
+        load_keras_weights(network(dl), path, by_name=True)
+
+
 def _h5(change):
     def make(good, path):
         path.write_bytes((good / "net.weights.h5").read_bytes())

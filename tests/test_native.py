@@ -112,6 +112,15 @@ def test_arrays_of_the_arena_are_aligned_and_recycled():
     assert big.shape == (5000,)
 
 
+def test_an_inlet_copies_whatever_way_the_host_array_lies():
+    place = core.empty((6, 4), np.float32)
+    inlet = core.Inlet(place)
+    values = np.arange(48, dtype=np.float32).reshape(12, 4)
+    for host in (values[:6], values[::2], values[::-2], np.asfortranarray(values[6:]), values.reshape(8, 6)[:4].T):
+        inlet(host)
+        np.testing.assert_array_equal(place, host)
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
 def test_the_arena_gives_back_what_it_keeps_when_told_to():
     code = (

@@ -15,6 +15,8 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import re
+import struct
 import warnings
 import zipfile
 import zlib
@@ -40,7 +42,8 @@ _UNREADABLE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _KERAS = "3.15.1"  # the version whose format is written
-_LIMIT = 1 << 28  # bytes of a configuration
+_LIMIT = 1 << 28  # bytes of a configuration, or of a heap of texts
+_BLOCK = 1 << 22  # bytes looked through at a time
 
 
 class _Place(NamedTuple):
@@ -85,6 +88,8 @@ def load_keras_weights(
     own: list[tuple[Layer, dict[str, np.ndarray]]] = []  # layers that see to their arrays themselves
     with ExitStack() as stack:
         try:
+            if by_name:
+                _check_texts(_stream(path, stack))
             stored = _stored(_opened(h5py, path, stack), h5py, by_name)
         except _UNREADABLE as error:
             raise ValueError(f"{path} is no readable Keras file: it is damaged or of another kind ({error})") from error
@@ -330,16 +335,47 @@ def _h5py() -> Any:
 
 def _opened(h5py: Any, path: Path, stack: ExitStack) -> Any:
     """The open HDF5 file, in an archive or by itself."""
+    source = _stream(path, stack) if zipfile.is_zipfile(path) else path
+    return stack.enter_context(h5py.File(source, "r"))
+
+
+def _stream(path: Path, stack: ExitStack) -> Any:
     if not zipfile.is_zipfile(path):
-        return stack.enter_context(h5py.File(path, "r"))
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    return stack.enter_context(h5py.File(stack.enter_context(archive.open(_WITHIN)), "r"))
+        return stack.enter_context(path.open("rb"))
+    return stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(_WITHIN))
+
+
+def _check_texts(stream: Any) -> None:
+    """Walk the heaps in which an HDF5 file keeps its texts (File Format Specification 3.0, III.E) as HDF5 does, which
+    may never come to an end in a damaged one.
+
+    Raises:
+        OSError: an entry leads no further, or beyond its heap.
+    """
+    begun, kept = 0, b""  # where `kept`, the end of the last block, lies in the file
+    while block := stream.read(_BLOCK):
+        block = kept + block
+        for found in re.finditer(rb"GCOL\x01", block):
+            stream.seek(begun + found.start() + 8)
+            size = int.from_bytes(stream.read(8), "little")
+            heap = stream.read(min(size, _LIMIT) - 16) if size > 16 else b""
+            place = 0
+            while place + 16 <= len(heap):
+                index, length = struct.unpack_from("<H6xQ", heap, place)
+                step = length if index == 0 else 16 + -(-length // 8) * 8
+                if not 16 <= step <= len(heap) - place:
+                    raise OSError("the heap of its texts is broken")
+                place += step
+        begun += len(block)
+        kept = block[-15:]  # less than a heap's head
+        begun -= len(kept)
+        stream.seek(begun + len(kept))
 
 
 def _stored(file: Any, h5py: Any, by_name: bool) -> list[_Place]:
     """What layers have stored, the optimizer and states of random numbers left out.
 
-    Names are read only where they are asked for: HDF5 itself may never come back from a text in a damaged file.
+    Names are read only where they are asked for.
 
     Raises:
         ValueError: an array lies outside the file, or holds no numbers.

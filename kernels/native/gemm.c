@@ -247,7 +247,8 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
     const long width = g->weights && m <= FEW_ROWS ? NR : NC, blocks = div_up(n, width);
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += KC) {
-            long j0 = (g->from_the_end ? blocks - 1 - block : block) * width, nc = min_l(width, n - j0), kc = min_l(KC, g->k - p0);
+            long j0 = (g->from_the_end ? blocks - 1 - block : block) * width;
+            long nc = min_l(width, n - j0), kc = min_l(KC, g->k - p0);
             int last = p0 + kc == g->k, in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1;
             const REAL *bs = b + p0 * g->brs + j0 * g->bcs, *panels = packed_b;
             if (g->weights) panels = g->weights + p0 * round_up(g->n, NR) + (j + j0) * kc;
@@ -363,8 +364,8 @@ int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *
 
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
                 const REAL *residual, int activation, int from_the_end, REAL *c) {
-    gemm_job g = {.from_the_end = from_the_end, .m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights,
-                  .c = c, .e = {bias, residual, activation}};
+    gemm_job g = {.m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights, .c = c,
+                  .e = {bias, residual, activation}, .from_the_end = from_the_end};
     return run(&g);
 }
 
