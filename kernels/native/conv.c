@@ -37,6 +37,7 @@
 #include "conv_few.h"
 #include "conv_lanes.h"
 #include "conv_parts.h"
+#include "flat.h"
 #include "gemm.h"
 #include "threads.h"
 #include "winograd.h"
@@ -209,20 +210,23 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
 
 // ---- gradients -----------------------------------------------------------------------------------------------------------
 
-static int conv2d_backward_input(const conv_shape *s, const void *dz, const void *w, void *dx) {
+// The gradient of the input is a convolution of dz, of this shape where the stride is 1.
+static conv_shape turn(const conv_shape *s) {
+    return (conv_shape){s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
+                        (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
+                        s->y_lanes, s->x_lanes};
+}
+
+static int few_channels_win_turned(const conv_shape *s, const conv_shape *turned) {
+    return turned->top >= 0 && turned->left >= 0 && few_channels_wins(turned, s->c, s->w);
+}
+
+static int gradient_of_input(const conv_shape *s, const conv_shape *turned, const void *dz, const void *w, void *dx) {
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->c, s->k, dz, s->k, 1, w, 1, s->k, dx, s->c, (epilogue){NULL, 0, LINEAR});
-    conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
-                         (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
-                         s->y_lanes, s->x_lanes};
-    if (takes_lanes(s)) return lanes_product(&turned, 0, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
-    if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
-        return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
-#if REAL_BITS == 32
-    int way;
-    if (takes_winograd(&turned, 1, LINEAR, 0, &way))
-        return winograd_product(&(winograd_call){.s = &turned, .in = dz, .filters = w, .out = dx, .way = way, .flipped = 1});
-#endif
+    if (takes_lanes(s)) return lanes_product(turned, 0, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
+    if (few_channels_win_turned(s, turned))
+        return few_channels_product(turned, dz, w, 1, NULL, LINEAR, dx);
     long vectors = s->h * s->w * s->kh * s->kw / (s->sh * s->sw) * div_up(s->c, LANES); // per image and channel of dz
     long scattered = s->oh * s->ow * (div_up(s->kh * s->kw * s->c, NR) * 2 + s->kh);
     if (s->groups == 1 && s->n && s->h && s->w && s->c && s->c < LANES && s->k > 0 && s->ow > 0 && 3 * scattered < 2 * vectors)
@@ -242,6 +246,37 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
             phase.x = phase_axis(s->w, px, s->kw, s->sw, s->left, s->dw);
             if (is_depthwise(s) ? depthwise(&phase, 1) : multiply(&phase)) return -1;
         }
+    return 0;
+}
+
+typedef struct {
+    const REAL *residual, *gate;
+    REAL *dx;
+} passing_job;
+
+static void pass_chunk(void *job, long first, long n) {
+    const passing_job *g = job;
+    for (long i = first, end = first + n; i < end; i += LANES) {
+        long part = end - i < LANES ? end - i : 0;
+        vec v = load_some(g->dx + i, part);
+        if (g->residual) v += load_some(g->residual + i, part);
+        if (g->gate) v = blend((ivec)(load_some(g->gate + i, part) > (vec){0}), v, (vec){0});
+        store_some(g->dx + i, v, part);
+    }
+}
+
+static int conv2d_backward_input(const conv_shape *s, const void *dz, const void *w, void *dx, const void *residual,
+                                 const void *gate) {
+    conv_shape turned = turn(s);
+#if REAL_BITS == 32
+    int way;
+    if (!pointwise(s) && !takes_lanes(s) && !few_channels_win_turned(s, &turned) && takes_winograd(&turned, 1, LINEAR, 0, &way))
+        return winograd_product(&(winograd_call){.s = &turned, .in = dz, .filters = w, .residual = residual, .gate = gate,
+                                                 .out = dx, .way = way, .flipped = 1});
+#endif
+    if (gradient_of_input(s, &turned, dz, w, dx)) return -1;
+    passing_job g = {residual, gate, dx};
+    if (residual || gate) flat_for(s->n * s->h * s->w * s->c, 1, pass_chunk, &g);
     return 0;
 }
 

@@ -18,7 +18,8 @@ enum conv_way { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD };
 
 typedef struct {
     int (*conv2d)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation);
-    int (*conv2d_backward_input)(const conv_shape *s, const void *dz, const void *w, void *dx);
+    // dx = gradient + residual, and 0 where gate, the output of a ReLU, is not positive; both like dx, or NULL.
+    int (*conv2d_backward_input)(const conv_shape *s, const void *dz, const void *w, void *dx, const void *residual, const void *gate);
     int (*conv2d_backward_weight)(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate);
     // y = activation(conv(x, w) + b + residual) again and again; NULL when memory is out.
     prepared *(*prepare)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation,

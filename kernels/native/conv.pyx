@@ -17,7 +17,7 @@ cdef extern from "conv.h":
 
     ctypedef struct conv_kernels:
         int (*conv2d)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation) nogil
-        int (*conv2d_backward_input)(const conv_shape *s, void *dz, void *w, void *dx) nogil
+        int (*conv2d_backward_input)(const conv_shape *s, void *dz, void *w, void *dx, void *residual, void *gate) nogil
         int (*conv2d_backward_weight)(const conv_shape *s, void *x, void *dz, void *dw, void *db, int accumulate) nogil
         prepared *(*prepare)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation, void *residual) nogil
         void (*choose_way)(int way)
@@ -97,16 +97,29 @@ cdef class PreparedConv2D:
 prepare_conv2d = PreparedConv2D
 
 
-def conv2d_backward_input(ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups):
+cdef backward_input(ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups, ndarray residual, ndarray gate):
     cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(dz).conv
     cdef conv_shape s = shape_of(dx, w, dz, stride, padding, dilation, groups)
     cdef int status
     cdef void *pdz = pointer(dz)
     cdef void *pw = pointer(w)
     cdef void *pdx = pointer(dx)
+    cdef void *presidual = pointer(residual)
+    cdef void *pgate = pointer(gate)
     with nogil:
-        status = kernels.conv2d_backward_input(&s, pdz, pw, pdx)
+        status = kernels.conv2d_backward_input(&s, pdz, pw, pdx, presidual, pgate)
     check(status)
+
+
+def conv2d_backward_input(ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups):
+    backward_input(dz, w, dx, stride, padding, dilation, groups, None, None)
+
+
+def conv2d_gated_backward_input(
+    ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups, ndarray residual, ndarray gate=None
+):
+    """conv2d_backward_input, residual added to dx where it is not None; dx is 0 where gate is given and not positive."""
+    backward_input(dz, w, dx, stride, padding, dilation, groups, residual, gate)
 
 
 def conv2d_backward_weight(

@@ -15,6 +15,7 @@ enum {
     FEW = 16,            // channels below which the runs of neighbouring taps are joined
     CHANNELS = 512,      // the longest run
     PLACES = 24 << 10,   // addresses in the table of one block
+    PAST_BYTES = 12 << 20, // of images from which outputs are stored past the caches
     SMALL_IMAGE = 16,    // pixels up to which a tile takes the same pixel of several images: all of it skips the same taps
 };
 
@@ -162,6 +163,7 @@ static void product_item(void *job, long item, int worker) {
                 t.bias = start ? g->packed_bias + at * NR : NULL;
                 t.residual = start && g->residual ? g->residual + panel * NR : NULL;
                 t.relu = last && g->activation == RELU;
+                t.past = g->past && start && last;
                 t.places = g->joined ? 0 : g->rows;
                 if (g->joined) {
                     t.spacing = g->x.stride * g->c;
@@ -183,6 +185,7 @@ static void product_item(void *job, long item, int worker) {
         } while (r0 < g->runs);
         c0 += step;
     } while (c0 < all);
+    if (g->past) finish_stores();
 }
 
 void plan_product(product *g) {
@@ -209,6 +212,8 @@ void plan_product(product *g) {
     g->blocks = g->blocks ? div_up(g->lines * g->cuts, g->block) : 0;
     g->panels = div_up(g->k, NR);
     g->panel_size = taps * g->c * NR;
+    long passing = g->n * (g->h * g->w * ld + g->out_h * g->out_w * g->k * g->groups) * (long)sizeof(REAL);
+    g->past = g->activation <= RELU && passing >= PAST_BYTES && are_whole_lines(g->k * g->groups, g->out);
 }
 
 size_t packed_filters(const product *g) { return (size_t)g->groups * g->panels * (g->panel_size + NR); }

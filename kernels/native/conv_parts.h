@@ -72,6 +72,7 @@ typedef struct {
     long line, lines, cuts;       // a line of pixels is cut into tiles: a row, a pixel of all images, or all pixels
     long rows, tiles, block, blocks; // rows of a tile and tiles of a block at most; tiles of a block, blocks
     long panels, panel_size;
+    int past;                     // outputs are stored past the caches
     const REAL *packed, *packed_bias; // what pack_filters makes
 } product;
 

@@ -22,7 +22,7 @@ typedef struct {
     const long *to;
     const REAL *bias;     // what the sum starts from; NULL: from what the result holds
     const REAL *residual; // like out, added to the bias; or NULL
-    int relu;
+    int relu, past; // past: the result is stored past the caches
     // Gradient of the filters only: strides of a run and of b, what b skips after a run; the same for several images.
     long a_step, ldb, b_run_step, images, image_step, b_image_step;
 } tile_job;
@@ -103,6 +103,13 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
         for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) acc[i][j] = vmax((vec){0}, acc[i][j]);
+    }
+    if (outputs && t->past) {
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) store_past(t->out + t->to[i] + j * LANES, acc[i][j]);
+        return;
     }
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++)

@@ -153,6 +153,11 @@ INLINE int goes_past(long elements, const void *result) {
     return elements * (long)sizeof(REAL) >= STREAM_BYTES && (uintptr_t)result % VBYTES == 0;
 }
 
+// Whether pixels of so many channels can be stored past the caches vector by vector: a vector must be a whole line.
+INLINE int are_whole_lines(long channels, const void *pixels) {
+    return VBYTES == 64 && channels % LANES == 0 && (uintptr_t)pixels % VBYTES == 0;
+}
+
 // To an address aligned to VBYTES.
 INLINE void store_past(REAL *p, vec v) {
 #if defined(__AVX512F__) && VBYTES == 64

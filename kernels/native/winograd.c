@@ -35,13 +35,20 @@
 // Memory is bounded in all of them. An element of a product is one sum in the order of channels or tiles, so threads do not
 // change a bit of it.
 //
-// The products run near the peak of the register tile; what costs is waiting for lines in the transforms, half of the time
-// at 64 channels. Measured on Zen 5, two cores: fetching the next tile ahead makes images of 64 channels 1.2 to 1.6 times
-// faster and filters of 512 channels on 4x4 images 1.2 times; neighbouring tiles on one core, not item by item on both,
-// 1.13 times (64 channels, gradient of the filters) and far more where L3 is busy. On Zen 4 the products take 70 to 85 % of
-// the time, at 95 % of the peak; filters read tap after tap instead of side by side make 512 channels on 4x4 images 1.1
-// times faster. Tried there without gain: filters transformed 64 to 256 channels at a time, so that U stays in L2; smaller
-// and larger blocks of V and Z; dw written tap after tap (0.97).
+// The products run near the peak of the register tile (97 % of it on Zen 4); the rest of the time, 15 to 35 % of the whole,
+// goes to waiting for lines in the transforms, which read runs of one pixel far apart. What helped, measured on two cores:
+//     touching the rows of a block of tiles first, in long runs that the processor foresees, where software prefetches tile
+//     by tile do not make it foresee anything     images of 64 channels 1.1 to 1.14 times faster
+//     outputs stored past the caches, the next reader touching long rows as well     another 1.1 to 1.15 times
+//     M of one panel of output channels instead of all, and V of fewer tiles: the filters, which pass through L2 between
+//     two blocks, leave them there     1.05 to 1.1 times
+//     neighbouring tiles on one core, not item by item on both     1.13 times, far more where L3 is busy
+//     filters read tap after tap instead of side by side     512 channels on 4x4 images 1.1 times
+//     larger blocks in the gradient of the filters     64 channels 1.09 times
+// Without gain: filters transformed 64 to 256 channels at a time, so that U stays in L2; dw written tap after tap (0.97);
+// the next block's images or the outputs' lines fetched ahead during the products; a third cut, by planes f, whose
+// products read V from L2 alone (0.9 to 0.98: M passes through L3); residual and gate added here instead of by a call of
+// their own are worth 1 % of a training step.
 #include "winograd.h"
 #if REAL_BITS == 32
 #include "arena.h"
@@ -53,27 +60,28 @@
 enum {
     LINE = 64 / sizeof(REAL),
     PHASES = 4, // of an image under STRIDED: even and odd rows and columns
-    TILE_CACHE = 1 << 19,   // bytes of V and M of a block, by tiles: half of L2
+    TILE_CACHE = 1 << 18,   // bytes of V and M of a block, by tiles: a quarter of L2, for filters pass through it too
     SHARE = 8,              // neighbouring tiles that one worker transforms: their lines must not wander between cores
     FILTER_CACHE = 6 << 20, // bytes of U above which the work is cut by channels
     BLOCK_V = 10 << 20,     // bytes of V of a block, by channels
     BLOCK_M = 2 << 20,      // and of M, per worker
-    BLOCK_VZ = 3 << 20,     // bytes of V and Z of a block, gradient of the filters
+    BLOCK_VZ = 6 << 20,     // bytes of V and Z of a block, gradient of the filters
     MOST_VZ = 32 << 20,     // however few tiles that gives
     SUM_TILES = 96,         // tiles per pass over the sums of an item there: their V and Z stay in L1
     SUM_CHANNELS = 64,      // input channels of an item there: its sums stay in L2
     STRIP = 16,             // channels of filters turned over at a time
     AHEAD = 4,              // channels from the prefetch of a tap of dw to its use
     SIX_CHANNELS = 128,     // that SIX takes at most
+    PAST_BYTES = 8 << 20,   // of images and filters in all, from which outputs are stored past the caches
 };
 
 // ---- what both directions share ------------------------------------------------------------------------------------------
 
 typedef struct {
     const conv_shape *s;
-    const REAL *in, *filters, *bias, *residual, *dz;
+    const REAL *in, *filters, *bias, *residual, *gate, *dz;
     REAL *out;
-    int way, flipped, activation, accumulate, transformed;
+    int way, flipped, activation, accumulate, transformed, past;
     // derived
     int points, planes, phases_in, phases_out;
     long pace_in, in_y, in_x;            // the input row that row y of the grid of tiles begins at is y * pace_in + in_y
@@ -81,7 +89,7 @@ typedef struct {
     long grid_y, grid_x;                 // where that grid begins
     long down, across, tiles;            // tiles of an image, of the batch
     long c, panels, k;                   // channels padded to vectors; panels of output channels, of one phase, and their width
-    long block, first, count;            // tiles at a time; where the block in hand starts, what it holds
+    long block, blocks, first, count;    // tiles at a time, and how often; where the block in hand starts, what it holds
     long plane_u, plane_v, plane_m, plane_z;
     long pieces, piece;                  // V lies as [phase][plane][piece][tile][channels of a piece]
     long share;                          // tiles that an item transforms
@@ -144,15 +152,33 @@ INLINE int is_empty(const winograd_job *g, long phase, long f) {
     return (phase >> 1 && f / g->points == g->points - 1) || (phase & 1 && f % g->points == g->points - 1);
 }
 
-// Tiles come in the order of the image, so the next one reads what lies a tile's outputs on. The processor does not foresee
-// that by itself: runs of a few lines are too short.
-INLINE void prefetch_pixels(const REAL *const *pixel, int n, long ahead) {
-    for (int j = 0; j < n; j++) __builtin_prefetch(pixel[j] + ahead);
+// Touches the lines of what tiles t ... t + n - 1 read of `images`: `side` pixels from offset_y, offset_x, `pace` of them to a
+// place of the grid. A tile's own reads are runs of a few lines far apart, which the processor does not foresee; long rows
+// it does.
+static void touch_tiles(const winograd_job *g, const REAL *images, long h, long w, long c, long pace, long offset_y,
+                        long offset_x, long side, long t, long n) {
+    for (long run; n > 0; t += run, n -= run) {
+        long image, y, x;
+        place_of(g, g->way, t, &image, &y, &x);
+        run = min_l(n, g->across - t % g->across);
+        y = y * pace + offset_y;
+        x = x * pace + offset_x;
+        long end = min_l(x + (run - 1) * outputs_of(g->way) * pace + side, w);
+        for (long i = max_l(y, 0); i < min_l(y + side, h); i++) {
+            const REAL *row = images + (image * h + i) * w * c;
+            for (const REAL *p = row + max_l(x, 0) * c; p < row + end * c; p += LINE) (void)*(const volatile REAL *)p;
+        }
+    }
+}
+
+static void touch_inputs(const winograd_job *g, long t, long n) {
+    long side = (inputs_of(g->way) - 1) * g->pace_in + 1;
+    touch_tiles(g, g->in, g->s->h, g->s->w, g->s->c, g->pace_in, g->in_y, g->in_x, side, t, n);
 }
 
 INLINE void inputs_of_tile(const winograd_job *g, const int way, long t, REAL *v, long tile) {
     const conv_shape *s = g->s;
-    const int in = inputs_of(way), out = outputs_of(way);
+    const int in = inputs_of(way);
     const REAL *pixel[MOST_POINTS * MOST_POINTS];
     long image, y0, x0;
     place_of(g, way, t, &image, &y0, &x0);
@@ -171,11 +197,7 @@ INLINE void inputs_of_tile(const winograd_job *g, const int way, long t, REAL *v
         for (long piece = 0; piece < g->pieces; piece++) {
             REAL *to = v + (piece * g->block + tile) * g->piece - c;
             long end = min_l(c + g->piece, s->c);
-            for (; c + LANES <= end; c += LANES) {
-                for (int i = 0; i < in && way != TWIN; i++)
-                    prefetch_pixels(pixel + i * in + (in - out), out, c + g->pace_in * out * s->c);
-                input_tile(way, pixel, c, 0, to + c, g->plane_v);
-            }
+            for (; c + LANES <= end; c += LANES) input_tile(way, pixel, c, 0, to + c, g->plane_v);
             if (c < end) {
                 input_tile(way, pixel, c, end - c, to + c, g->plane_v);
                 c = end;
@@ -204,18 +226,19 @@ INLINE void outputs_of_tile(const winograd_job *g, const int way, long t, long p
     x0 = x0 * g->pace_out + g->out_x - (phase & 1);
     rows[0] = y0 < 0, rows[1] = min_l(out, div_up(s->oh - y0, g->pace_out)); // at most one row is outside: see out_y
     columns[0] = x0 < 0, columns[1] = min_l(out, div_up(s->ow - x0, g->pace_out));
-    long place = ((image * s->oh + y0) * s->ow + x0) * s->k, down = g->pace_out * s->ow * s->k, right = g->pace_out * s->k;
-    REAL *to = g->out + place;
+    long first = ((image * s->oh + y0) * s->ow + x0) * s->k, down = g->pace_out * s->ow * s->k, right = g->pace_out * s->k;
+    REAL *to = g->out + first;
     for (long k = k0; k < k1; k += LANES) {
         long part = k1 - k < LANES ? k1 - k : 0;
         vec y[MOST_OUTPUTS][MOST_OUTPUTS], bias = g->bias ? load_some(g->bias + k, part) : (vec){0};
         for (long i = rows[0]; i < rows[1]; i++)
-            for (long j = columns[0]; j < columns[1]; j++) __builtin_prefetch(to + i * down + (j + out) * right + k, 1);
+            for (long j = columns[0]; j < columns[1] && !g->past; j++)
+                __builtin_prefetch(to + i * down + (j + out) * right + k, 1);
         output_tile(way, m + k - k0, g->plane_m, y);
         if (g->residual)
             for (long i = rows[0]; i < rows[1]; i++)
                 for (long j = columns[0]; j < columns[1]; j++)
-                    y[i][j] += load_some(g->residual + place + i * down + j * right + k, part);
+                    y[i][j] += load_some(g->residual + first + i * down + j * right + k, part);
 #pragma GCC unroll 8
         for (int i = 0; i < out; i++)
 #pragma GCC unroll 8
@@ -224,7 +247,13 @@ INLINE void outputs_of_tile(const winograd_job *g, const int way, long t, long p
                 if (g->activation == RELU) y[i][j] = vmax((vec){0}, y[i][j]);
             }
         for (long i = rows[0]; i < rows[1]; i++)
-            for (long j = columns[0]; j < columns[1]; j++) store_some(to + i * down + j * right + k, y[i][j], part);
+            for (long j = columns[0]; j < columns[1]; j++) {
+                long at = i * down + j * right + k;
+                vec v = y[i][j];
+                if (g->gate) v = blend((ivec)(load_some(g->gate + first + at, part) > (vec){0}), v, (vec){0});
+                if (g->past) store_past(to + at, v);
+                else store_some(to + at, v, part);
+            }
     }
     if (g->activation > RELU)
         for (long i = rows[0]; i < rows[1]; i++)
@@ -232,16 +261,17 @@ INLINE void outputs_of_tile(const winograd_job *g, const int way, long t, long p
                 apply_activation(1, k1 - k0, to + i * down + j * right + k0, 0, g->activation);
 }
 
-// The outputs of `count` tiles from the columns k0 ... k0 + width of M, which is `width` wide.
-static void transform_outputs(const winograd_job *g, long first, long count, long phase, long k0, long width, const REAL *m) {
-    long k1 = min_l(k0 + width, g->s->k);
-    for (long t = first; t < first + count; t++, m += width) switch (g->way) {
+// The outputs of `count` tiles from M, a panel of output channels in one phase.
+static void transform_outputs(const winograd_job *g, long first, long count, long panel, const REAL *m) {
+    long phase = panel / g->panels, k0 = panel % g->panels * NR, k1 = min_l(k0 + NR, g->s->k);
+    for (long t = first; t < first + count; t++, m += NR) switch (g->way) {
             case SIX: outputs_of_tile(g, SIX, t, 0, k0, k1, m); break;
             case STRIDED: outputs_of_tile(g, STRIDED, t, phase, k0, k1, m); break;
             case TWIN: outputs_of_tile(g, TWIN, t, 0, k0, k1, m); break;
             case FIVE: outputs_of_tile(g, FIVE, t, 0, k0, k1, m); break;
             default: outputs_of_tile(g, FOUR, t, 0, k0, k1, m);
         }
+    if (g->past) finish_stores();
 }
 
 // Which of the filter's taps are those of the way: all of them, or those of a phase of STRIDED, -1 for none. Even rows have
@@ -332,49 +362,52 @@ static size_t filters_size(const winograd_job *g) {
 // ---- outputs, by tiles ---------------------------------------------------------------------------------------------------
 
 // M[f][tile] of a panel (of all phases of outputs), `ld` wide, or what a further phase of inputs adds to it.
-static void multiply_planes(const winograd_job *g, long panel, long phase, const REAL *v, const REAL *u, REAL *m, long ld,
-                            long count) {
+static void multiply_planes(const winograd_job *g, long panel, long phase, const REAL *v, const REAL *u, REAL *m, long count) {
     long phase_out = panel / g->panels, width = width_of(g, panel % g->panels);
     for (long f = 0; f < g->planes; f++) {
         REAL *to = m + f * g->plane_m;
         if (!is_empty(g, phase + phase_out, f))
-            gemm_rows(count, width, g->s->c, v + f * g->plane_v, g->c, 1, u + f * g->plane_u, NR, to, ld,
+            gemm_rows(count, width, g->s->c, v + f * g->plane_v, g->c, 1, u + f * g->plane_u, NR, to, NR,
                       (epilogue){NULL, phase > 0, LINEAR});
         else if (phase_out)
-            for (long t = 0; t < count; t++) memset(to + t * ld, 0, (size_t)width * sizeof(REAL));
+            memset(to, 0, (size_t)(count * NR) * sizeof(REAL));
     }
+}
+
+// And those of what is added to their outputs, or gates them.
+static void touch_outputs(const winograd_job *g, const REAL *images, long t, long n) {
+    long side = outputs_of(g->way) * g->pace_out;
+    if (images) touch_tiles(g, images, g->s->oh, g->s->ow, g->s->k, g->pace_out, g->out_y, g->out_x, side, t, n);
 }
 
 static void tiles_item(void *job, long item, int worker) {
     const winograd_job *g = job;
-    long first = item * g->block, count = min_l(g->block, g->tiles - first);
+    long first = item * g->tiles / g->blocks, count = (item + 1) * g->tiles / g->blocks - first;
     REAL *v = g->m + worker * g->worker_m, *m = v + g->phases_in * g->planes * g->plane_v;
+    touch_inputs(g, first, count);
     for (long t = 0; t < count; t++) transform_inputs(g, first + t, v, t);
-    for (long phase_out = 0; phase_out < g->phases_out; phase_out++) {
-        for (long panel = 0; panel < g->panels; panel++)
-            for (long phase = 0; phase < g->phases_in; phase++) {
-                long at = phase_out * g->panels + panel;
-                multiply_planes(g, at, phase, v + phase * g->planes * g->plane_v, filters_at(g, at, phase, 0), m + panel * NR,
-                                g->k, count);
-            }
-        transform_outputs(g, first, count, phase_out, 0, g->k, m);
+    touch_outputs(g, g->residual, first, count);
+    touch_outputs(g, g->gate, first, count);
+    for (long panel = 0; panel < g->panels * g->phases_out; panel++) {
+        for (long phase = 0; phase < g->phases_in; phase++)
+            multiply_planes(g, panel, phase, v + phase * g->planes * g->plane_v, filters_at(g, panel, phase, 0), m, count);
+        transform_outputs(g, first, count, panel, m);
     }
 }
 
 static int by_tiles(winograd_job *g, long threads) {
-    long each = g->planes * (long)sizeof(REAL) * (g->phases_in * g->c + g->k);
+    long each = g->planes * (long)sizeof(REAL) * (g->phases_in * g->c + NR);
     long most = max_l(1, TILE_CACHE / each / MR) * MR;
-    long blocks = round_up(div_up(g->tiles, most), threads);
-    g->block = div_up(g->tiles, blocks);
-    if (g->block > MR) g->block = round_up(g->block, MR);
+    g->blocks = min_l(round_up(div_up(g->tiles, most), threads), g->tiles);
+    g->block = div_up(g->tiles, g->blocks);
     g->plane_v = plane_of(g->block, g->c);
-    g->plane_m = plane_of(g->block, g->k);
+    g->plane_m = plane_of(g->block, NR);
     g->worker_m = g->planes * (g->phases_in * g->plane_v + g->plane_m);
     if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, filters_size(g) * sizeof(REAL));
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->m) return -1;
     if (!g->transformed) transform_all_filters(g);
-    pool_for(div_up(g->tiles, g->block), tiles_item, g);
+    pool_for(g->blocks, tiles_item, g);
     return 0;
 }
 
@@ -382,21 +415,21 @@ static int by_tiles(winograd_job *g, long threads) {
 
 static void inputs_item(void *job, long item, int worker) {
     const winograd_job *g = job;
+    long first = item * g->share, end = min_l(first + g->share, g->count);
     (void)worker;
-    for (long t = item * g->share, end = min_l(t + g->share, g->count); t < end; t++)
-        transform_inputs(g, g->first + t, g->v, t);
+    touch_inputs(g, g->first + first, end - first);
+    for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v, t);
 }
 
 static void panel_item(void *job, long panel, int worker) {
     const winograd_job *g = job;
     REAL *own = g->u + worker * g->planes * g->plane_u, *m = g->m + worker * g->worker_m;
-    long phase_out = panel / g->panels, k0 = panel % g->panels * NR;
     for (long phase = 0; phase < g->phases_in; phase++) {
         const REAL *v = g->v + phase * g->planes * g->plane_v, *u = g->transformed ? filters_at(g, panel, phase, 0) : own;
-        if (!g->transformed) transform_filters(g, phase + phase_out, panel % g->panels, 0, g->s->c, own, g->plane_u);
-        multiply_planes(g, panel, phase, v, u, m, NR, g->count);
+        if (!g->transformed) transform_filters(g, phase + panel / g->panels, panel % g->panels, 0, g->s->c, own, g->plane_u);
+        multiply_planes(g, panel, phase, v, u, m, g->count);
     }
-    transform_outputs(g, g->first, g->count, phase_out, k0, NR, m);
+    transform_outputs(g, g->first, g->count, panel, m);
 }
 
 static int by_channels(winograd_job *g, long threads) {
@@ -425,18 +458,22 @@ static const REAL *zero_pixel(long channels) {
 }
 
 int winograd_product(const winograd_call *call) {
-    winograd_job g = job_of(call->s, call->way, call->flipped);
-    long threads = pool_size(), bytes = (long)sizeof(REAL) * phases_of(&g) * g.planes * call->s->c * g.k;
+    const conv_shape *s = call->s;
+    winograd_job g = job_of(s, call->way, call->flipped);
+    long threads = pool_size(), bytes = (long)sizeof(REAL) * phases_of(&g) * g.planes * s->c * g.k;
     g.in = call->in;
     g.filters = call->filters;
     g.u = (REAL *)call->transformed;
     g.transformed = g.u != NULL;
     g.bias = call->bias;
     g.residual = call->residual;
+    g.gate = call->gate;
     g.activation = call->activation;
     g.out = call->out;
     g.zeros = zero_pixel(g.c);
     if (!g.zeros) return -1;
+    long passing = bytes + (s->n * (s->h * s->w * s->c + s->oh * s->ow * s->k)) * (long)sizeof(REAL);
+    g.past = g.activation <= RELU && passing >= PAST_BYTES && are_whole_lines(s->k, g.out);
     int few = g.tiles < 2 * MR * threads && g.panels * g.phases_out >= threads;
     return bytes > FILTER_CACHE || few ? by_channels(&g, threads) : by_tiles(&g, threads);
 }
@@ -468,7 +505,7 @@ INLINE void gradients_of_tile(const winograd_job *g, const int way, long item) {
         }
     for (long k = 0; k < s->k; k += LANES) {
         REAL *z = g->z + (k / NR * g->block + item) * NR + k % NR;
-        for (int i = 0; i < out; i++) prefetch_pixels(pixel + i * out, out, k + out * s->k);
+        for (int i = 0; i < out * out; i++) __builtin_prefetch(pixel[i] + k + out * s->k);
         if (k + LANES <= s->k) gradient_tile(way, pixel, k, 0, z, g->plane_z);
         else gradient_tile(way, pixel, k, s->k - k, z, g->plane_z);
     }
@@ -487,7 +524,9 @@ static void gradients_item(void *job, long item, int worker) {
     const winograd_job *g = job;
     (void)worker;
     long first = item * g->share, end = min_l(first + g->share, g->count);
+    touch_inputs(g, g->first + first, end - first);
     for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v, t);
+    touch_tiles(g, g->dz, g->s->oh, g->s->ow, g->s->k, 1, 0, 0, outputs_of(g->way), g->first + first, end - first);
     for (long t = first; t < end; t++) transform_gradients(g, t);
 }
 

@@ -14,12 +14,13 @@
 // s as given to the function concerned. Prepared: the filters are transformed. Forced: the fastest of those that can be.
 int winograd_way(const conv_shape *s, int flipped, int prepared, int forced);
 
-// out = activation(conv(in, filters) + bias + residual). Flipped: the filters are [kh][kw][k][c] and turned by 180 degrees,
+// out = activation(conv(in, filters) + bias + residual), and 0 where gate, the output of a ReLU, is not positive. Flipped: the filters are [kh][kw][k][c] and turned by 180 degrees,
 // which with the shape of the gradient (in = dz, out = dx, padding kh - 1 - top and kw - 1 - left, possibly negative) gives
 // the gradient of the input; of a stride of 2, too.
 typedef struct {
     const conv_shape *s;
-    const REAL *in, *filters, *bias, *residual; // bias, residual: or NULL; the latter like out
+    const REAL *in, *filters;
+    const REAL *bias, *residual, *gate;         // or NULL; the latter two like out
     const REAL *transformed;                    // what winograd_transform made of the filters, or NULL
     REAL *out;
     int way, flipped, activation;
