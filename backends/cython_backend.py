@@ -13,7 +13,12 @@ from .interface import Array, Backend
 class CythonBackend(Backend):
     name = "cython"
     kernels = "dlcore.kernels.native"
-    fuses: ClassVar = {"conv2d": ("residual",), "batchnorm": ("residual",), "batchnorm_backward": ("relu_beta",)}
+    fuses: ClassVar = {
+        "conv2d": ("residual",),
+        "conv2d_backward_input": ("residual", "gate"),
+        "batchnorm": ("residual",),
+        "batchnorm_backward": ("relu_beta",),
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +30,10 @@ class CythonBackend(Backend):
             "linear": import_module("dlcore.kernels.native.linear").prepare_linear,
         }
         norm: Any = import_module("dlcore.kernels.native.norm")
+        gated = self._conv.conv2d_gated_backward_input
         self._fused = {
+            ("conv2d_backward_input", "residual"): gated,
+            ("conv2d_backward_input", "gate"): gated,
             ("batchnorm", "residual"): norm.batchnorm_residual,
             ("batchnorm_backward", "relu_beta"): norm.batchnorm_relu_backward,
         }

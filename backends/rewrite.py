@@ -83,14 +83,15 @@ def fuse_training(calls: list[Call], results: Sequence[Any], engine: Backend) ->
 
     The training form of batch normalisation takes over the activation after it and, where the engine has that, the
     addition of a residual; its backward takes over that of a ReLU, of which it then needs no output. The backward of a
-    ReLU in front of a max-pooling changes places with that of the pooling, whose side it has less to do on.
+    ReLU in front of a max-pooling changes places with that of the pooling, whose side it has less to do on. The gradient
+    of a convolution's input takes over, where the engine has that, the addition and the backward of a ReLU after it.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
     """
     fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
     kept = {value.buffer for value in results if type(value) is View}
-    for fuse in (_fuse_forward, _fuse_backward, _swap_backward):
+    for fuse in (_fuse_forward, _fuse_backward, _swap_backward, _fuse_gradient):
         changed = True
         while changed:
             uses = _uses(fused)
@@ -182,6 +183,37 @@ def _swap_backward(
     pool["dy"], pool["dx"] = between, View(relu["dx"].buffer, relu["dx"].offset, dx)
     relu |= {"dy": dy, "x": None, "y": View(y.buffer, y.offset, dy), "dx": between}
     calls[i], calls[i + 1] = calls[i + 1], calls[i]
+    return True
+
+
+def _fuse_gradient(
+    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
+) -> bool:
+    """Let the gradient of a convolution's input, call i, take over what is done to it next; whether it could."""
+    name, product = calls[i].name, calls[i].arguments
+    if name != "conv2d_backward_input" or name not in engine.fuses or "gate" in product:
+        return False
+    dx = product["dx"]
+    if type(dx) is not View or dx.buffer in kept or len(uses[dx.buffer]) != 2 or engine.images_in_lanes(name, product):
+        return False
+    j = uses[dx.buffer][1]
+    after = calls[j].arguments
+    if calls[j].name == "binary" and after["op"] == "add" and "residual" not in product:
+        taken, other, target = "residual", after["b"] if _is(after["a"], dx) else after["a"], after["y"]
+    elif calls[j].name == "activation_backward" and after["kind"] == "relu" and _is(after["dy"], dx):
+        taken, other, target = "gate", after["y"], after["dx"]
+    else:
+        return False
+    if not _is_same_block(other, dx) or not _is_same_block(target, dx) or _is(other, dx):
+        return False
+    if uses[target.buffer][0] != j or uses[other.buffer][0] > i:
+        return False
+    if {calls[use].name for use in uses[other.buffer] if i < use < j} - {"conv2d_backward_weight"}:  # it only reads images
+        return False
+    product["dx"] = View(target.buffer, target.offset, dx)
+    product.setdefault("residual", None)
+    product[taken] = View(other.buffer, other.offset, dx)
+    del calls[j]
     return True
 
 

@@ -75,6 +75,45 @@ def test_a_residual_is_added_before_the_activation(label, activation):
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("label", CONVOLUTIONS | LARGE)
+def test_the_gradient_of_the_input_takes_over_an_addition_and_a_gate(label, dtype):
+    x, filters, _, dz, geometry = _convolution(label, dtype)
+    residual, gate = (_convolution(label, dtype, seed)[0] for seed in (1, 2))
+    plain, total, gated = np.empty((3, *x.shape), dtype)
+    conv.conv2d_backward_input(dz, filters, plain, *geometry)
+    elementwise.binary(residual, plain, total, "add")
+    for added, before in ((None, plain), (residual, total)):
+        fused = np.full_like(x, np.nan)
+        conv.conv2d_gated_backward_input(dz, filters, fused, *geometry, added)
+        np.testing.assert_array_equal(fused, before)
+        nonlinear.activation_backward(before, None, gate, gated, "relu", 0.0)
+        conv.conv2d_gated_backward_input(dz, filters, fused, *geometry, added, gate)
+        np.testing.assert_array_equal(fused, gated)
+
+
+@pytest.mark.parametrize("label", ["3x3, many images", "5x5, many images", "3x3, stride 2, many images"])
+def test_results_stored_past_the_caches_are_those_of_each_image(label):
+    images = 9  # 12 MB and more; one of them is small enough to be stored like any other array
+    kernel, stride = int(label[0]), 1 + ("stride 2" in label)
+    rng = np.random.default_rng(0)
+    side = 60 // stride
+    x, residual = core.empty((images, 60, 60, 48), "f4"), core.empty((images, side, side, 64), "f4")
+    x[...], residual[...] = rng.standard_normal(x.shape), rng.standard_normal(residual.shape)
+    filters, bias = rng.standard_normal((kernel, kernel, 48, 64)).astype("f4"), rng.standard_normal(64).astype("f4")
+    geometry = ((stride, stride), (kernel // 2,) * 4, (1, 1), 1)
+    y, dx = core.empty(residual.shape, "f4"), core.empty(x.shape, "f4")
+    one_y, one_dx = core.empty((1, *y.shape[1:]), "f4"), core.empty((1, *x.shape[1:]), "f4")
+    conv.prepare_conv2d(x, filters, bias, y, *geometry, "relu", residual)()
+    conv.conv2d_gated_backward_input(residual, filters, dx, *geometry, x, x)
+    for i in range(images):
+        image, added = x[i : i + 1], residual[i : i + 1]
+        conv.prepare_conv2d(image, filters, bias, one_y, *geometry, "relu", added)()
+        conv.conv2d_gated_backward_input(added, filters, one_dx, *geometry, image, image)
+        np.testing.assert_array_equal(y[i], one_y[0])
+        np.testing.assert_array_equal(dx[i], one_dx[0])
+
+
 def test_the_error_of_large_tiles_is_what_is_stated():
     rng = np.random.default_rng(0)
     x, filters = rng.standard_normal((1, 60, 60, 128)), rng.standard_normal((3, 3, 128, 64))

@@ -227,6 +227,42 @@ def test_the_backward_of_a_relu_in_front_of_a_pooling_runs_on_the_smaller_side(m
     assert [call.arguments["dx"].shape[1] for call in backward] == [2, 4, 6, 8]
 
 
+@pytest.mark.skipif("cython" not in available_backends(), reason="the native engine is not built")
+def test_the_gradient_of_a_convolution_takes_over_what_is_done_to_it_next(monkeypatch):
+    bound, bind = [], Program._bind
+
+    def noting(program, call, constant):
+        bound.append(call)
+        return bind(program, call, constant)
+
+    def chain():
+        inputs = layers.Input((10, 10, 2))
+        x = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+        y = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+        y = layers.Conv2D(4, 3, padding="same")(y)
+        outputs = layers.Dense(3, activation="softmax")(layers.Flatten()(layers.Add()([x, y])))
+        return dl.Model(inputs, outputs)
+
+    monkeypatch.setattr(Program, "_bind", noting)
+    x, y = _images(10, 10, 2)[:8], RNG.integers(0, 3, 8)
+    weights = []
+    with dl.use_backend("cython"):
+        for eagerly in (True, False):
+            dl.random.set_seed(0)
+            model = chain()
+            model.compile(optimizers.SGD(0.01), "sparse_categorical_crossentropy", run_eagerly=eagerly)
+            for _ in range(5):
+                model.train_on_batch(x, y)
+            weights.append(model.get_weights())
+    gradients = [call.arguments for call in bound if call.name == "conv2d_backward_input"]
+    assert [(g["residual"] is not None, g["gate"] is not None) for g in gradients] == [(False, True), (True, True)]
+    names = [call.name for call in bound]
+    assert "activation_backward" not in names
+    assert names.count("binary") == 1  # that of the forward direction
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_predictions_follow_the_weights(active_backend):
     model = _dense()
     for _ in range(5):
