@@ -215,7 +215,7 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
     conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
                          (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
                          s->y_lanes, s->x_lanes};
-    if (takes_lanes(s)) return lanes_product(&turned, 0, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
+    if (takes_lanes(s)) return lanes_product(&turned, takes_winograd_lanes(s), dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
     if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
         return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #if REAL_BITS == 32
@@ -247,7 +247,7 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
 
 static int conv2d_backward_weight(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate) {
     long pixels = s->n * s->oh * s->ow;
-    if (takes_lanes(s)) return lanes_filters(s, x, s->x_lanes, dz, s->y_lanes, dw, db, accumulate);
+    if (takes_lanes(s)) return lanes_filters(s, takes_winograd_lanes(s), x, s->x_lanes, dz, s->y_lanes, dw, db, accumulate);
     if (few_channels_wins(s, s->k, s->ow)) return few_channels_filters(s, x, dz, dw, db, accumulate);
     if (db && column_sums(pixels, s->k, dz, s->k, db, accumulate)) return -1;
     if (pointwise(s))
