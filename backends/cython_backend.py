@@ -13,7 +13,12 @@ from .interface import Array, Backend
 class CythonBackend(Backend):
     name = "cython"
     kernels = "dlcore.kernels.native"
-    fuses: ClassVar = {"conv2d": ("residual",), "batchnorm": ("residual",), "batchnorm_backward": ("relu_beta",)}
+    fuses: ClassVar = {
+        "conv2d": ("residual",),
+        "batchnorm": ("residual",),
+        "batchnorm_backward": ("relu_beta",),
+        "avg_pool2d_backward": ("activated",),
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,9 +30,11 @@ class CythonBackend(Backend):
             "linear": import_module("dlcore.kernels.native.linear").prepare_linear,
         }
         norm: Any = import_module("dlcore.kernels.native.norm")
+        pool: Any = import_module("dlcore.kernels.native.pool")
         self._fused = {
             ("batchnorm", "residual"): norm.batchnorm_residual,
             ("batchnorm_backward", "relu_beta"): norm.batchnorm_relu_backward,
+            ("avg_pool2d_backward", "activated"): pool.avg_pool2d_activation_backward,
         }
         # Straight to the arena: one call less for every array made.
         vars(self).update(empty=core.empty, zeros=core.zeros, release=core.release, inlet=core.Inlet)

@@ -190,7 +190,8 @@ class Backend:
 
         "residual" of conv2d, where `fuses` has it, is an array like y: y = activation(conv(x, w) + b + residual); that
         of batchnorm likewise, added after beta. With "relu_beta", the beta of the forward call or None, dz of
-        batchnorm_backward is the gradient after a ReLU.
+        batchnorm_backward is the gradient after a ReLU. avg_pool2d_backward of windows that tile the image may go on
+        through the activation before them: dx is then the gradient before `kind`, whose output was "activated".
         """
         return partial(getattr(self, name), *arguments.values())
 

@@ -82,15 +82,16 @@ def fuse_training(calls: list[Call], results: Sequence[Any], engine: Backend) ->
     """Fewer passes over memory for a step that trains, with the same bits.
 
     The training form of batch normalisation takes over the activation after it and, where the engine has that, the
-    addition of a residual; its backward takes over that of a ReLU, of which it then needs no output. The backward of a
-    ReLU in front of a max-pooling changes places with that of the pooling, whose side it has less to do on.
+    addition of a residual; its backward takes over that of a ReLU, of which it then needs no output. The backward of an
+    average-pooling takes over that of the activation in front of it. The backward of a ReLU in front of a max-pooling
+    changes places with that of the pooling, whose side it has less to do on.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
     """
     fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
     kept = {value.buffer for value in results if type(value) is View}
-    for fuse in (_fuse_forward, _fuse_backward, _swap_backward):
+    for fuse in (_fuse_forward, _fuse_backward, _fuse_pool_backward, _swap_backward):
         changed = True
         while changed:
             uses = _uses(fused)
@@ -150,6 +151,31 @@ def _fuse_backward(
     backward["dz"] = View(relu["dy"].buffer, relu["dy"].offset, backward["dz"])
     backward["relu_beta"] = forward.arguments["beta"]
     del calls[i]
+    return True
+
+
+def _fuse_pool_backward(
+    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
+) -> bool:
+    """Let the backward of an average-pooling, call i, take over that of the activation before it; whether it could."""
+    if "activated" not in engine.fuses.get(calls[i].name, ()) or i + 1 == len(calls):
+        return False
+    pool, after = calls[i].arguments, calls[i + 1].arguments
+    if calls[i].name != "avg_pool2d_backward" or calls[i + 1].name != "activation_backward" or "activated" in pool:
+        return False
+    dx, dy, dz, y = pool["dx"], pool["dy"], after["dx"], after["y"]
+    if not all(type(v) is View for v in (dx, dy, dz, y)) or after["kind"] not in FUSED_ACTIVATIONS[1:]:
+        return False
+    if dx.buffer in kept or uses[dx.buffer] != [i, i + 1] or not _is(after["dy"], dx):
+        return False
+    tiled = all(size * windows == length for size, windows, length in zip(pool["size"], dy.shape[1:], dx.shape[1:]))
+    if not tiled or pool["stride"] != pool["size"] or any(pool["padding"]):
+        return False
+    if not all(_is_same_block(v, dx) for v in (after["dy"], dz, y)):
+        return False
+    pool["dx"] = View(dz.buffer, dz.offset, dx)
+    pool["kind"], pool["activated"] = after["kind"], View(y.buffer, y.offset, dx)
+    del calls[i + 1]
     return True
 
 
