@@ -195,6 +195,11 @@ class Backend:
         """
         return partial(getattr(self, name), *arguments.values())
 
+    def pools(self, arguments: dict[str, Any]) -> bool:
+        """Whether conv2d with these arguments, w and b being constant, may be given "pooled": y is then the means of
+        windows of 2x2 of its outputs, half as high and wide. Of arrays it takes shape and dtype."""
+        return False
+
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:
         """How many images L this call computes on at a time, if it is a convolution whose image arrays may each also be
         given as [N / L, H, W, C, L], which is quicker (see `layout.py`); else 0. Of arrays it takes shape and dtype."""

@@ -59,7 +59,8 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int]
     """Fewer passes over memory for a step that only reads its weights.
 
     Batch normalisation goes into the weights before it (Jacob et al. 2018, section 3.2), an activation into the
-    epilogue, and, where the engine has that, so does the addition of a residual.
+    epilogue, and, where the engine has that, so does the addition of a residual; a convolution takes over an
+    average-pooling.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
@@ -75,6 +76,10 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int]
             for i, call in enumerate(fused)
             if call.name in ("conv2d", "linear") and call.arguments["activation"] == "linear"
         )
+    changed = True
+    while changed:
+        uses = _uses(fused)
+        changed = any(_fuse_pool(fused, uses, i, kept, constant, engine) for i in range(len(fused)))
     return fused
 
 
@@ -168,8 +173,8 @@ def _fuse_pool_backward(
         return False
     if dx.buffer in kept or uses[dx.buffer] != [i, i + 1] or not _is(after["dy"], dx):
         return False
-    tiled = all(size * windows == length for size, windows, length in zip(pool["size"], dy.shape[1:], dx.shape[1:]))
-    if not tiled or pool["stride"] != pool["size"] or any(pool["padding"]):
+    covered = tuple(size * windows for size, windows in zip(pool["size"], dy.shape[1:3], strict=True))
+    if covered != dx.shape[1:3] or pool["stride"] != pool["size"] or any(pool["padding"]):
         return False
     if not all(_is_same_block(v, dx) for v in (after["dy"], dz, y)):
         return False
@@ -286,6 +291,34 @@ def _fuse(
         product["residual"] = residual
     calls[j] = calls[i]
     del calls[i]
+    return True
+
+
+def _fuse_pool(
+    calls: list[Call],
+    uses: dict[Buffer, list[int]],
+    i: int,
+    kept: set[Buffer],
+    constant: set[int],
+    engine: Backend,
+) -> bool:
+    """Let convolution i take over the average-pooling that follows; whether it could."""
+    product = calls[i].arguments
+    if calls[i].name != "conv2d" or "residual" in product or "pooled" in product or i + 1 == len(calls):
+        return False
+    y, pool = product["y"], calls[i + 1].arguments
+    if calls[i + 1].name != "avg_pool2d" or type(y) is not View or y.buffer in kept or uses[y.buffer] != [i, i + 1]:
+        return False
+    if not all(value is None or id(value) in constant for value in (product["w"], product["b"])):
+        return False
+    if pool["size"] != (2, 2) or pool["stride"] != (2, 2) or any(pool["padding"]):
+        return False
+    if type(pool["x"]) is not View or not _equal(pool["x"], y) or not engine.pools(product):
+        return False
+    if type(pool["y"]) is not View or pool["y"].buffer in {v.buffer for v in product.values() if type(v) is View}:
+        return False
+    product["y"], product["pooled"] = pool["y"], True
+    del calls[i + 1]
     return True
 
 

@@ -207,6 +207,17 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
     return &p->base;
 }
 
+static int pools(const conv_shape *s, int activation) {
+#if REAL_BITS == 32
+    int way, winograd = takes_winograd(s, 0, activation, 1, &way);
+#else
+    (void)activation;
+    int winograd = 0;
+#endif
+    return s->oh % 2 == 0 && s->ow % 2 == 0 &&
+           (takes_lanes(s) || (!pointwise(s) && !winograd && few_channels_wins(s, s->k, s->ow)));
+}
+
 // ---- gradients -----------------------------------------------------------------------------------------------------------
 
 static int conv2d_backward_input(const conv_shape *s, const void *dz, const void *w, void *dx) {
@@ -214,8 +225,9 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
         return gemm(s->n * s->h * s->w, s->c, s->k, dz, s->k, 1, w, 1, s->k, dx, s->c, (epilogue){NULL, 0, LINEAR});
     conv_shape turned = {s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
                          (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
-                         s->y_lanes, s->x_lanes};
-    if (takes_lanes(s)) return lanes_product(&turned, takes_winograd_lanes(s), dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
+                         0, s->y_lanes, s->x_lanes};
+    if (takes_lanes(s))
+        return lanes_product(&turned, takes_winograd_lanes(s), dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
     if (turned.top >= 0 && turned.left >= 0 && few_channels_wins(&turned, s->c, s->w))
         return few_channels_product(&turned, dz, w, 1, NULL, LINEAR, dx);
 #if REAL_BITS == 32
@@ -259,4 +271,4 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     return (is_depthwise(s) ? depthwise_filter_gradient : filter_gradient)(s, x, dz, dw, accumulate);
 }
 
-const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, in_lanes};
+const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, pools, in_lanes};

@@ -13,6 +13,9 @@
 // replayed its arrays stay as they are from layer to layer (backends/layout.py), since pooling sees them as images of
 // c LANES channels and elementwise work sees no difference.
 //
+// Where a prediction takes means of 2x2 outputs next, two rows at a time go through the activation to the pooling in L1, and
+// only the means to memory.
+//
 // In the gradient of the filters the tile keeps T of (v, c) times K channels. All tiles pass over a few rows, which stay
 // in L1, and their sums wait as vectors; the sums over the lanes come last, once per item.
 //
@@ -64,7 +67,7 @@ typedef struct {
     int in_lanes, out_lanes, activation, turned;
     long channels, tiles;            // of output channels: an even number per tile
     long band, bands;                // rows of an item, items per group
-    size_t in_size, out_size, room_size;
+    size_t in_size, out_size, room_size; // of a worker: rows of images, rows of outputs, two rows before pooling, Winograd's
 } lanes_job;
 
 INLINE int most_pixels(const int channels) {
@@ -141,13 +144,23 @@ INLINE void lanes_row(const int channels, const lanes_job *g, long y, const REAL
     }
 }
 
+// Means of windows of 2x2 of two rows of n pixels.
+static void mean_of_rows(long n, long k, const REAL *rows, REAL *out) {
+    const long pixel = k * LANES, row = n * pixel;
+    for (long x = 0; x < n; x += 2, rows += 2 * pixel)
+        for (long i = 0; i < pixel; i += LANES, out += LANES)
+            store(out, (load(rows + i) + load(rows + pixel + i) + load(rows + row + i) + load(rows + row + pixel + i)) * splat((REAL)0.25));
+}
+
 static void lanes_item(void *job, long item, int worker) {
     const lanes_job *g = job;
     const conv_shape *s = g->s;
     const long group = item / g->bands, y0 = item % g->bands * g->band, y1 = min_l(s->oh, y0 + g->band);
-    const long in_image = s->h * s->w * s->c, out_image = s->oh * s->ow * s->k, out_row = s->ow * s->k;
+    const long in_image = s->h * s->w * s->c, row = s->ow * s->k, parts = s->pooled ? 4 : 1; // parts: outputs per place of out
     const REAL *in = g->in + group * LANES * in_image;
-    REAL *room = g->room + worker * g->room_size, *out = g->out + group * LANES * out_image + y0 * out_row * LANES;
+    REAL *room = g->room + worker * g->room_size, *two_rows = room + g->in_size + g->out_size;
+    REAL *result = g->out + (group * LANES * s->oh + y0 * (g->out_lanes ? LANES : 1)) * row / parts;
+    REAL *out = g->out_lanes ? result : room + g->in_size;
     long first = 0;
     if (!g->in_lanes) {
         first = max_l(0, y0 - s->top);
@@ -155,29 +168,28 @@ static void lanes_item(void *job, long item, int worker) {
         to_lanes((last - first) * s->w * s->c, in + first * s->w * s->c, in_image, room);
         in = room;
     }
-    if (!g->out_lanes) out = room + g->in_size;
+    const int turned = g->transformed && g->turned, step = g->transformed || s->pooled ? 2 : 1;
 #if REAL_BITS == 32
-    REAL *winograd_room = room + g->in_size + g->out_size;
-    if (g->transformed && g->turned) winograd_lanes_turned(s, in, first, y0, y1, g->transformed, winograd_room, out);
-    for (long y = y0; g->transformed && !g->turned && y < y1; y += 2) {
-        REAL *to = out + (y - y0) * out_row * LANES;
-        winograd_lanes_rows(s, in + (y - first) * s->w * s->c * LANES, g->transformed, g->bias, g->activation == RELU,
-                            winograd_room, to);
-        if (g->activation > RELU) apply_activation(1, 2 * out_row * LANES, to, 0, g->activation);
-    }
+    REAL *winograd_room = two_rows + (s->pooled ? 2 * row * LANES : 0);
+    if (turned) winograd_lanes_turned(s, in, first, y0, y1, g->transformed, winograd_room, out);
 #endif
-    for (long y = y0; !g->transformed && y < y1; y++) {
-        REAL *to = out + (y - y0) * out_row * LANES;
-        switch (g->channels) {
-            case 2: lanes_row(2, g, y, in, first, to); break;
-            case 4: lanes_row(4, g, y, in, first, to); break;
-            case 6: lanes_row(6, g, y, in, first, to); break;
-            case 8: lanes_row(8, g, y, in, first, to); break;
-        }
-        if (g->activation > RELU) apply_activation(1, out_row * LANES, to, 0, g->activation);
+    for (long y = y0; !turned && y < y1; y += step) {
+        REAL *to = s->pooled ? two_rows : out + (y - y0) * row * LANES;
+#if REAL_BITS == 32
+        if (g->transformed)
+            winograd_lanes_rows(s, in + (y - first) * s->w * s->c * LANES, g->transformed, g->bias, g->activation == RELU,
+                                winograd_room, to);
+#endif
+        for (long r = 0; !g->transformed && r < step; r++) switch (g->channels) {
+                case 2: lanes_row(2, g, y + r, in, first, to + r * row * LANES); break;
+                case 4: lanes_row(4, g, y + r, in, first, to + r * row * LANES); break;
+                case 6: lanes_row(6, g, y + r, in, first, to + r * row * LANES); break;
+                case 8: lanes_row(8, g, y + r, in, first, to + r * row * LANES); break;
+            }
+        if (g->activation > RELU) apply_activation(1, step * row * LANES, to, 0, g->activation);
+        if (s->pooled) mean_of_rows(s->ow, s->k, to, out + (y - y0) * row / parts * LANES);
     }
-    if (!g->out_lanes)
-        from_lanes((y1 - y0) * out_row, out, g->out + group * LANES * out_image + y0 * out_row, out_image);
+    if (!g->out_lanes) from_lanes((y1 - y0) * row / parts, out, result, s->oh * row / parts);
 }
 
 // Filters and bias in tiles of channels. -1 if memory is out.
@@ -218,13 +230,13 @@ int lanes_product(const conv_shape *s, int winograd, const REAL *in, int in_lane
                   const REAL *bias, int activation, REAL *out, int out_lanes) {
     lanes_job g = {.s = s, .in = in, .out = out, .in_lanes = in_lanes, .out_lanes = out_lanes, .activation = activation,
                    .turned = turned};
-    const long n_groups = s->n / LANES, step = winograd ? 2 : 1;
+    const long n_groups = s->n / LANES, step = winograd || s->pooled ? 2 : 1, row = s->ow * s->k * LANES;
     g.bands = min_l(s->oh / step, div_up(pool_size(), n_groups));
     g.band = round_up(div_up(s->oh, g.bands), step);
     g.bands = div_up(s->oh, g.band);
     g.in_size = in_lanes ? 0 : (size_t)(min_l(s->h, g.band + s->kh - 1) * s->w * s->c * LANES);
-    g.out_size = out_lanes ? 0 : (size_t)(g.band * s->ow * s->k * LANES);
-    g.room_size = g.in_size + g.out_size;
+    g.out_size = out_lanes ? 0 : (size_t)(g.band * row / (s->pooled ? 4 : 1));
+    g.room_size = g.in_size + g.out_size + (s->pooled ? 2 * row : 0);
 #if REAL_BITS == 32
     if (winograd) g.room_size += (size_t)(turned ? winograd_lanes_turned_room(s) : winograd_lanes_room(s));
     if (winograd ? pack_transformed(&g, w, bias) : pack_tiles(&g, w, bias)) return -1;
