@@ -271,4 +271,6 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     return (is_depthwise(s) ? depthwise_filter_gradient : filter_gradient)(s, x, dz, dw, accumulate);
 }
 
-const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, pools, in_lanes};
+const conv_kernels NAME(conv_kernels) = {
+    conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, pools, in_lanes,
+};

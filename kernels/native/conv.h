@@ -11,7 +11,7 @@ typedef struct {
     long top, left;    // padding; bottom and right follow from oh and ow
     long dh, dw;       // dilation
     long groups;
-    int pooled;        // of outputs only the means of windows of 2x2 are written, [n][oh / 2][ow / 2][k]: only where pools says so
+    int pooled;        // only the means of windows of 2x2 outputs are written, [n][oh / 2][ow / 2][k]: where `pools` says so
     int x_lanes, y_lanes; // images (outputs) lie as [n / L][h][w][c][L], L = REALs of a vector: only where in_lanes says so
 } conv_shape;
 

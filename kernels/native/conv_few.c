@@ -195,7 +195,8 @@ static void pool_plane(long rows, long vectors, REAL *plane) {
         const REAL *above = plane + r * vectors * LANES, *below = above + vectors * LANES;
         for (long q = 0; q < vectors; q += 2) {
             const long next = min_l(q + 1, vectors - 1);
-            vec a = load(above + q * LANES), a2 = load(above + next * LANES), b = load(below + q * LANES), b2 = load(below + next * LANES);
+            vec a = load(above + q * LANES), a2 = load(above + next * LANES);
+            vec b = load(below + q * LANES), b2 = load(below + next * LANES);
             vec sum = __builtin_shuffle(a, a2, left) + __builtin_shuffle(a, a2, right) + __builtin_shuffle(b, b2, left) +
                       __builtin_shuffle(b, b2, right);
             store(plane + (r / 2 * vectors + q / 2) * LANES, sum * splat((REAL)0.25));

@@ -149,7 +149,8 @@ static void mean_of_rows(long n, long k, const REAL *rows, REAL *out) {
     const long pixel = k * LANES, row = n * pixel;
     for (long x = 0; x < n; x += 2, rows += 2 * pixel)
         for (long i = 0; i < pixel; i += LANES, out += LANES)
-            store(out, (load(rows + i) + load(rows + pixel + i) + load(rows + row + i) + load(rows + row + pixel + i)) * splat((REAL)0.25));
+            store(out, splat((REAL)0.25) * (load(rows + i) + load(rows + pixel + i) + load(rows + row + i) +
+                                            load(rows + row + pixel + i)));
 }
 
 static void lanes_item(void *job, long item, int worker) {

@@ -315,14 +315,17 @@ INLINE void activated_rows(const pool_job *g, long item, const int kind) {
     const vec share = splat((REAL)1 / (REAL)(s->ph * s->pw));
     for (long row = first_row(g, item), end = first_row(g, item + 1); row < end; row++) {
         const REAL *dy = g->in + row * s->ow * s->c;
-        for (long pixel = row * s->ph * s->w, last = pixel + s->ph * s->w, ox = 0; pixel < last; ox = ox + 1 < s->ow ? ox + 1 : 0)
-            for (long v = 0; v < s->pw; v++, pixel++)
-                for (long c = 0; c < s->c; c += LANES) {
-                    const long part = s->c - c < LANES ? s->c - c : 0, at = pixel * s->c + c;
-                    vec d = load_some(dy + ox * s->c + c, part) * share, dz = before_activation(kind, d, load_some(g->y + at, part));
-                    if (g->past) store_past(g->out + at, dz);
-                    else store_some(g->out + at, dz, part);
-                }
+        long at = row * s->ph * s->w * s->c;
+        for (long u = 0; u < s->ph; u++)
+            for (long window = 0; window < s->ow * s->c; window += s->c)
+                for (long v = 0; v < s->pw; v++, at += s->c)
+                    for (long c = 0; c < s->c; c += LANES) {
+                        const long part = s->c - c < LANES ? s->c - c : 0;
+                        vec d = load_some(dy + window + c, part) * share, y = load_some(g->y + at + c, part);
+                        vec dz = before_activation(kind, d, y);
+                        if (g->past) store_past(g->out + at + c, dz);
+                        else store_some(g->out + at + c, dz, part);
+                    }
     }
     if (g->past) finish_stores();
 }

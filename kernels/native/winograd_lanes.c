@@ -55,7 +55,9 @@ int winograd_lanes_wins(const conv_shape *s) {
 }
 
 // Point 0 or 1 of a pair, whose transforms share their halves: 0 and infinity, +-5/8, +-3/2.
-INLINE int point_of(const int pair, const int which) { return which ? (pair ? 2 * pair : INPUT - 1) : (pair ? 2 * pair - 1 : 0); }
+INLINE int point_of(const int pair, const int which) {
+    return which ? (pair ? 2 * pair : INPUT - 1) : (pair ? 2 * pair - 1 : 0);
+}
 
 #define EACH_PAIR(CALL)                                                                                                \
     switch (pair) {                                                                                                    \
@@ -196,7 +198,8 @@ INLINE void product_tile(const int tiles, const int channels, long depth, const 
         for (int k = 0; k < channels; k++) store(m + (t * width + k) * LANES, acc[t][k]);
 }
 
-INLINE void product_of(const int channels, long n, long depth, const REAL *points, const REAL *u, long ld, REAL *m, long width) {
+INLINE void product_of(const int channels, long n, long depth, const REAL *points, const REAL *u, long ld, REAL *m,
+                       long width) {
     const int most = most_tiles(channels);
     for (long t = 0, parts = div_up(n, most), tiles; t < n; t += tiles, parts--) {
         tiles = div_up(n - t, parts);
@@ -216,7 +219,8 @@ INLINE void product_of(const int channels, long n, long depth, const REAL *point
     }
 }
 
-static void product_at_point(long channels, long n, long depth, const REAL *points, const REAL *u, long ld, REAL *m, long width) {
+static void product_at_point(long channels, long n, long depth, const REAL *points, const REAL *u, long ld, REAL *m,
+                             long width) {
     switch (channels) {
         case 2: product_of(2, n, depth, points, u, ld, m, width); break;
         case 4: product_of(4, n, depth, points, u, ld, m, width); break;
@@ -376,7 +380,8 @@ void winograd_lanes_turned(const conv_shape *s, const REAL *in, long first, long
                 for (int j = 0; j < INPUT; j++)
                     for (long k = 0; k < width; k += cut.size)
                         product_at_point(cut.size, n, s->c, points + (which * INPUT + j) * plane,
-                                         filters + (i * INPUT + j) * block + k * ld, ld, m + (j * n * width + k) * LANES, width);
+                                         filters + (i * INPUT + j) * block + k * ld, ld,
+                                         m + (j * n * width + k) * LANES, width);
                 join_tiles(n, s->k, m, width, columns + i * run);
             }
         }
@@ -467,12 +472,15 @@ void winograd_lanes_add(const conv_shape *s, const REAL *x, const REAL *dz, REAL
         const REAL *from = x + t0 * OUTPUT * x_row, *grad = dz + t0 * OUTPUT * dz_row;
         for (int pair = 0; pair < PAIRS; pair++) {
             for (long r = 0; r < rows; r++) {
-                points_of_inputs(pair, s->w, s->c, from + r * OUTPUT * x_row, x_row, column, inputs + r * n * s->c * LANES, in_plane);
-                points_of_gradients(pair, n, s->k, grad + r * OUTPUT * dz_row, dz_row, gradients + r * n * s->k * LANES, plane);
+                points_of_inputs(pair, s->w, s->c, from + r * OUTPUT * x_row, x_row, column,
+                                 inputs + r * n * s->c * LANES, in_plane);
+                points_of_gradients(pair, n, s->k, grad + r * OUTPUT * dz_row, dz_row,
+                                    gradients + r * n * s->k * LANES, plane);
             }
             for (int p = 0; p < PAIR; p++) {
                 const int point = point_of(pair, p / INPUT) * INPUT + p % INPUT;
-                sum_point(rows * n, inputs + p * in_plane, s->c, gradients + p * plane, s->k, sums + point * s->c * s->k * LANES, add);
+                sum_point(rows * n, inputs + p * in_plane, s->c, gradients + p * plane, s->k,
+                          sums + point * s->c * s->k * LANES, add);
             }
         }
         REAL *bias = sums + POINTS * s->c * s->k * LANES;
