@@ -119,6 +119,10 @@ def test_an_inlet_copies_whatever_way_the_host_array_lies():
     for host in (values[:6], values[::2], values[::-2], np.asfortranarray(values[6:]), values.reshape(8, 6)[:4].T):
         inlet(host)
         np.testing.assert_array_equal(place, host)
+    for length in (8192, 8193, 12289, 100003):  # small, and in parts by each thread
+        host, place = np.arange(length, dtype=np.float32), core.empty((length,), np.float32)
+        core.Inlet(place)(host)
+        np.testing.assert_array_equal(place, host)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
