@@ -18,6 +18,7 @@ class CythonBackend(Backend):
         "conv2d_backward_input": ("residual", "gate"),
         "batchnorm": ("residual",),
         "batchnorm_backward": ("relu_beta",),
+        "avg_pool2d_backward": ("activated",),
     }
 
     def __init__(self) -> None:
@@ -31,11 +32,13 @@ class CythonBackend(Backend):
         }
         norm: Any = import_module("dlcore.kernels.native.norm")
         gated = self._conv.conv2d_gated_backward_input
+        pool: Any = import_module("dlcore.kernels.native.pool")
         self._fused = {
             ("conv2d_backward_input", "residual"): gated,
             ("conv2d_backward_input", "gate"): gated,
             ("batchnorm", "residual"): norm.batchnorm_residual,
             ("batchnorm_backward", "relu_beta"): norm.batchnorm_relu_backward,
+            ("avg_pool2d_backward", "activated"): pool.avg_pool2d_activation_backward,
         }
         # Straight to the arena: one call less for every array made.
         vars(self).update(empty=core.empty, zeros=core.zeros, release=core.release, inlet=core.Inlet)
@@ -62,11 +65,16 @@ class CythonBackend(Backend):
 
     def bind(self, name: str, arguments: dict[str, Any], constant: frozenset[str]) -> Callable[[], None]:
         if name in self._prepare and {"w", "b"} <= constant:
-            return self._prepare[name](*arguments.values())
+            return self._prepare[name](**arguments)
         fused = self._fused.get((name, next(reversed(arguments))))
         if fused is not None:
             return partial(fused, *arguments.values())
         return super().bind(name, arguments, constant)
+
+    def pools(self, arguments: dict[str, Any]) -> bool:
+        x, w, y = (arguments[key] for key in "xwy")
+        fixed = (arguments[key] for key in ("stride", "padding", "dilation", "groups", "activation"))
+        return self._conv.pools(x.shape, w.shape, y.shape, *fixed, x.dtype)
 
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:
         sides = {"conv2d": "xy", "conv2d_backward_input": ("dx", "dz"), "conv2d_backward_weight": ("x", "dz")}.get(name)
@@ -74,8 +82,10 @@ class CythonBackend(Backend):
             return 0
         x, y = (arguments[side] for side in sides)
         w = arguments["dw" if name == "conv2d_backward_weight" else "w"]
+        n, h, w_, c = y.shape
+        scale = 2 if arguments.get("pooled") else 1
         fixed = (arguments[key] for key in ("stride", "padding", "dilation", "groups"))
-        return self._conv.in_lanes(x.shape, w.shape, y.shape, *fixed, x.dtype)
+        return self._conv.in_lanes(x.shape, w.shape, (n, scale * h, scale * w_, c), *fixed, x.dtype)
 
     def asarray(self, host: Any) -> Array:
         array = super().asarray(host)

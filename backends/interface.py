@@ -189,11 +189,18 @@ class Backend:
             constant: names of arrays whose contents will not change, so that an engine may pack them once.
 
         "residual" of conv2d, where `fuses` has it, is an array like y: y = activation(conv(x, w) + b + residual); that
-        of batchnorm likewise, added after beta. "residual" and "gate" of conv2d_backward_input are arrays like dx or None:
-        residual is added to dx, which then is 0 where gate, the output of a ReLU, is not positive. With "relu_beta", the beta of the forward call or None, dz of
-        batchnorm_backward is the gradient after a ReLU.
+        of batchnorm likewise, added after beta. "residual" and "gate" of conv2d_backward_input are arrays like dx or
+        None: residual is added to dx, which then is 0 where gate, the output of a ReLU, is not positive. With
+        "relu_beta", the beta of the forward call or None, dz of batchnorm_backward is the gradient after a ReLU.
+        avg_pool2d_backward of windows that tile the image may go on through the activation before them: dx is then the
+        gradient before `kind`, whose output was "activated".
         """
         return partial(getattr(self, name), *arguments.values())
+
+    def pools(self, arguments: dict[str, Any]) -> bool:
+        """Whether conv2d with these arguments, w and b being constant, may be given "pooled": y is then the means of
+        windows of 2x2 of its outputs, half as high and wide. Of arrays it takes shape and dtype."""
+        return False
 
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:
         """How many images L this call computes on at a time, if it is a convolution whose image arrays may each also be

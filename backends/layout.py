@@ -58,8 +58,7 @@ def _hindered(call: Call, turned: set[Buffer], lanes: int, engine: Backend) -> s
         return used - {views[key].buffer for key in _CONVOLUTIONS[call.name] if key in views}
     small = _small_side(call)
     if small is not None:
-        index = views.get("index")
-        large = [call.arguments[_pool_sides(call)[0]], *([index] if index is not None else [])]
+        large = [call.arguments[_pool_sides(call)[0]], *(views[key] for key in ("index", "activated") if key in views)]
         if all(type(v) is View and v.buffer in turned for v in large):
             fits = type(small) is View and _is_images(small, lanes)
             return set() if fits else used  # the small side may be turned by a copy

@@ -59,7 +59,8 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int]
     """Fewer passes over memory for a step that only reads its weights.
 
     Batch normalisation goes into the weights before it (Jacob et al. 2018, section 3.2), an activation into the
-    epilogue, and, where the engine has that, so does the addition of a residual.
+    epilogue, and, where the engine has that, so does the addition of a residual; a convolution takes over an
+    average-pooling.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
@@ -75,6 +76,10 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int]
             for i, call in enumerate(fused)
             if call.name in ("conv2d", "linear") and call.arguments["activation"] == "linear"
         )
+    changed = True
+    while changed:
+        uses = _uses(fused)
+        changed = any(_fuse_pool(fused, uses, i, kept, constant, engine) for i in range(len(fused)))
     return fused
 
 
@@ -82,16 +87,17 @@ def fuse_training(calls: list[Call], results: Sequence[Any], engine: Backend) ->
     """Fewer passes over memory for a step that trains, with the same bits.
 
     The training form of batch normalisation takes over the activation after it and, where the engine has that, the
-    addition of a residual; its backward takes over that of a ReLU, of which it then needs no output. The backward of a
-    ReLU in front of a max-pooling changes places with that of the pooling, whose side it has less to do on. The gradient
-    of a convolution's input takes over, where the engine has that, the addition and the backward of a ReLU after it.
+    addition of a residual; its backward takes over that of a ReLU, of which it then needs no output. The backward of an
+    average-pooling takes over that of the activation in front of it. The backward of a ReLU in front of a max-pooling
+    changes places with that of the pooling, whose side it has less to do on. The gradient of a convolution's input
+    takes over, where the engine has that, the addition and the backward of a ReLU after it.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
     """
     fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
     kept = {value.buffer for value in results if type(value) is View}
-    for fuse in (_fuse_forward, _fuse_backward, _swap_backward, _fuse_gradient):
+    for fuse in (_fuse_forward, _fuse_backward, _fuse_pool_backward, _swap_backward, _fuse_gradient):
         changed = True
         while changed:
             uses = _uses(fused)
@@ -154,6 +160,31 @@ def _fuse_backward(
     return True
 
 
+def _fuse_pool_backward(
+    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
+) -> bool:
+    """Let the backward of an average-pooling, call i, take over that of the activation before it; whether it could."""
+    if "activated" not in engine.fuses.get(calls[i].name, ()) or i + 1 == len(calls):
+        return False
+    pool, after = calls[i].arguments, calls[i + 1].arguments
+    if calls[i].name != "avg_pool2d_backward" or calls[i + 1].name != "activation_backward" or "activated" in pool:
+        return False
+    dx, dy, dz, y = pool["dx"], pool["dy"], after["dx"], after["y"]
+    if not all(type(v) is View for v in (dx, dy, dz, y)) or after["kind"] not in FUSED_ACTIVATIONS[1:]:
+        return False
+    if dx.buffer in kept or uses[dx.buffer] != [i, i + 1] or not _is(after["dy"], dx):
+        return False
+    covered = tuple(size * windows for size, windows in zip(pool["size"], dy.shape[1:3], strict=True))
+    if covered != dx.shape[1:3] or pool["stride"] != pool["size"] or any(pool["padding"]):
+        return False
+    if not all(_is_same_block(v, dx) for v in (after["dy"], dz, y)):
+        return False
+    pool["dx"] = View(dz.buffer, dz.offset, dx)
+    pool["kind"], pool["activated"] = after["kind"], View(y.buffer, y.offset, dx)
+    del calls[i + 1]
+    return True
+
+
 def _swap_backward(
     calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
 ) -> bool:
@@ -208,7 +239,8 @@ def _fuse_gradient(
         return False
     if uses[target.buffer][0] != j or uses[other.buffer][0] > i:
         return False
-    if {calls[use].name for use in uses[other.buffer] if i < use < j} - {"conv2d_backward_weight"}:  # it only reads images
+    between = {calls[use].name for use in uses[other.buffer] if i < use < j}
+    if between - {"conv2d_backward_weight"}:  # which only reads images
         return False
     product["dx"] = View(target.buffer, target.offset, dx)
     product.setdefault("residual", None)
@@ -292,6 +324,34 @@ def _fuse(
         product["residual"] = residual
     calls[j] = calls[i]
     del calls[i]
+    return True
+
+
+def _fuse_pool(
+    calls: list[Call],
+    uses: dict[Buffer, list[int]],
+    i: int,
+    kept: set[Buffer],
+    constant: set[int],
+    engine: Backend,
+) -> bool:
+    """Let convolution i take over the average-pooling that follows; whether it could."""
+    product = calls[i].arguments
+    if calls[i].name != "conv2d" or "residual" in product or "pooled" in product or i + 1 == len(calls):
+        return False
+    y, pool = product["y"], calls[i + 1].arguments
+    if calls[i + 1].name != "avg_pool2d" or type(y) is not View or y.buffer in kept or uses[y.buffer] != [i, i + 1]:
+        return False
+    if not all(value is None or id(value) in constant for value in (product["w"], product["b"])):
+        return False
+    if pool["size"] != (2, 2) or pool["stride"] != (2, 2) or any(pool["padding"]):
+        return False
+    if type(pool["x"]) is not View or not _equal(pool["x"], y) or not engine.pools(product):
+        return False
+    if type(pool["y"]) is not View or pool["y"].buffer in {v.buffer for v in product.values() if type(v) is View}:
+        return False
+    product["y"], product["pooled"] = pool["y"], True
+    del calls[i + 1]
     return True
 
 

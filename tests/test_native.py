@@ -119,6 +119,10 @@ def test_an_inlet_copies_whatever_way_the_host_array_lies():
     for host in (values[:6], values[::2], values[::-2], np.asfortranarray(values[6:]), values.reshape(8, 6)[:4].T):
         inlet(host)
         np.testing.assert_array_equal(place, host)
+    for length in (8192, 8193, 12289, 100003):  # small, and in parts by each thread
+        host, place = np.arange(length, dtype=np.float32), core.empty((length,), np.float32)
+        core.Inlet(place)(host)
+        np.testing.assert_array_equal(place, host)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
@@ -176,25 +180,27 @@ def test_an_unknown_way_of_convolution_is_refused():
     assert "DLCORE_CONV='fft': expected one of auto, direct, winograd" in refused.stderr
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 7])
 @pytest.mark.parametrize(
-    ("shape", "kernel", "stride"),
+    ("shape", "kernel", "stride", "pad"),
     [
-        ((2, 16, 15, 48, 40), 3, 1),  # cut by tiles
-        ((1, 14, 14, 260, 192), 3, 1),  # by channels
-        ((48, 2, 2, 48, 80), 3, 1),
-        ((9, 24, 22, 32, 40), 3, 2),
-        ((2, 8, 8, 130, 192), 3, 2),
-        ((2, 16, 15, 32, 40), 5, 1),
+        ((2, 16, 15, 48, 40), 3, 1, 1),  # cut by tiles
+        ((1, 14, 14, 260, 192), 3, 1, 1),  # by channels
+        ((48, 2, 2, 48, 80), 3, 1, 1),
+        ((9, 24, 22, 32, 40), 3, 2, 1),
+        ((2, 8, 8, 130, 192), 3, 2, 1),
+        ((2, 16, 15, 32, 40), 5, 1, 2),
+        ((32, 14, 12, 6, 16), 5, 1, 0),  # by rows of LANES images
+        ((32, 9, 12, 6, 16), 5, 1, 2),
     ],
 )
-def test_convolutions_give_the_same_bits_on_any_number_of_threads(shape, kernel, stride, count, restore_threads):
+def test_convolutions_give_the_same_bits_on_any_number_of_threads(shape, kernel, stride, pad, count, restore_threads):
     n, h, w, c, k = shape
-    outputs = n, -(-h // stride), -(-w // stride), k
+    outputs = n, *((size + 2 * pad - kernel) // stride + 1 for size in (h, w)), k
     rng = np.random.default_rng(0)
     shapes = (n, h, w, c), (kernel, kernel, c, k), outputs
     x, filters, dz = (rng.standard_normal(s).astype(np.float32) for s in shapes)
-    geometry = ((stride, stride), (kernel // 2,) * 4, (1, 1), 1)
+    geometry = ((stride, stride), (pad,) * 4, (1, 1), 1)
     results = []
     for threads in (1, count):
         core.set_num_threads(threads)

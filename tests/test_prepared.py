@@ -13,6 +13,7 @@ elementwise = pytest.importorskip("dlcore.kernels.native.elementwise")
 linear = pytest.importorskip("dlcore.kernels.native.linear")
 nonlinear = pytest.importorskip("dlcore.kernels.native.activation")
 norm = pytest.importorskip("dlcore.kernels.native.norm")
+pool = pytest.importorskip("dlcore.kernels.native.pool")
 reference = pytest.importorskip("dlcore.kernels.reference.conv")
 
 # n, h, w, c, k, kernel, stride, padding, dilation, groups
@@ -43,6 +44,30 @@ def _convolution(label, dtype, seed=0):
     shapes = (n, h, w, c), (kernel, kernel, c // groups, k), (k,), (n, oh, ow, k)
     x, filters, bias, residual = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
     return x, filters, bias, residual, ((stride, stride), (padding,) * 4, (dilation, dilation), groups)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize(
+    ("n", "h", "w", "c", "k", "kernel", "pad"),
+    [(3, 12, 38, 1, 6, 5, 0), (1, 7, 68, 2, 5, 3, 1), (32, 14, 12, 6, 16, 5, 0), (48, 6, 10, 3, 9, 3, 1)],
+)
+def test_a_prepared_convolution_gives_the_bits_of_the_pooling_after_it(n, h, w, c, k, kernel, pad, activation, dtype):
+    rng = np.random.default_rng(0)
+    shapes = (n, h, w, c), (kernel, kernel, c, k), (k,), (n, h + 2 * pad - kernel + 1, w + 2 * pad - kernel + 1, k)
+    x, filters, bias, y = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    geometry = ((1, 1), (pad,) * 4, (1, 1), 1)
+    can = conv.pools(x.shape, filters.shape, y.shape, *geometry, activation, x.dtype)
+    even = y.shape[1] % 2 == 0
+    assert not can or even
+    assert can or not even or dtype == np.float64 or "DLCORE_CONV" in os.environ
+    if not can:
+        return
+    conv.conv2d(x, filters, bias, y, *geometry, activation)
+    expected, found = (np.full((n, y.shape[1] // 2, y.shape[2] // 2, k), np.nan, dtype) for _ in range(2))
+    pool.avg_pool2d(y, expected, (2, 2), (2, 2), (0, 0, 0, 0))
+    conv.prepare_conv2d(x, filters, bias, found, *geometry, activation, pooled=True)()
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -208,6 +208,36 @@ def test_training_fuses_the_passes_around_batch_normalisation(monkeypatch):
     assert names.count("activation_backward") == 1  # that of the sum: two calls want its result
 
 
+@pytest.mark.parametrize(("samples", "channels"), [(BATCH, 5), (32, 6)])
+@pytest.mark.parametrize("kind", ["relu", "sigmoid", "tanh"])
+def test_the_backward_of_an_average_pooling_takes_over_that_of_an_activation(monkeypatch, kind, samples, channels):
+    pytest.importorskip("dlcore.kernels.native.core")
+    names, join = [], Backend.join
+
+    def noting(engine, calls):
+        names.extend(getattr(call, "func", call).__name__ for call in calls)
+        return join(engine, calls)
+
+    monkeypatch.setattr(Backend, "join", noting)
+    weights = []
+    x, y = RNG.standard_normal((samples, 10, 12, 2)).astype(np.float32), RNG.integers(0, 3, samples)
+    for eagerly in (False, True):
+        dl.set_random_seed(2)
+        with dl.use_backend("cython"):
+            pools = layers.AveragePooling2D((2, 1)), layers.AveragePooling2D(2, 1)  # windows of the second overlap
+            convolutions = [layers.Conv2D(channels, 3, activation=kind) for _ in pools]
+            blocks = [layer for pair in zip(convolutions, pools, strict=True) for layer in pair]
+            model = dl.Sequential([layers.Input((10, 12, 2)), *blocks, layers.Flatten(), layers.Dense(3)])
+            model.compile("sgd", "mse", run_eagerly=eagerly)
+            for _ in range(4):
+                model.train_on_batch(x, np.eye(3, dtype=np.float32)[y])
+        weights.append(model.get_weights())
+    assert names.count("avg_pool2d_activation_backward") == names.count("avg_pool2d_backward") == 1
+    assert names.count("activation_backward") == 1
+    for replayed, eager in zip(*weights, strict=True):
+        np.testing.assert_array_equal(replayed, eager)
+
+
 def test_the_backward_of_a_relu_in_front_of_a_pooling_runs_on_the_smaller_side(monkeypatch):
     bound, bind = [], Program._bind
 

@@ -7,6 +7,7 @@
 // softmax reads a row for its maximum, then for the exponentials and their sum, then scales it: a row that fits in
 // cache costs one pass over memory.
 #include "activation.h"
+#include "derivative.h"
 #include "flat.h"
 #include "rows.h"
 #include "vmath.h"
@@ -41,9 +42,6 @@ INLINE vec backward_of(const int kind, vec dy, vec x, vec y, vec alpha) {
     const vec zero = {0}, one = splat(1);
     vec s, density;
     switch (kind) {
-    case ACT_RELU: return blend((ivec)(y > zero), dy, zero);
-    case ACT_SIGMOID: return dy * y * (one - y);
-    case ACT_TANH: return dy * (one - y * y);
     case ACT_LEAKY_RELU: return blend((ivec)(y > zero), dy, alpha * dy);
     case ACT_ELU: return dy * blend((ivec)(y > zero), one, y + alpha);
     case ACT_SELU:
@@ -63,7 +61,7 @@ INLINE vec backward_of(const int kind, vec dy, vec x, vec y, vec alpha) {
     case ACT_HARD_SIGMOID:
         return blend((ivec)(x > splat(-3)) & (ivec)(x <= splat(3)), dy * splat((REAL)(1 / 6.)), zero);
     case ACT_STEP: return zero;
-    default: return dy;
+    default: return before_activation(kind, dy, y);
     }
 }
 

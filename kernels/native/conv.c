@@ -208,13 +208,24 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
     return &p->base;
 }
 
+static int pools(const conv_shape *s, int activation) {
+#if REAL_BITS == 32
+    int way, winograd = takes_winograd(s, 0, activation, 1, &way);
+#else
+    (void)activation;
+    int winograd = 0;
+#endif
+    return s->oh % 2 == 0 && s->ow % 2 == 0 &&
+           (takes_lanes(s) || (!pointwise(s) && !winograd && few_channels_wins(s, s->k, s->ow)));
+}
+
 // ---- gradients -----------------------------------------------------------------------------------------------------------
 
 // The gradient of the input is a convolution of dz, of this shape where the stride is 1.
 static conv_shape turn(const conv_shape *s) {
     return (conv_shape){s->n, s->oh, s->ow, s->k, s->h, s->w, s->c, s->kh, s->kw, s->sh, s->sw,
                         (s->kh - 1) * s->dh - s->top, (s->kw - 1) * s->dw - s->left, s->dh, s->dw, s->groups,
-                        s->y_lanes, s->x_lanes};
+                        0, s->y_lanes, s->x_lanes};
 }
 
 static int few_channels_win_turned(const conv_shape *s, const conv_shape *turned) {
@@ -224,9 +235,9 @@ static int few_channels_win_turned(const conv_shape *s, const conv_shape *turned
 static int gradient_of_input(const conv_shape *s, const conv_shape *turned, const void *dz, const void *w, void *dx) {
     if (pointwise(s))
         return gemm(s->n * s->h * s->w, s->c, s->k, dz, s->k, 1, w, 1, s->k, dx, s->c, (epilogue){NULL, 0, LINEAR});
-    if (takes_lanes(s)) return lanes_product(turned, 0, dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
-    if (few_channels_win_turned(s, turned))
-        return few_channels_product(turned, dz, w, 1, NULL, LINEAR, dx);
+    if (takes_lanes(s))
+        return lanes_product(turned, takes_winograd_lanes(s), dz, s->y_lanes, w, 1, NULL, LINEAR, dx, s->x_lanes);
+    if (few_channels_win_turned(s, turned)) return few_channels_product(turned, dz, w, 1, NULL, LINEAR, dx);
     long vectors = s->h * s->w * s->kh * s->kw / (s->sh * s->sw) * div_up(s->c, LANES); // per image and channel of dz
     long scattered = s->oh * s->ow * (div_up(s->kh * s->kw * s->c, NR) * 2 + s->kh);
     if (s->groups == 1 && s->n && s->h && s->w && s->c && s->c < LANES && s->k > 0 && s->ow > 0 && 3 * scattered < 2 * vectors)
@@ -282,7 +293,7 @@ static int conv2d_backward_input(const conv_shape *s, const void *dz, const void
 
 static int conv2d_backward_weight(const conv_shape *s, const void *x, const void *dz, void *dw, void *db, int accumulate) {
     long pixels = s->n * s->oh * s->ow;
-    if (takes_lanes(s)) return lanes_filters(s, x, s->x_lanes, dz, s->y_lanes, dw, db, accumulate);
+    if (takes_lanes(s)) return lanes_filters(s, takes_winograd_lanes(s), x, s->x_lanes, dz, s->y_lanes, dw, db, accumulate);
     if (few_channels_wins(s, s->k, s->ow)) return few_channels_filters(s, x, dz, dw, db, accumulate);
     if (db && column_sums(pixels, s->k, dz, s->k, db, accumulate)) return -1;
     if (pointwise(s))
@@ -294,4 +305,6 @@ static int conv2d_backward_weight(const conv_shape *s, const void *x, const void
     return (is_depthwise(s) ? depthwise_filter_gradient : filter_gradient)(s, x, dz, dw, accumulate);
 }
 
-const conv_kernels NAME(conv_kernels) = {conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, in_lanes};
+const conv_kernels NAME(conv_kernels) = {
+    conv2d, conv2d_backward_input, conv2d_backward_weight, prepare, choose_way, pools, in_lanes,
+};

@@ -11,6 +11,7 @@ typedef struct {
     long top, left;    // padding; bottom and right follow from oh and ow
     long dh, dw;       // dilation
     long groups;
+    int pooled;        // only the means of windows of 2x2 outputs are written, [n][oh / 2][ow / 2][k]: where `pools` says so
     int x_lanes, y_lanes; // images (outputs) lie as [n / L][h][w][c][L], L = REALs of a vector: only where in_lanes says so
 } conv_shape;
 
@@ -25,5 +26,6 @@ typedef struct {
     prepared *(*prepare)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation,
                          const void *residual);
     void (*choose_way)(int way); // for all calls from now on: Winograd where it is faster, nowhere, or wherever it can be
+    int (*pools)(const conv_shape *s, int activation); // whether prepare takes s.pooled
     int (*in_lanes)(const conv_shape *s); // L if all directions of this layer put images in lanes, else 0
 } conv_kernels;

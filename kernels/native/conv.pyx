@@ -13,7 +13,7 @@ cdef extern from "prepared.h":
 cdef extern from "conv.h":
     ctypedef struct conv_shape:
         long n, h, w, c, oh, ow, k, kh, kw, sh, sw, top, left, dh, dw, groups
-        int x_lanes, y_lanes
+        int pooled, x_lanes, y_lanes
 
     ctypedef struct conv_kernels:
         int (*conv2d)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation) nogil
@@ -21,6 +21,7 @@ cdef extern from "conv.h":
         int (*conv2d_backward_weight)(const conv_shape *s, void *x, void *dz, void *dw, void *db, int accumulate) nogil
         prepared *(*prepare)(const conv_shape *s, void *x, void *w, void *b, void *y, int activation, void *residual) nogil
         void (*choose_way)(int way)
+        int (*pools)(const conv_shape *s, int activation)
         int (*in_lanes)(const conv_shape *s)
 
 include "binding.pxi"
@@ -40,6 +41,7 @@ _choose_way()
 
 cdef conv_shape shape_of(ndarray x, ndarray w, ndarray y, stride, padding, dilation, long groups):
     cdef conv_shape s
+    s.pooled = False
     s.x_lanes, s.y_lanes = x.ndim == 5, y.ndim == 5  # [N / L, H, W, C, L]: see backends/layout.py
     s.n, s.h, s.w, s.c = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     if s.x_lanes:
@@ -69,16 +71,19 @@ def conv2d(ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation
 cdef class PreparedConv2D:
     """conv2d on fixed arrays, everything decided and the filters packed: call it after the contents of x have changed.
 
-    y = activation(conv(x, w) + b + residual). w and b must not change any more.
+    y = activation(conv(x, w) + b + residual), or the means of windows of 2x2 of that, where `pools` says so. w and b must not
+    change any more.
     """
 
     cdef prepared *plan
     cdef tuple arrays
 
     def __cinit__(self, ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation, long groups, activation,
-                  ndarray residual=None):
+                  ndarray residual=None, bint pooled=False):
         cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
         cdef conv_shape s = shape_of(x, w, y, stride, padding, dilation, groups)
+        if pooled:
+            s.pooled, s.oh, s.ow = True, 2 * s.oh, 2 * s.ow
         self.arrays = (x, w, b, y, residual)
         self.plan = kernels.prepare(&s, pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation], pointer(residual))
         check(-(self.plan == NULL))
@@ -137,10 +142,7 @@ def conv2d_backward_weight(
     check(status)
 
 
-def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
-    """L if the kernels of a layer of these shapes compute on vectors of L images: then each of x and y may lie as
-    [N / L, H, W, C, L]; else 0."""
-    cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
+cdef conv_shape shape_from(x, w, y, stride, padding, dilation, long groups):
     cdef conv_shape s
     s.n, s.h, s.w, s.c = x
     s.oh, s.ow, s.k = y[1:]
@@ -149,4 +151,20 @@ def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
     s.top, s.left = padding[0], padding[2]
     s.dh, s.dw = dilation
     s.groups = groups
+    s.pooled = s.x_lanes = s.y_lanes = False
+    return s
+
+
+def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
+    """L if the kernels of a layer of these shapes compute on vectors of L images: then each of x and y may lie as
+    [N / L, H, W, C, L]; else 0."""
+    cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
+    cdef conv_shape s = shape_from(x, w, y, stride, padding, dilation, groups)
     return kernels.in_lanes(&s)
+
+
+def pools(x, w, y, stride, padding, dilation, long groups, activation, dtype):
+    """Whether a PreparedConv2D of these shapes may be `pooled`."""
+    cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
+    cdef conv_shape s = shape_from(x, w, y, stride, padding, dilation, groups)
+    return bool(kernels.pools(&s, FUSED[activation]))

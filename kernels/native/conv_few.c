@@ -4,7 +4,8 @@
 // the pixels of a row fill the lanes. The image is split into planes, one per channel, its padding written out (a few KB,
 // which stay in L1); a tile keeps K channels of P vectors of pixels in registers, loads each vector of the image once per
 // tap, unaligned, and multiplies it by K scalars of the filter. The planes of the result are interleaved back in blocks of
-// four by four, and the activation runs over whole rows of channels at once.
+// four by four, and the activation runs over whole rows of channels at once. Where a prediction takes means of 2x2 outputs
+// next, the planes go through activation and pooling before that.
 //
 // The gradient of the input is the same product with the filters turned. In the gradient of the filters the tile keeps T
 // neighbouring taps times K channels and runs over all pixels of some images; the sums over the lanes come last.
@@ -185,6 +186,24 @@ INLINE void few_tiles(const int even, const few_job *g, long y0, long rows, cons
     }
 }
 
+// Means of windows of 2x2 of `rows` rows of a plane, in its first half.
+static void pool_plane(long rows, long vectors, REAL *plane) {
+    ivec lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    const ivec left = lane + lane, right = left + isplat(1);
+    for (long r = 0; r < rows; r += 2) {
+        const REAL *above = plane + r * vectors * LANES, *below = above + vectors * LANES;
+        for (long q = 0; q < vectors; q += 2) {
+            const long next = min_l(q + 1, vectors - 1);
+            vec a = load(above + q * LANES), a2 = load(above + next * LANES);
+            vec b = load(below + q * LANES), b2 = load(below + next * LANES);
+            vec sum = __builtin_shuffle(a, a2, left) + __builtin_shuffle(a, a2, right) + __builtin_shuffle(b, b2, left) +
+                      __builtin_shuffle(b, b2, right);
+            store(plane + (r / 2 * vectors + q / 2) * LANES, sum * splat((REAL)0.25));
+        }
+    }
+}
+
 static void few_item(void *job, long item, int worker) {
     const few_job *g = job;
     const conv_shape *s = g->s;
@@ -197,12 +216,21 @@ static void few_item(void *job, long item, int worker) {
         case 6: few_tiles(6, g, y0, rows, planes, results); break;
         case 8: few_tiles(8, g, y0, rows, planes, results); break;
     }
-    REAL *out = g->out + (image * s->oh + y0) * s->ow * s->k;
-    for (long r = 0; r < rows; r++) {
-        join_row(s->ow, s->k, results + r * g->vectors * LANES, rows * g->vectors * LANES, row);
-        memcpy(out + r * s->ow * s->k, row, (size_t)(s->ow * s->k) * sizeof(REAL));
+    const long ld = rows * g->vectors * LANES;
+    long places = s->ow;
+    if (s->pooled) { // activated as planes, of which a quarter is left
+        if (g->activation > RELU) apply_activation(1, s->k * ld, results, 0, g->activation);
+        for (long k = 0; k < s->k; k++) pool_plane(rows, g->vectors, results + k * ld);
+        rows /= 2;
+        places /= 2;
+        y0 /= 2;
     }
-    if (g->activation > RELU) apply_activation(1, rows * s->ow * s->k, out, 0, g->activation);
+    REAL *out = g->out + (image * (s->pooled ? s->oh / 2 : s->oh) + y0) * places * s->k;
+    for (long r = 0; r < rows; r++) {
+        join_row(places, s->k, results + r * g->vectors * LANES, ld, row);
+        memcpy(out + r * places * s->k, row, (size_t)(places * s->k) * sizeof(REAL));
+    }
+    if (!s->pooled && g->activation > RELU) apply_activation(1, rows * places * s->k, out, 0, g->activation);
 }
 
 int few_channels_product(const conv_shape *s, const REAL *in, const REAL *w, int turned, const REAL *bias, int activation,
@@ -215,7 +243,7 @@ int few_channels_product(const conv_shape *s, const REAL *in, const REAL *w, int
     g.wide = max_l(g.vectors * LANES + (s->kw - 1) * s->dw, s->left + s->w);
     share = max_l(1, min_l(share, PLANES / (s->c * g.wide)));
     g.bands = div_up(s->oh, share);
-    g.band = div_up(s->oh, g.bands);
+    g.band = round_up(div_up(s->oh, g.bands), s->pooled ? 2 : 1);
     g.bands = div_up(s->oh, g.band);
     g.tall = g.band + (s->kh - 1) * s->dh;
     g.planes = (size_t)round_up(s->c * g.tall * g.wide + LANES, LANES);

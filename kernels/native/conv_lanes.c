@@ -13,17 +13,20 @@
 // replayed its arrays stay as they are from layer to layer (backends/layout.py), since pooling sees them as images of
 // c LANES channels and elementwise work sees no difference.
 //
+// Where a prediction takes means of 2x2 outputs next, two rows at a time go through the activation to the pooling in L1, and
+// only the means to memory.
+//
 // In the gradient of the filters the tile keeps T of (v, c) times K channels. All tiles pass over a few rows, which stay
 // in L1, and their sums wait as vectors; the sums over the lanes come last, once per item.
 //
 // The sums over taps and channels run in the same order whatever the layout and the number of threads.
 //
-// The forward pass of a 5x5 layer between some channels and many takes Winograd's transform in the same layout:
-// winograd_lanes.c.
+// A 5x5 layer between some channels and many takes Winograd's transform in the same layout: winograd_lanes.c.
 #include "conv_lanes.h"
 #include "arena.h"
 #include "gemm.h"
 #include "threads.h"
+#include "vmath.h"
 #include "winograd_lanes.h"
 #include <string.h>
 
@@ -61,10 +64,10 @@ typedef struct {
     const REAL *in, *filters, *bias; // filters [tile][kh][kw][c][channels], bias [tile][channels]
     const REAL *transformed;         // filters for winograd_lanes.c, or NULL
     REAL *out, *room;
-    int in_lanes, out_lanes, activation;
+    int in_lanes, out_lanes, activation, turned;
     long channels, tiles;            // of output channels: an even number per tile
     long band, bands;                // rows of an item, items per group
-    size_t in_size, out_size, room_size;
+    size_t in_size, out_size, room_size; // of a worker: rows of images, rows of outputs, two rows before pooling, Winograd's
 } lanes_job;
 
 INLINE int most_pixels(const int channels) {
@@ -141,13 +144,24 @@ INLINE void lanes_row(const int channels, const lanes_job *g, long y, const REAL
     }
 }
 
+// Means of windows of 2x2 of two rows of n pixels.
+static void mean_of_rows(long n, long k, const REAL *rows, REAL *out) {
+    const long pixel = k * LANES, row = n * pixel;
+    for (long x = 0; x < n; x += 2, rows += 2 * pixel)
+        for (long i = 0; i < pixel; i += LANES, out += LANES)
+            store(out, splat((REAL)0.25) * (load(rows + i) + load(rows + pixel + i) + load(rows + row + i) +
+                                            load(rows + row + pixel + i)));
+}
+
 static void lanes_item(void *job, long item, int worker) {
     const lanes_job *g = job;
     const conv_shape *s = g->s;
     const long group = item / g->bands, y0 = item % g->bands * g->band, y1 = min_l(s->oh, y0 + g->band);
-    const long in_image = s->h * s->w * s->c, out_image = s->oh * s->ow * s->k, out_row = s->ow * s->k;
+    const long in_image = s->h * s->w * s->c, row = s->ow * s->k, parts = s->pooled ? 4 : 1; // parts: outputs per place of out
     const REAL *in = g->in + group * LANES * in_image;
-    REAL *room = g->room + worker * g->room_size, *out = g->out + group * LANES * out_image + y0 * out_row * LANES;
+    REAL *room = g->room + worker * g->room_size, *two_rows = room + g->in_size + g->out_size;
+    REAL *result = g->out + (group * LANES * s->oh + y0 * (g->out_lanes ? LANES : 1)) * row / parts;
+    REAL *out = g->out_lanes ? result : room + g->in_size;
     long first = 0;
     if (!g->in_lanes) {
         first = max_l(0, y0 - s->top);
@@ -155,31 +169,32 @@ static void lanes_item(void *job, long item, int worker) {
         to_lanes((last - first) * s->w * s->c, in + first * s->w * s->c, in_image, room);
         in = room;
     }
-    if (!g->out_lanes) out = room + g->in_size;
+    const int turned = g->transformed && g->turned, step = g->transformed || s->pooled ? 2 : 1;
 #if REAL_BITS == 32
-    for (long y = y0; g->transformed && y < y1; y += 2) {
-        REAL *to = out + (y - y0) * out_row * LANES;
-        winograd_lanes_rows(s, in + (y - first) * s->w * s->c * LANES, g->transformed, g->bias, g->activation == RELU,
-                            room + g->in_size + g->out_size, to);
-        if (g->activation > RELU) apply_activation(1, 2 * out_row * LANES, to, 0, g->activation);
-    }
+    REAL *winograd_room = two_rows + (s->pooled ? 2 * row * LANES : 0);
+    if (turned) winograd_lanes_turned(s, in, first, y0, y1, g->transformed, winograd_room, out);
 #endif
-    for (long y = y0; !g->transformed && y < y1; y++) {
-        REAL *to = out + (y - y0) * out_row * LANES;
-        switch (g->channels) {
-            case 2: lanes_row(2, g, y, in, first, to); break;
-            case 4: lanes_row(4, g, y, in, first, to); break;
-            case 6: lanes_row(6, g, y, in, first, to); break;
-            case 8: lanes_row(8, g, y, in, first, to); break;
-        }
-        if (g->activation > RELU) apply_activation(1, out_row * LANES, to, 0, g->activation);
+    for (long y = y0; !turned && y < y1; y += step) {
+        REAL *to = s->pooled ? two_rows : out + (y - y0) * row * LANES;
+#if REAL_BITS == 32
+        if (g->transformed)
+            winograd_lanes_rows(s, in + (y - first) * s->w * s->c * LANES, g->transformed, g->bias, g->activation == RELU,
+                                winograd_room, to);
+#endif
+        for (long r = 0; !g->transformed && r < step; r++) switch (g->channels) {
+                case 2: lanes_row(2, g, y + r, in, first, to + r * row * LANES); break;
+                case 4: lanes_row(4, g, y + r, in, first, to + r * row * LANES); break;
+                case 6: lanes_row(6, g, y + r, in, first, to + r * row * LANES); break;
+                case 8: lanes_row(8, g, y + r, in, first, to + r * row * LANES); break;
+            }
+        if (g->activation > RELU) apply_activation(1, step * row * LANES, to, 0, g->activation);
+        if (s->pooled) mean_of_rows(s->ow, s->k, to, out + (y - y0) * row / parts * LANES);
     }
-    if (!g->out_lanes)
-        from_lanes((y1 - y0) * out_row, out, g->out + group * LANES * out_image + y0 * out_row, out_image);
+    if (!g->out_lanes) from_lanes((y1 - y0) * row / parts, out, result, s->oh * row / parts);
 }
 
 // Filters and bias in tiles of channels. -1 if memory is out.
-static int pack_tiles(lanes_job *g, const REAL *w, int turned, const REAL *bias) {
+static int pack_tiles(lanes_job *g, const REAL *w, const REAL *bias) {
     const conv_shape *s = g->s;
     const long taps = s->kh * s->kw;
     g->tiles = div_up(s->k, TILE_CHANNELS);
@@ -194,8 +209,8 @@ static int pack_tiles(lanes_job *g, const REAL *w, int turned, const REAL *bias)
         for (long tap = 0; tap < taps; tap++)
             for (long c = 0; c < s->c; c++)
                 for (long k = t * g->channels; k < (t + 1) * g->channels; k++)
-                    *filters++ = k >= s->k ? 0 : turned ? w[((taps - 1 - tap) * s->k + k) * s->c + c]
-                                                        : w[(tap * s->c + c) * s->k + k];
+                    *filters++ = k >= s->k ? 0 : g->turned ? w[((taps - 1 - tap) * s->k + k) * s->c + c]
+                                                           : w[(tap * s->c + c) * s->k + k];
     for (long k = 0; k < g->tiles * g->channels; k++) biases[k] = bias && k < s->k ? bias[k] : 0;
     return 0;
 }
@@ -204,7 +219,8 @@ static int pack_tiles(lanes_job *g, const REAL *w, int turned, const REAL *bias)
 static int pack_transformed(lanes_job *g, const REAL *w, const REAL *bias) {
     REAL *filters = scratch(SCRATCH_WEIGHTS, (size_t)winograd_lanes_filters(g->s) * sizeof(REAL));
     if (!filters) return -1;
-    winograd_lanes_transform(g->s, w, filters);
+    if (g->turned) winograd_lanes_transform(g->s->k, g->s->c, w, filters);
+    else winograd_lanes_transform(g->s->c, g->s->k, w, filters);
     g->transformed = filters;
     g->bias = bias;
     return 0;
@@ -213,19 +229,20 @@ static int pack_transformed(lanes_job *g, const REAL *w, const REAL *bias) {
 
 int lanes_product(const conv_shape *s, int winograd, const REAL *in, int in_lanes, const REAL *w, int turned,
                   const REAL *bias, int activation, REAL *out, int out_lanes) {
-    lanes_job g = {.s = s, .in = in, .out = out, .in_lanes = in_lanes, .out_lanes = out_lanes, .activation = activation};
-    const long n_groups = s->n / LANES, step = winograd ? 2 : 1;
+    lanes_job g = {.s = s, .in = in, .out = out, .in_lanes = in_lanes, .out_lanes = out_lanes, .activation = activation,
+                   .turned = turned};
+    const long n_groups = s->n / LANES, step = winograd || s->pooled ? 2 : 1, row = s->ow * s->k * LANES;
     g.bands = min_l(s->oh / step, div_up(pool_size(), n_groups));
     g.band = round_up(div_up(s->oh, g.bands), step);
     g.bands = div_up(s->oh, g.band);
     g.in_size = in_lanes ? 0 : (size_t)(min_l(s->h, g.band + s->kh - 1) * s->w * s->c * LANES);
-    g.out_size = out_lanes ? 0 : (size_t)(g.band * s->ow * s->k * LANES);
-    g.room_size = g.in_size + g.out_size;
+    g.out_size = out_lanes ? 0 : (size_t)(g.band * row / (s->pooled ? 4 : 1));
+    g.room_size = g.in_size + g.out_size + (s->pooled ? 2 * row : 0);
 #if REAL_BITS == 32
-    if (winograd) g.room_size += (size_t)winograd_lanes_room(s);
-    if (winograd ? pack_transformed(&g, w, bias) : pack_tiles(&g, w, turned, bias)) return -1;
+    if (winograd) g.room_size += (size_t)(turned ? winograd_lanes_turned_room(s) : winograd_lanes_room(s));
+    if (winograd ? pack_transformed(&g, w, bias) : pack_tiles(&g, w, bias)) return -1;
 #else
-    if (pack_tiles(&g, w, turned, bias)) return -1;
+    if (pack_tiles(&g, w, bias)) return -1;
 #endif
     g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
     if (!g.room && g.room_size) return -1;
@@ -239,8 +256,8 @@ typedef struct {
     const conv_shape *s;
     const REAL *x, *dz;
     REAL *partial, *room;
-    int x_lanes, dz_lanes, copied;  // copied: x is needed with its padding
-    long groups, set;               // of LANES images per item; sums of an item: [kh][kw][c][k] and [k] of the bias
+    int x_lanes, dz_lanes, copied, winograd; // copied: x is needed with its padding
+    long groups, sums, set; // of LANES images per item; of an item, [kh][kw][c][k] and [k] of the bias, in whole vectors
     long rows, tall, wide;          // of a pass of all tiles; of a padded image
     size_t x_size, dz_size, room_size;
 } lanes_filter_job;
@@ -343,14 +360,35 @@ static void copy_padded(const lanes_filter_job *g, const REAL *x, REAL *out) {
     }
 }
 
+// out[n] = sums over the lanes of n vectors, n a multiple of LANES: vectors are added in pairs, of each its half.
+static void sum_vectors(long n, const REAL *in, REAL *out) {
+    const ivec lane = lane_numbers();
+    for (long j = 0; j < n; j += LANES, in += LANES * LANES) {
+        vec v[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) v[i] = load(in + i * LANES);
+#pragma GCC unroll 4
+        for (int half = LANES / 2; half; half /= 2) {
+            const ivec second = (ivec)((lane & isplat(half)) != 0) & isplat(LANES), here = lane + second;
+#pragma GCC unroll 8
+            for (int i = 0; i < half; i++)
+                v[i] = __builtin_shuffle(v[i], v[i + half], here) +
+                       __builtin_shuffle(v[i], v[i + half], here ^ isplat(half));
+        }
+        store(out + j, v[0]);
+    }
+}
+
 static void lanes_filter_item(void *job, long item, int worker) {
     const lanes_filter_job *g = job;
     const conv_shape *s = g->s;
     const long x_image = s->h * s->w * s->c, dz_image = s->oh * s->ow * s->k;
     REAL *sums = g->room + worker * g->room_size, *turned_x = sums + g->set * LANES, *turned_dz = turned_x + g->x_size;
-    REAL *padded = turned_dz + g->dz_size, *flat = padded;
-    memset(sums, 0, (size_t)(g->set * LANES) * sizeof(REAL));
-    for (long i = item * g->groups, end = min_l(i + g->groups, s->n / LANES); i < end; i++) {
+    REAL *room = turned_dz + g->dz_size;
+    const long zeros = g->winograd ? g->sums : 0; // from there on
+    memset(sums + zeros * LANES, 0, (size_t)((g->set - zeros) * LANES) * sizeof(REAL));
+    const long begin = item * g->groups;
+    for (long i = begin, end = min_l(begin + g->groups, s->n / LANES); i < end; i++) {
         const REAL *x = g->x + i * LANES * x_image, *dz = g->dz + i * LANES * dz_image;
         if (!g->x_lanes) {
             to_lanes(x_image, x, x_image, turned_x);
@@ -360,44 +398,56 @@ static void lanes_filter_item(void *job, long item, int worker) {
             to_lanes(dz_image, dz, dz_image, turned_dz);
             dz = turned_dz;
         }
+#if REAL_BITS == 32
+        if (g->winograd) {
+            winograd_lanes_add(s, x, dz, room, i > begin, sums);
+            continue;
+        }
+#endif
         if (g->copied) {
-            copy_padded(g, x, padded);
-            x = padded;
+            copy_padded(g, x, room);
+            x = room;
         }
         sums_of_group(g, x, dz, sums);
     }
-    from_lanes(g->set, sums, flat, g->set);
-    REAL *out = g->partial + item * g->set;
-    for (long j = 0; j < g->set; j += LANES) {
-        const long part = g->set - j < LANES ? g->set - j : 0;
-        vec sum = {0};
-        for (long lane = 0; lane < LANES; lane++) sum += load_some(flat + lane * g->set + j, part);
-        store_some(out + j, sum, part);
-    }
+    sum_vectors(g->set, sums, g->partial + item * g->set);
 }
 
-int lanes_filters(const conv_shape *s, const REAL *x, int x_lanes, const REAL *dz, int dz_lanes, REAL *dw, REAL *db,
-                  int accumulate) {
-    lanes_filter_job g = {.s = s, .x = x, .dz = dz, .x_lanes = x_lanes, .dz_lanes = dz_lanes};
+int lanes_filters(const conv_shape *s, int winograd, const REAL *x, int x_lanes, const REAL *dz, int dz_lanes, REAL *dw,
+                  REAL *db, int accumulate) {
+    lanes_filter_job g = {.s = s, .x = x, .dz = dz, .x_lanes = x_lanes, .dz_lanes = dz_lanes, .winograd = winograd};
     const long n_groups = s->n / LANES, filters = s->kh * s->kw * s->c * s->k;
     g.tall = s->oh + s->kh - 1;
     g.wide = s->ow + s->kw - 1;
     g.copied = s->top || s->left || g.tall != s->h || g.wide != s->w;
     g.rows = max_l(1, ROWS_BYTES / VBYTES / (g.wide * s->c + s->ow * s->k));
-    g.set = filters + s->k;
+    g.sums = filters + s->k;
     g.groups = div_up(n_groups, ITEMS);
     const long items = div_up(n_groups, g.groups);
     g.x_size = x_lanes ? 0 : (size_t)(s->h * s->w * s->c * LANES);
     g.dz_size = dz_lanes ? 0 : (size_t)(s->oh * s->ow * s->k * LANES);
-    g.room_size = g.set * LANES + g.x_size + g.dz_size + max_l(g.set * LANES, g.copied ? g.tall * g.wide * s->c * LANES : 0);
-    g.partial = scratch(SCRATCH_PARTIAL, (size_t)(items * g.set) * sizeof(REAL));
+    long room = g.copied ? g.tall * g.wide * s->c * LANES : 0;
+#if REAL_BITS == 32
+    if (winograd) {
+        g.sums = winograd_lanes_sums(s);
+        room = winograd_lanes_sums_room(s);
+    }
+#endif
+    g.set = round_up(g.sums, LANES);
+    g.room_size = g.set * LANES + g.x_size + g.dz_size + room;
+    REAL *sums = g.partial = scratch(SCRATCH_PARTIAL, (size_t)(items * g.set + LANES) * sizeof(REAL));
     g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
     if (!g.partial || !g.room) return -1;
     pool_for(items, lanes_filter_item, &g);
-    for (long j = 0; j < (db ? g.set : filters); j++) {
-        REAL *to = j < filters ? dw + j : db + j - filters, sum = accumulate ? *to : 0;
-        for (long i = 0; i < items; i++) sum += g.partial[i * g.set + j];
-        *to = sum;
+    for (long j = 0; j < g.set; j += LANES) {
+        vec sum = load(sums + j);
+        for (long i = 1; i < items; i++) sum += load(sums + i * g.set + j);
+        store(sums + j, sum);
     }
+#if REAL_BITS == 32
+    if (winograd) winograd_lanes_finish(s, sums, dw, accumulate);
+#endif
+    for (long j = 0; !winograd && j < filters; j++) dw[j] = sums[j] + (accumulate ? dw[j] : 0);
+    for (long k = 0; db && k < s->k; k++) db[k] = sums[g.sums - s->k + k] + (accumulate ? db[k] : 0);
     return 0;
 }

@@ -16,5 +16,5 @@ int lanes_product(const conv_shape *s, int winograd, const REAL *in, int in_lane
                   const REAL *bias, int activation, REAL *out, int out_lanes);
 
 // dw, and db unless NULL.
-int lanes_filters(const conv_shape *s, const REAL *x, int x_lanes, const REAL *dz, int dz_lanes, REAL *dw, REAL *db,
-                  int accumulate);
+int lanes_filters(const conv_shape *s, int winograd, const REAL *x, int x_lanes, const REAL *dz, int dz_lanes, REAL *dw,
+                  REAL *db, int accumulate);

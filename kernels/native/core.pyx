@@ -19,6 +19,8 @@ cdef extern from "engine.h":
     const char *find_runnable "runnable_isas"()
 
 cdef extern from "threads.h":
+    ctypedef void (*pool_function)(void *job, long item, int worker) noexcept nogil
+    void pool_for(long items, pool_function function, void *job) nogil
     int pool_size()
     void pool_resize(int threads)
 
@@ -130,8 +132,24 @@ def release():
     arena_release()
 
 
+cdef enum:
+    COPIED_BYTES = 16 << 10  # at a time, by each thread
+
+ctypedef struct copy_job:
+    char *to
+    const char *source
+    size_t bytes
+
+
+cdef void _copy_item(void *job, long item, int worker) noexcept nogil:
+    cdef copy_job *g = <copy_job *>job
+    cdef size_t first = item * <size_t>COPIED_BYTES
+    memcpy(g.to + first, g.source + first, min(<size_t>COPIED_BYTES, g.bytes - first))
+
+
 cdef class Inlet:
-    """Copies host arrays of the shape and dtype of `array` into it: a sixth of the cost of np.copyto on small ones."""
+    """Copies host arrays of the shape and dtype of `array` into it: a sixth of the cost of np.copyto on small ones, and
+    each thread has its share of large ones in its cache, where the first kernel looks for it."""
 
     cdef ndarray array  # C-contiguous
 
@@ -139,8 +157,17 @@ cdef class Inlet:
         self.array = array
 
     def __call__(self, ndarray host not None):
+        cdef copy_job g
+        cdef long items
         if PyArray_IS_C_CONTIGUOUS(host) and PyArray_NBYTES(host) == PyArray_NBYTES(self.array):
-            memcpy(PyArray_DATA(self.array), PyArray_DATA(host), PyArray_NBYTES(host))
+            g.to, g.source = <char *>PyArray_DATA(self.array), <char *>PyArray_DATA(host)
+            g.bytes = PyArray_NBYTES(host)
+            if g.bytes <= 2 * COPIED_BYTES:
+                memcpy(g.to, g.source, g.bytes)
+                return
+            items = (g.bytes + COPIED_BYTES - 1) // COPIED_BYTES
+            with nogil:
+                pool_for(items, _copy_item, &g)
         else:
             PyArray_CopyInto(self.array, host)
 

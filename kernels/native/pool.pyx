@@ -9,6 +9,7 @@ cdef extern from "pool.h":
         void (*max_pool2d_backward)(const pool_shape *s, void *dy, void *index, int index_bytes, void *dx) nogil
         void (*avg_pool2d)(const pool_shape *s, void *x, void *y) nogil
         void (*avg_pool2d_backward)(const pool_shape *s, void *dy, void *dx) nogil
+        void (*avg_pool2d_activation_backward)(const pool_shape *s, void *dy, void *y, int kind, void *dz) nogil
         void (*global_avg_pool)(long n, long places, long c, void *x, void *y) nogil
         void (*global_avg_pool_backward)(long n, long places, long c, void *dy, void *dx) nogil
         void (*global_max_pool)(long n, long places, long c, void *x, void *y, void *index) nogil
@@ -65,6 +66,18 @@ def avg_pool2d_backward(ndarray dy, ndarray dx, size, stride, padding):
     cdef void *pdx = pointer(dx)
     with nogil:
         kernels.avg_pool2d_backward(&s, pdy, pdx)
+
+
+def avg_pool2d_activation_backward(ndarray dy, ndarray dz, size, stride, padding, kind, ndarray y):
+    """avg_pool2d_backward and the activation_backward after it; y, the activation's output, is like dz."""
+    cdef const pool_kernels *kernels = <const pool_kernels *>engine_of(dy).pool
+    cdef pool_shape s = shape_of(dz, dy, size, stride, padding)
+    cdef int code = FUSED[kind]
+    cdef void *pdy = pointer(dy)
+    cdef void *py = pointer(y)
+    cdef void *pdz = pointer(dz)
+    with nogil:
+        kernels.avg_pool2d_activation_backward(&s, pdy, py, code, pdz)
 
 
 def global_avg_pool(ndarray x, ndarray y):
