@@ -8,9 +8,8 @@
 //
 // Past the caches what counts is that lines are read in the order in which they lie: four rows at a time, narrow as they
 // are, come at 14 GB/s a core (even with each line fetched ahead), one after the other at 31 to 35 (copying: 45). There
-// narrow rows are added up in registers and others that fill a strip one by one, in shorter blocks, so that no sum has
-// longer chains. Rows wider than a strip stay with four at a time: their strip in L1 and their runs get in each other's
-// way.
+// narrow rows are added up in registers and those of up to FOLD_TO one by one, in runs of which each block has a few, so
+// that no chain is longer. Wide rows stay with four at a time: their strips in L1 get in the way of so long runs of memory.
 //
 // Maxima and minima run the same way. Rows of few elements with B = 1 skip all that.
 #include "reduce.h"
@@ -25,9 +24,9 @@ enum {
     WIDTH = 1024,
     FOLD_BELOW = 256,     // narrower rows are folded ...
     FOLD_TO = 512,        // ... to about this width
-    BLOCK_ROWS = 64,      // a sum of sixteen sums of four
-    BLOCK_IN_TURN = 16,
-    AHEAD = 4,            // rows fetched before their use, where x is too large for the caches
+    BLOCK_ROWS = 64,
+    IN_TURN = 16,         // rows added one by one, where x is too large for the caches
+    AHEAD = 4,            // rows fetched before their use there, where they are wide
     SHORT_ROW = 128 * LANES,
     PIECE_ELEMENTS = 65536,
     ENOUGH_ITEMS = 16     // independent (a, strip) pairs with which R need not be cut
@@ -53,37 +52,30 @@ INLINE double neutral(const int op) { return op == REDUCE_MAX ? -INFINITY : op =
 
 typedef struct {
     long a, r, b, fold, strips, pieces, piece; // pieces of `piece` wide rows
-    long block;                                // wide rows combined in REAL
     const REAL *x;
     REAL *y;
     double *partial; // [pieces][a][b], or NULL where one piece goes straight to y
     int op, large;
 } reduce_job;
 
-// strip = rows of x combined, at least one, which lie side by side and are as wide as REGISTERS vectors.
-INLINE void combine_narrow(const int op, const REAL *x, long rows, REAL *strip) {
-    vec v[REGISTERS];
-#pragma GCC unroll 8
-    for (int k = 0; k < REGISTERS; k++) v[k] = load(x + k * LANES);
-    for (x += NARROW; --rows > 0; x += NARROW)
-#pragma GCC unroll 8
-        for (int k = 0; k < REGISTERS; k++) v[k] = combine(op, v[k], load(x + k * LANES));
-#pragma GCC unroll 8
-    for (int k = 0; k < REGISTERS; k++) store(strip + k * LANES, v[k]);
+INLINE void combine_row(const int op, const REAL *x, long width, REAL *strip) {
+    long j = 0;
+    for (; j + LANES <= width; j += LANES) store(strip + j, combine(op, load(strip + j), load(x + j)));
+    if (j == width) return;
+    store_part(strip + j, combine(op, load_part(strip + j, width - j), load_part(x + j, width - j)), width - j);
 }
 
-// strip = rows of x combined, at least one, `ld` apart: by four, or one by one where they lie side by side and `large`.
-INLINE void combine_rows(const int op, const int large, const REAL *x, long ld, long rows, long width, REAL *strip) {
-    const int in_turn = large && ld == width;
+// strip = rows of x combined, at least one, `ld` apart: four by four.
+INLINE void combine_rows(const int op, const int ahead, const REAL *x, long ld, long rows, long width, REAL *strip) {
     long r = 1;
     memcpy(strip, x, (size_t)width * sizeof(REAL));
-    for (; !in_turn && r + 4 <= rows; r += 4) {
+    for (; r + 4 <= rows; r += 4) {
         const REAL *x0 = x + r * ld, *x1 = x0 + ld, *x2 = x1 + ld, *x3 = x2 + ld;
         long j = 0;
         for (; j + LANES <= width; j += LANES) {
-            if (large)
+            if (ahead)
 #pragma GCC unroll 4
-                for (int i = 0; i < 4; i++) __builtin_prefetch(x0 + (AHEAD + i) * ld + j);
+                for (int i = 0; i < 4; i++) __builtin_prefetch(x0 + (ahead + i) * ld + j);
             vec pair = combine(op, load(x0 + j), load(x1 + j)), other = combine(op, load(x2 + j), load(x3 + j));
             store(strip + j, combine(op, load(strip + j), combine(op, pair, other)));
         }
@@ -93,15 +85,35 @@ INLINE void combine_rows(const int op, const int large, const REAL *x, long ld, 
         vec other = combine(op, load_part(x2 + j, n), load_part(x3 + j, n));
         store_part(strip + j, combine(op, load_part(strip + j, n), combine(op, pair, other)), n);
     }
-    for (; r < rows; r++) {
-        const REAL *from = x + r * ld;
-        long j = 0;
-        for (; j + LANES <= width; j += LANES) store(strip + j, combine(op, load(strip + j), load(from + j)));
-        if (j < width) {
-            long n = width - j;
-            store_part(strip + j, combine(op, load_part(strip + j, n), load_part(from + j, n)), n);
-        }
+    for (; r < rows; r++) combine_row(op, x + r * ld, width, strip);
+}
+
+// The same for rows that lie side by side, one by one in runs of IN_TURN.
+INLINE void combine_in_turn(const int op, const REAL *x, long rows, long width, REAL *strip) {
+    REAL run[FOLD_TO];
+    for (long r = 0; r < rows; r += IN_TURN) {
+        REAL *into = r ? run : strip;
+        memcpy(into, x + r * width, (size_t)width * sizeof(REAL));
+        for (long q = r + 1, end = min_l(rows, r + IN_TURN); q < end; q++) combine_row(op, x + q * width, width, into);
+        if (r) combine_row(op, run, width, strip);
     }
+}
+
+// And for those as wide as REGISTERS vectors.
+INLINE void combine_narrow(const int op, const REAL *x, long rows, REAL *strip) {
+    vec all[REGISTERS] = {{0}};
+    for (long r = 0; r < rows; r += IN_TURN) {
+        vec run[REGISTERS];
+#pragma GCC unroll 8
+        for (int k = 0; k < REGISTERS; k++) run[k] = load(x + r * NARROW + k * LANES);
+        for (long q = r + 1, end = min_l(rows, r + IN_TURN); q < end; q++)
+#pragma GCC unroll 8
+            for (int k = 0; k < REGISTERS; k++) run[k] = combine(op, run[k], load(x + q * NARROW + k * LANES));
+#pragma GCC unroll 8
+        for (int k = 0; k < REGISTERS; k++) all[k] = r ? combine(op, all[k], run[k]) : run[k];
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < REGISTERS; k++) store(strip + k * LANES, all[k]);
 }
 
 // One piece of one strip of one a.
@@ -115,9 +127,10 @@ INLINE void reduce_piece(const int op, const reduce_job *g, long item) {
     long wide = g->r / g->fold, r = piece * g->piece, end = min_l(wide, r + g->piece);
     for (long j = 0; j < width; j++) total[j] = neutral(op);
     for (long rows; r < end; r += rows) {
-        rows = min_l(g->block, end - r);
+        rows = min_l(BLOCK_ROWS, end - r);
         if (g->large && ld == NARROW) combine_narrow(op, x + r * ld, rows, strip);
-        else if (g->large) combine_rows(op, 1, x + r * ld, ld, rows, width, strip);
+        else if (g->large && ld <= FOLD_TO) combine_in_turn(op, x + r * ld, rows, width, strip);
+        else if (g->large) combine_rows(op, AHEAD, x + r * ld, ld, rows, width, strip);
         else combine_rows(op, 0, x + r * ld, ld, rows, width, strip);
         for (long j = 0; j < width; j++) total[j] = combine_double(op, total[j], strip[j]);
     }
@@ -194,10 +207,8 @@ static int reduce(long a, long r, long b, const void *x, void *y, int op) {
     else if (b < FOLD_BELOW) g.fold = max_l(1, min_l(r, FOLD_TO / b));
     long ld = b * g.fold, wide = r / g.fold;
     g.strips = div_up(ld, WIDTH);
-    const int in_turn = large && g.strips == 1, rounds = op == REDUCE_SUM || op == REDUCE_MEAN;
-    g.block = in_turn && rounds ? BLOCK_IN_TURN : BLOCK_ROWS;
     if (a * g.strips < ENOUGH_ITEMS) g.pieces = max_l(1, min_l(32, r * b / g.strips / PIECE_ELEMENTS));
-    g.piece = round_up(div_up(wide, g.pieces), g.block);
+    g.piece = round_up(div_up(wide, g.pieces), BLOCK_ROWS);
     g.pieces = max_l(1, div_up(wide, max_l(g.piece, 1)));
     if (g.pieces > 1 && !(g.partial = scratch(SCRATCH_PARTIAL, (size_t)(g.pieces * a * b) * sizeof(double)))) return -1;
     flat_for(a * g.strips * g.pieces, min_l(wide, max_l(g.piece, 1)) * min_l(WIDTH, ld), reduce_items, &g);
