@@ -250,3 +250,10 @@ def test_the_other_builds_that_run_here_pass_the_conformance_table(isa):
     command += [os.path.join(os.path.dirname(__file__), "test_conformance.py")]
     done = subprocess.run(command, env={**os.environ, "DLCORE_ISA": isa}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("isa", core.runnable_isas())
+def test_arrays_too_large_for_the_caches_give_the_same_results(isa):
+    command = [sys.executable, "-P", os.path.join(os.path.dirname(__file__), "past_caches.py")]
+    done = subprocess.run(command, env={**os.environ, "DLCORE_ISA": isa}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -22,26 +22,14 @@ typedef struct {
     int past; // the gradient
 } loss_job;
 
-// e = exp(x - top), not kept where e is NULL; returns their sum without that of `label`.
-INLINE double exp_others(const REAL *x, REAL *e, long n, REAL top, long label) {
-    const vec shift = splat(top);
-    const ivec lanes = lane_numbers();
-    double total = 0;
-    for (long i = 0; i < n;) {
-        vec sum = {0};
-        long end = min_l(n, i + ROW_BLOCK);
-        for (; i < end; i += LANES) {
-            __builtin_prefetch(x + n + i); // the next row
-            vec v = vexp((i + LANES <= n ? load(x + i) : load_filled(x + i, n - i, -INFINITY)) - shift);
-            if (e) {
-                if (i + LANES <= n) store(e + i, v);
-                else store_part(e + i, v, n - i);
-            }
-            sum += blend((ivec)(lanes == isplat((INT)(label - i))), (vec){0}, v);
-        }
-        total += add_lanes(sum);
-    }
-    return total;
+// e = exp(x - top), not kept where e is NULL; returns their sum without that of `label`, which is *own.
+INLINE double exp_others(const REAL *x, REAL *e, long n, REAL top, long label, REAL *own) {
+    const long at = label / LANES * LANES, after = min_l(n, at + LANES), part = n - at < LANES ? n - at : 0;
+    vec v = vexp((part ? load_filled(x + at, part, -INFINITY) : load(x + at)) - splat(top));
+    if (e) store_some(e + at, v, part);
+    *own = v[label - at];
+    vec others = blend((ivec)(lane_numbers() == isplat((INT)(label - at))), (vec){0}, v);
+    return exp_row(x, e, at, top, n) + add_lanes(others) + exp_row(x + after, e ? e + after : NULL, n - after, top, n);
 }
 
 static void sparse_rows(void *job, long first, long rows) {
@@ -53,8 +41,9 @@ static void sparse_rows(void *job, long first, long rows) {
         long label = g->labels[r];
         double weight = g->weight ? g->weight[r] : 1;
         REAL top = row_max(x, g->n), *e = g->past ? buffer : dx;
-        double below = (double)top - x[label], own = exp(-below);
-        double others = e ? exp_others(x, e, g->n, top, label) : exp_others(x, NULL, g->n, top, label);
+        double below = (double)top - x[label];
+        REAL own;
+        double others = e ? exp_others(x, e, g->n, top, label, &own) : exp_others(x, NULL, g->n, top, label, &own);
         g->losses[r] = (REAL)(weight * (below > 0 ? below + log(others + own) : log1p(others)));
         if (!dx) continue;
         double factor = g->scale * weight / (others + own);
@@ -93,7 +82,7 @@ static void dense_rows(void *job, long first, long rows) {
         REAL *dx = g->dlogits ? g->dlogits + r * g->n : NULL;
         double weight = g->weight ? g->weight[r] : 1, mass, distance;
         REAL top = row_max(x, g->n);
-        double sum = dx ? exp_row(x, dx, g->n, top) : exp_row(x, NULL, g->n, top);
+        double sum = dx ? exp_row(x, dx, g->n, top, g->n) : exp_row(x, NULL, g->n, top, g->n);
         target_sums(x, t, g->n, top, &mass, &distance);
         g->losses[r] = (REAL)(weight * (mass * log(sum) + distance));
         if (!dx) continue;

@@ -5,6 +5,10 @@
 // blocks are merged by the formula of Chan, Golub & LeVeque (1979), which does not cancel however large the mean is. The
 // backward needs two passes over dz and x: the two column sums, then dx. Bytes: 3 of x's size forward, 5 backward.
 //
+// A block of more than GROUP vectors of columns is read strip by strip, which memory's own prefetching does not follow: the
+// next block is fetched meanwhile, in the order in which it lies (128 to 512 channels: 0.70 to 0.85 of the time forward,
+// 0.77 to 0.93 backward, of which the second passes are the same).
+//
 // Work is cut into at most PARTS ranges of rows, always the same for a shape, so that results do not depend on the number
 // of threads. Few channels waste no lanes: LANES rows are folded into one (W = LANES C columns), and the folded statistics
 // merged at the end.
@@ -60,8 +64,10 @@ typedef struct {
     REAL *mean, *m2; // [parts][w]: mean and sum of squared deviations of each part's rows
 } stats_job;
 
-// Adds `count` rows, after `before` others, to the mean and the squared deviations of nv vectors of columns.
-INLINE void block_stats(const int nv, const REAL *x, long count, long w, long left, long before, REAL *mean, REAL *m2) {
+// Adds `count` rows, after `before` others, to the mean and the squared deviations of nv vectors of columns; as much
+// from `next` on, which follows the block, comes nearer meanwhile.
+INLINE void block_stats(const int nv, const REAL *x, const REAL *next, long count, long w, long left, long before,
+                        REAL *mean, REAL *m2) {
     vec centre[GROUP], square[GROUP];
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) centre[v] = square[v] = (vec){0};
@@ -73,6 +79,7 @@ INLINE void block_stats(const int nv, const REAL *x, long count, long w, long le
     for (long i = 0; i < count; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
+            if (w > GROUP * LANES) __builtin_prefetch(next + (i * nv + v) * LANES, 0, 2);
             vec d = load_columns(x + i * w + v * LANES, nv > 1 ? LANES : left) - centre[v];
             square[v] += d * d;
         }
@@ -95,10 +102,10 @@ static void stats_item(void *job, long part, int worker) {
     memset(m2, 0, (size_t)s.w * sizeof(REAL));
     for (long r = first; r < end; r += s.block) {
         long count = min_l(s.block, end - r), before = r - first, j = 0;
-        const REAL *block = g->x + r * s.w;
+        const REAL *block = g->x + r * s.w, *next = block + count * s.w;
         for (; j + GROUP * LANES <= s.w; j += GROUP * LANES)
-            block_stats(GROUP, block + j, count, s.w, s.w - j, before, mean + j, m2 + j);
-        for (; j < s.w; j += LANES) block_stats(1, block + j, count, s.w, s.w - j, before, mean + j, m2 + j);
+            block_stats(GROUP, block + j, next + j * count, count, s.w, s.w - j, before, mean + j, m2 + j);
+        for (; j < s.w; j += LANES) block_stats(1, block + j, next + j * count, count, s.w, s.w - j, before, mean + j, m2 + j);
     }
 }
 
@@ -248,9 +255,14 @@ INLINE void block_sums(const int nv, const int relu, const backward_job *g, long
         scale[v] = relu ? load_columns(g->scale + j + v * LANES, left) : (vec){0};
         shift[v] = relu ? load_columns(g->shift + j + v * LANES, left) : (vec){0};
     }
-    for (long at = r * w + j, end = at + count * w; at < end; at += w)
+    const REAL *next_dz = g->dz + (r + count) * w + j * count, *next_x = g->x + (r + count) * w + j * count;
+    for (long at = r * w + j, end = at + count * w; at < end; at += w, next_dz += nv * LANES, next_x += nv * LANES)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
+            if (w > GROUP * LANES) {
+                __builtin_prefetch(next_dz + v * LANES);
+                __builtin_prefetch(next_x + v * LANES);
+            }
             vec dz = load_columns(g->dz + at + v * LANES, left), x = load_columns(g->x + at + v * LANES, left);
             if (relu) dz = before_relu(dz, x, mean[v], scale[v], shift[v]);
             block_sum[v] += dz;

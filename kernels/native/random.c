@@ -3,7 +3,12 @@
 // The plain version computes one block of four words at a time: ten rounds of two 32 x 32 bit products. A block is a
 // function of its number alone, so here a vector holds one word of as many blocks as it has 64-bit lanes (where the
 // products are single instructions), threads take chunks of blocks, and all get the bits the plain version gets.
-// About 3 integer operations per word and round; uniforms and masks are made from a slab of words in L1.
+//
+// A round is two products, two shifts and two exclusive ors of three, each waiting for the one before: 60 instructions
+// for the words of a vector's lanes and hardly any at once. So GROUPS vectors go through the rounds side by side, and
+// what is drawn is made of their words while they are in registers, so that memory works meanwhile. On a Zen 4 core
+// AVX-512 brings a word in 0.4 ns, where the instructions themselves would need 0.3 and one vector after the other, with
+// the words kept for a second loop, took 0.6: dropout now runs at three quarters of the speed of copying.
 //
 // The values are to be the same on every engine, so a * b + c must round twice, as written:
 #if defined(__clang__)
@@ -15,11 +20,10 @@
 #include "flat.h"
 #include "vmath.h"
 
-enum { SLAB = 512 }; // words at a time
-
 typedef uint64_t wide __attribute__((vector_size(VBYTES)));
+typedef uint32_t word_pairs __attribute__((vector_size(VBYTES)));
 typedef uint64_t unaligned_wide __attribute__((vector_size(VBYTES), aligned(4), may_alias));
-enum { WIDE = VBYTES / 8 };
+enum { WIDE = VBYTES / 8, GROUPS = 4, STEP = 4 * WIDE * GROUPS }; // STEP: words at a time
 
 // The products of the lanes' low halves.
 INLINE wide multiply(wide a, wide b) {
@@ -36,33 +40,53 @@ INLINE wide multiply(wide a, wide b) {
 
 INLINE wide wide_splat(uint64_t x) { return x + (wide){0}; }
 
-// The words of `blocks` blocks, rounded up to whole vectors, from `block` on.
-static void philox(uint32_t words[SLAB], long blocks, uint64_t seed, uint64_t block) {
-    wide lanes, first, second; // `first` and `second` interleave two vectors
+// The STEP words from `block` on. near: the blocks' numbers have the same high half, so that half of two rounds is the
+// same for all.
+INLINE void philox_step(uint32_t words[STEP], const int near, uint64_t seed, uint64_t block) {
+    const wide low_half = wide_splat(0xffffffff);
+    wide lanes, first, second, c0[GROUPS], c1[GROUPS], c2[GROUPS], c3[GROUPS], p0[GROUPS], p1[GROUPS];
+    word_pairs swapped; // `first` and `second` interleave two vectors, `swapped` exchanges the halves of lanes
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (int i = 0; i < WIDE; i++) {
         lanes[i] = i;
         first[i] = i / 2 + i % 2 * WIDE;
         second[i] = i / 2 + i % 2 * WIDE + WIDE / 2;
+        swapped[2 * i] = 2 * i + 1;
+        swapped[2 * i + 1] = 2 * i;
     }
-    for (int b = 0; b < blocks; b += WIDE) {
-        // Of each lane the low half counts: the high half may hold anything.
-        wide c0 = wide_splat(block + b) + lanes, c1 = c0 >> 32, c2 = {0}, c3 = {0};
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-#pragma GCC unroll 10
-        for (int round = 0; round < 10; round++, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
-            wide p0 = multiply(wide_splat(0xD2511F53), c0), p1 = multiply(wide_splat(0xCD9E8D57), c2);
-            c0 = (p1 >> 32) ^ c1 ^ wide_splat(k0);
-            c1 = p1;
-            c2 = (p0 >> 32) ^ c3 ^ wide_splat(k1);
-            c3 = p0;
-        }
-        wide low = (c0 & 0xffffffff) | c1 << 32, high = (c2 & 0xffffffff) | c3 << 32;
-        *(unaligned_wide *)(words + 4 * b) = __builtin_shuffle(low, high, first);
-        *(unaligned_wide *)(words + 4 * b + 2 * WIDE) = __builtin_shuffle(low, high, second);
+#define EACH_GROUP _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++)
+    // Of each lane the low half counts: the high half may hold anything.
+    EACH_GROUP {
+        c0[g] = wide_splat(block + g * WIDE) + lanes;
+        c1[g] = near ? wide_splat(block >> 32) : c0[g] >> 32;
+        c2[g] = c3[g] = (wide){0};
     }
+#pragma GCC unroll 9
+    for (int round = 0; round < 9; round++, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
+        EACH_GROUP p0[g] = multiply(wide_splat(0xD2511F53), c0[g]);
+        EACH_GROUP p1[g] = multiply(wide_splat(0xCD9E8D57), c2[g]);
+        EACH_GROUP c0[g] = (p1[g] >> 32) ^ c1[g] ^ wide_splat(k0);
+        EACH_GROUP c2[g] = (p0[g] >> 32) ^ c3[g] ^ wide_splat(k1);
+        EACH_GROUP c1[g] = p1[g];
+        EACH_GROUP c3[g] = p0[g];
+    }
+    EACH_GROUP p0[g] = multiply(wide_splat(0xD2511F53), c0[g]);
+    EACH_GROUP p1[g] = multiply(wide_splat(0xCD9E8D57), c2[g]);
+    EACH_GROUP c0[g] = (wide)__builtin_shuffle((word_pairs)p1[g], swapped) ^ (c1[g] & low_half) ^ wide_splat(k0);
+    EACH_GROUP c2[g] = (wide)__builtin_shuffle((word_pairs)p0[g], swapped) ^ (c3[g] & low_half) ^ wide_splat(k1);
+    EACH_GROUP {
+        *(unaligned_wide *)(words + 4 * WIDE * g) = __builtin_shuffle(c0[g], c2[g], first);
+        *(unaligned_wide *)(words + 4 * WIDE * g + 2 * WIDE) = __builtin_shuffle(c0[g], c2[g], second);
+    }
+#undef EACH_GROUP
 }
 
-INLINE REAL unit(uint32_t word) { return (REAL)(int32_t)(word >> 8) * (REAL)0x1p-24; }
+// LANES words' first 24 bits.
+typedef uint32_t some_words __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t some_bits __attribute__((vector_size(4 * LANES)));
+INLINE some_bits bits_of(const uint32_t *words) { return (some_bits)(*(const some_words *)words >> 8); }
+
+INLINE vec unit(const uint32_t *words) { return __builtin_convertvector(bits_of(words), vec) * splat((REAL)0x1p-24); }
 
 typedef struct {
     const REAL *x;
@@ -73,64 +97,66 @@ typedef struct {
     int past;
 } random_job;
 
-// Runs over n elements from `first`, a multiple of 4, in slabs: `words` for the `count` elements from i on.
-#define EACH_SLAB                                                                                                      \
-    uint32_t words[SLAB];                                                                                              \
-    for (long i = first, count; i < first + n; i += count)                                                             \
-        if (count = min_l(SLAB, first + n - i), philox(words, div_up(count, 4), g->seed, g->offset + (uint64_t)(i / 4)), 1)
+// y[i ...] from STEP words, all of them or `count`.
+typedef void (*drawing)(const random_job *g, const uint32_t words[STEP], long i, long count);
 
-INLINE void put_slab(REAL *y, const REAL *slab, long count, int past) {
-    long i = 0;
-    for (; i + LANES <= count; i += LANES) store_to(y + i, load(slab + i), past);
-    if (i < count) store_part(y + i, load_part(slab + i, count - i), count - i);
-}
-
-static void uniform_chunk(void *job, long first, long n) {
-    const random_job *g = job;
-    EACH_SLAB {
-        REAL uniform[SLAB];
-        for (long j = 0; j < count; j++) uniform[j] = g->a + g->b * unit(words[j]);
-        put_slab(g->y + i, uniform, count, g->past);
+// The n elements from `first`, a multiple of 4.
+INLINE void draw(const random_job *job, long first, long n, drawing drawn) {
+    const random_job own = *job, *g = &own; // which no store to y can change
+    long i = first, end = first + n;
+    uint64_t seed = g->seed, block = g->offset + (uint64_t)(first / 4);
+    for (; i < end; i += STEP, block += STEP / 4) {
+        uint32_t words[STEP];
+        if ((uint32_t)block <= UINT32_MAX - STEP / 4) philox_step(words, 1, seed, block);
+        else philox_step(words, 0, seed, block);
+        if (i + STEP <= end) drawn(g, words, i, STEP);
+        else drawn(g, words, i, end - i);
     }
 }
 
-static void dropout_chunk(void *job, long first, long n) {
-    const random_job *g = job;
-    EACH_SLAB {
-        const REAL *x = g->x + i;
-        REAL *y = g->y + i;
-        REAL kept[SLAB]; // x / a or 0: apart from y, which may be x
-        for (long j = 0; j < count; j++) {
-            REAL survivor = x[j] / g->a;
-            kept[j] = (int32_t)(words[j] >> 8) >= g->threshold ? survivor : 0;
-        }
-        put_slab(y, kept, count, g->past);
+INLINE void put(REAL *y, vec v, long count, int past) {
+    if (count >= LANES) store_to(y, v, past);
+    else store_part(y, v, count);
+}
+
+INLINE void uniform_of(const random_job *g, const uint32_t words[STEP], long i, long count) {
+    for (long j = 0; j < count; j += LANES)
+        put(g->y + i + j, splat(g->a) + splat(g->b) * unit(words + j), count - j, g->past);
+}
+
+INLINE void dropout_of(const random_job *g, const uint32_t words[STEP], long i, long count) {
+    for (long j = 0; j < count; j += LANES) {
+        vec survivor = (count - j >= LANES ? load(g->x + i + j) : load_part(g->x + i + j, count - j)) / splat(g->a);
+        some_bits kept = bits_of(words + j) >= g->threshold;
+        put(g->y + i + j, (vec)(__builtin_convertvector(kept, ivec) & (ivec)survivor), count - j, g->past);
     }
 }
 
-static void normal_chunk(void *job, long first, long n) {
-    const random_job *g = job;
+INLINE void normal_of(const random_job *g, const uint32_t words[STEP], long i, long count) {
     const vec mean = splat(g->a), deviation = splat(g->b);
-    EACH_SLAB {
-        REAL u0[SLAB / 2] = {0}, u1[SLAB / 2] = {0}, normal[SLAB];
-        for (int j = 0; 2 * j < count; j++) {
-            u0[j] = unit(words[2 * j]);
-            u1[j] = unit(words[2 * j + 1]);
-        }
-        for (int j = 0; 2 * j < count; j += LANES) {
-            vec sine, cosine;
-            vec radius = vsqrt(splat(-2) * vlog(load(u0 + j) + splat((REAL)0x1p-24)));
-            vsincos_turns(load(u1 + j), &sine, &cosine);
-            store(u0 + j, mean + deviation * (radius * cosine));
-            store(u1 + j, mean + deviation * (radius * sine));
-        }
-        for (int j = 0; 2 * j < count; j++) {
-            normal[2 * j] = u0[j];
-            normal[2 * j + 1] = u1[j];
-        }
-        put_slab(g->y + i, normal, count, g->past);
+    REAL u0[STEP / 2], u1[STEP / 2], normal[STEP];
+    uint32_t of0[STEP / 2], of1[STEP / 2];
+    for (int j = 0; j < STEP / 2; j++) {
+        of0[j] = words[2 * j];
+        of1[j] = words[2 * j + 1];
     }
+    for (int j = 0; j < STEP / 2; j += LANES) {
+        vec sine, cosine;
+        vec radius = vsqrt(splat(-2) * vlog(unit(of0 + j) + splat((REAL)0x1p-24)));
+        vsincos_turns(unit(of1 + j), &sine, &cosine);
+        store(u0 + j, mean + deviation * (radius * cosine));
+        store(u1 + j, mean + deviation * (radius * sine));
+    }
+    for (int j = 0; j < STEP / 2; j++) {
+        normal[2 * j] = u0[j];
+        normal[2 * j + 1] = u1[j];
+    }
+    for (long j = 0; j < count; j += LANES) put(g->y + i + j, load(normal + j), count - j, g->past);
 }
+
+static void uniform_chunk(void *job, long first, long n) { draw(job, first, n, uniform_of); }
+static void dropout_chunk(void *job, long first, long n) { draw(job, first, n, dropout_of); }
+static void normal_chunk(void *job, long first, long n) { draw(job, first, n, normal_of); }
 
 static void random_uniform(long n, void *y, double low, double high, uint64_t seed, uint64_t offset) {
     random_job g = {.y = y, .a = (REAL)low, .b = (REAL)(high - low), .seed = seed, .offset = offset,

@@ -21,15 +21,16 @@ INLINE REAL row_max(const REAL *x, long n) {
     return max_lanes(vmax(a, b));
 }
 
-// e = exp(x - top), not kept where e is NULL; returns their sum. The next row comes into the cache meanwhile.
-INLINE double exp_row(const REAL *x, REAL *e, long n, REAL top) {
+// e = exp(x - top), not kept where e is NULL; returns their sum. The next row, `step` further, comes into the cache
+// meanwhile.
+INLINE double exp_row(const REAL *x, REAL *e, long n, REAL top, long step) {
     const vec shift = splat(top);
     double total = 0;
     for (long i = 0; i < n;) {
         vec sum = {0};
         long end = min_l(n, i + ROW_BLOCK);
         for (; i + LANES <= end; i += LANES) {
-            __builtin_prefetch(x + n + i);
+            __builtin_prefetch(x + step + i);
             vec v = vexp(load(x + i) - shift);
             if (e) store(e + i, v);
             sum += v;

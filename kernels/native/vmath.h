@@ -105,26 +105,20 @@ INLINE vec split_by_ln2(vec x, vec *n) {
     return r + *n * splat(2.12194440e-4f);
 }
 
-// (e^r - 1 - r) / r^2 for |r| < 0.4.
+// (e^r - 1 - r) / r^2 for |r| < 0.35, fitted here to 3e-9 of e^r.
 INLINE vec exp_tail(vec r) {
-    vec p = splat(1.9875691500e-4f);
-    p = p * r + splat(1.3981999507e-3f);
-    p = p * r + splat(8.3334519073e-3f);
-    p = p * r + splat(4.1665795894e-2f);
-    p = p * r + splat(1.6666665459e-1f);
-    return p * r + splat(5.0000001201e-1f);
+    vec p = splat(1.3820944587e-3f);
+    p = p * r + splat(8.3686839789e-3f);
+    p = p * r + splat(4.1668266058e-2f);
+    p = p * r + splat(1.6666521132e-1f);
+    return p * r + splat(4.9999994040e-1f);
 }
 
-// e^(x + small) for |small| < 0.05: keeps what x had to round off. 2 ulp.
-INLINE vec vexp_sum(vec x, vec small) {
+INLINE vec vexp(vec x) { // 2 ulp
     vec n;
-    x = vmin(splat(104.f), vmax(splat(-104.f), x));
-    vec r = split_by_ln2(x, &n) + small;
-    vec p = exp_tail(r) * (r * r) + (r + splat(1.f));
-    return scale_by_power(p, n);
+    vec r = split_by_ln2(vmin(splat(104.f), vmax(splat(-104.f), x)), &n);
+    return scale_by_power((exp_tail(r) * r + splat(1.f)) * r + splat(1.f), n);
 }
-
-INLINE vec vexp(vec x) { return vexp_sum(x, (vec){0}); } // 2 ulp
 
 // e^x - 1 for x <= 0, where e^x itself would cancel. 2 ulp.
 INLINE vec vexpm1(vec x) {
@@ -135,62 +129,73 @@ INLINE vec vexpm1(vec x) {
     return vcopysign(y, x); // -0 stays
 }
 
-// From e^-|x|: e^-x would overflow where the result, or x times it, is still a number. 3 ulp.
+// e^x / (1 + e^x), where e^x is kept from overflowing: beyond 18 the quotient is 1. 3 ulp.
 INLINE vec vsigmoid(vec x) {
-    vec e = vexp(-vabs(x));
-    return blend((ivec)(x < (vec){0}), e, splat(1.f)) / (splat(1.f) + e);
+    vec e = vexp(vmin(splat(20.f), x));
+    return e / (splat(1.f) + e);
 }
 
 // With h = (e^2|x| - 1) / 2 the tangent is h / (h + 1), and h comes without cancelling: 2|x| = n ln 2 + 2r, and for r the
-// series of vexpm1 in halves, its coefficients times powers of two. 3 ulp.
+// series of vexpm1, its coefficients times powers of two. 3 ulp.
 INLINE vec vtanh(vec x) {
     const vec magic = splat(12582912.f), v = vmin(splat(15.f), vabs(x));
     vec shifted = v * splat(2.88539008f) + magic, n = shifted - magic;
-    vec r = v - n * splat(0.3466796875f);
-    r = r + n * splat(1.06097220e-4f);
-    vec p = splat(64 * 1.9875691500e-4f);
-    p = p * r + splat(32 * 1.3981999507e-3f);
-    p = p * r + splat(16 * 8.3334519073e-3f);
-    p = p * r + splat(8 * 4.1665795894e-2f);
-    p = p * r + splat(4 * 1.6666665459e-1f);
-    p = p * r + splat(2 * 5.0000001201e-1f);
-    vec power = (vec)(((ivec)shifted << 23) + isplat(0x3f800000)); // 2^n: n stands in the last bits of `shifted`
-    vec h = power * (p * (r * r) + r) + (power * splat(0.5f) - splat(0.5f));
+    vec r = v - n * splat(0.346573590f);
+    vec p = splat(64 * 1.3820944587e-3f);
+    p = p * r + splat(32 * 8.3686839789e-3f);
+    p = p * r + splat(16 * 4.1668266058e-2f);
+    p = p * r + splat(8 * 1.6666521132e-1f);
+    p = p * r + splat(4 * 4.9999994040e-1f);
+    vec half = (vec)(((ivec)shifted << 23) + isplat(0x3f000000)); // 2^n / 2: n stands in the last bits of `shifted`
+    vec h = half * (p * (r * r) + (r + r)) + (half - splat(0.5f));
     return vcopysign(h / (h + splat(1.f)), x);
 }
 
-// The tail of the normal distribution, 1 - Phi(a) for a >= 0, over e^(-a^2/2), and that: t times a polynomial in
-// t = 1 / (1 + 0.3 a), fitted here to 4e-9. a^2 is taken in two parts, since what it rounds off is multiplied by a^2
-// in the exponential. 7 ulp.
-INLINE vec normal_tail(vec a, vec *bell) {
-    a = vmin(splat(20.f), a);
-    vec high = (vec)((ivec)a & isplat(~0xfff)); // its square is exact
-    *bell = vexp_sum(splat(-0.5f) * (high * high), splat(-0.5f) * ((a - high) * (a + high)));
-    vec t = splat(1.f) / (splat(1.f) + splat(0.3f) * a);
-    vec p = splat(-2.062871221e-02f);
-    p = p * t + splat(1.124650631e-01f);
-    p = p * t + splat(-2.282854035e-01f);
-    p = p * t + splat(1.918840812e-01f);
-    p = p * t + splat(-7.950979137e-02f);
-    p = p * t + splat(9.620524255e-02f);
-    p = p * t + splat(7.837211892e-02f);
-    p = p * t + splat(1.102393675e-01f);
-    p = p * t + splat(1.195713153e-01f);
-    p = p * t + splat(1.196867168e-01f);
-    return p * t;
+// The normal distribution's tail at a = |x|, which is 1 - Phi(a): e^(-a^2/2) p / q, the quotient fitted here to 2e-8 up to
+// 14.5, beyond which neither the tail nor a times it is a number that float32 has. The exponential comes as bell 2^n: far
+// out it is no normal number, and what is left to do is done before it is scaled.
+INLINE void normal_tail(vec x, vec *a, vec *bell, vec *n, vec *p, vec *q) {
+    const vec magic = splat(12582912.f);
+    *a = vmin(splat(14.5f), vabs(x));
+    // a^2 = -n ln 4 + r, from two parts of a^2, since what it rounds off is multiplied by a^2 in the exponential: the first
+    // is exact, and so is what the larger part of n ln 4 leaves of it.
+    vec high = (vec)((ivec)*a & isplat(~0xfff)), square = high * high;
+    *n = (square * splat(-0.721347520f) + magic) - magic;
+    vec r = square + *n * splat(1.38671875f);
+    r = r - *n * splat(4.24388880e-4f);
+    r = r + (*a - high) * (*a + high);
+    vec e = splat(1.3820944587e-3f / 64); // e^(-r/2): the series of exp_tail, its coefficients times powers of -1/2
+    e = e * r - splat(8.3686839789e-3f / 32);
+    e = e * r + splat(4.1668266058e-2f / 16);
+    e = e * r - splat(1.6666521132e-1f / 8);
+    e = e * r + splat(4.9999994040e-1f / 4);
+    e = e * r - splat(0.5f);
+    *bell = e * r + splat(1.f);
+    vec up = splat(4.116308410e-3f), down = splat(1.031793561e-2f);
+    up = up * *a + splat(4.063321650e-2f);
+    down = down * *a + splat(1.018588170e-1f);
+    up = up * *a + splat(1.832351089e-1f);
+    down = down * *a + splat(4.694705307e-1f);
+    up = up * *a + splat(4.382948875e-1f);
+    down = down * *a + splat(1.202502966e+0f);
+    *p = up * *a + splat(0.5f);
+    down = down * *a + splat(1.674474716e+0f);
+    *q = down * *a + splat(1.f);
 }
 
-// Phi(x), the normal distribution's integral, with the density e^(-x^2/2) / sqrt(2 pi) beside it.
-INLINE vec vnormal(vec x, vec *density) {
-    vec bell, tail = normal_tail(vabs(x), &bell) * bell;
-    *density = bell * splat(0.398942280f);
-    return blend((ivec)(x < 0), tail, splat(1.f) - tail);
-}
-
-// x Phi(x). Below zero x is multiplied first: far out the tail itself is no normal number. 7 ulp.
+// x Phi(x): x or 0, less |x| times the tail. 7 ulp, 5 where a product and a sum round once.
 INLINE vec vgelu(vec x) {
-    vec bell, ratio = normal_tail(vabs(x), &bell);
-    return blend((ivec)(x < 0), x * ratio * bell, x * (splat(1.f) - ratio * bell));
+    vec a, bell, n, p, q;
+    normal_tail(x, &a, &bell, &n, &p, &q);
+    return (x - vmin((vec){0}, x)) - scale_by_power(a * bell * p / q, n); // of -infinity NaN, as the formula has it
+}
+
+// Its derivative, Phi(x) + x e^(-x^2/2) / sqrt(2 pi).
+INLINE vec vgelu_slope(vec x) {
+    vec a, bell, n, p, q;
+    normal_tail(x, &a, &bell, &n, &p, &q);
+    vec below = scale_by_power(bell * (p / q - splat(0.398942280f) * a), n);
+    return blend((ivec)x >> 31, below, splat(1.f) - below);
 }
 
 // ---- logarithms ----
@@ -325,11 +330,10 @@ INLINE vec vsin(vec v) { EACH_LANE(sin(x)); }
 INLINE vec vcos(vec v) { EACH_LANE(cos(x)); }
 INLINE vec vpow(vec v, vec b) { EACH_LANE(pow(x, b[i])); }
 
-INLINE vec vnormal(vec v, vec *density) {
-    for (int i = 0; i < LANES; i++) (*density)[i] = exp(-0.5 * v[i] * v[i]) * 0.3989422804014327;
-    EACH_LANE(0.5 * erfc(x * -0.70710678118654752));
-}
 INLINE vec vgelu(vec v) { EACH_LANE(x * 0.5 * erfc(x * -0.70710678118654752)); }
+INLINE vec vgelu_slope(vec v) {
+    EACH_LANE(0.5 * erfc(x * -0.70710678118654752) + x * exp(-0.5 * x * x) * 0.3989422804014327);
+}
 
 INLINE void vsincos_turns(vec u, vec *sine, vec *cosine) {
     for (int i = 0; i < LANES; i++) {
