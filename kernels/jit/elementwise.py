@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..reference import elementwise as reference
-from .gemm import address, transpose
+from .gemm import transpose
+from .lanes import address
 from .scalar import FAR, cos, exp, log, sin
 from .threads import elementwise_jit, elementwise_kernel, flatten, run
 

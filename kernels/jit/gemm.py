@@ -20,23 +20,21 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import cfunc, types
-from numba.core import cgutils, config, imputils
+from numba.core import cgutils, imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from ..reference import linear as reference
+from .lanes import BYTES, address, first_lanes, llvm_element, masked, pointer, spread
 from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, reduction_kernel, run, scratch
 
 Array = Any
 
-# Of the processor that Numba compiles for.
-_FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
-_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx" in _FEATURES else 16
 # Sums take rows · 2 registers of 32 or 16; two more hold b, one an element of a.
-_ROWS = 12 if _BYTES == 64 else 6
-WIDTH = 2 * _BYTES // 4  # of a panel of float32; one of float64 has half as many columns
+_ROWS = 12 if BYTES == 64 else 6
+WIDTH = 2 * BYTES // 4  # of a panel of float32; one of float64 has half as many columns
 # Steps between two stores of a tile: a panel of so many rows stays in the caches while row after row of a passes.
 _DEPTH = 512
 # Rows of a that are multiplied with one panel after the other: they stay in the second-level cache meanwhile.
@@ -46,65 +44,22 @@ _BLOCK = 8 * _ROWS
 ZERO, BIAS, STORED = 0, 1, 2
 
 
-@intrinsic
-def address(typing, array):
-    """Where an array's first element lies."""
-
-    def code(context, builder, signature, arguments):
-        data = context.make_array(array)(context, builder, arguments[0]).data
-        return builder.ptrtoint(data, ir.IntType(64))
-
-    return types.int64(array), code
-
-
-def _element(real: Any) -> Any:
-    return ir.FloatType() if real == types.float32 else ir.DoubleType()
-
-
-def _at(builder: Any, place: Any, offset: Any, kind: Any) -> Any:
-    """Pointer to a value of type `kind`, `offset` elements of its own element type after the address."""
-    element = kind.element if isinstance(kind, ir.VectorType) else kind
-    pointer = builder.gep(builder.inttoptr(place, element.as_pointer()), [offset])
-    return builder.bitcast(pointer, kind.as_pointer())
-
-
-def _splat(builder: Any, value: Any, width: int) -> Any:
-    vector = ir.VectorType(value.type, width)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-    )
-
-
 def _tile(rows: int, halvings: int) -> Callable[..., None]:
     """A tile of `rows` rows and a panel's width halved so many times."""
 
     @intrinsic
     def tile(typing, a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero):
-        word, real = ir.IntType(64), _element(zero)
+        word, real = ir.IntType(64), llvm_element(zero)
         width = (WIDTH if zero == types.float32 else WIDTH // 2) >> halvings
         vector = ir.VectorType(real, width)
         size = 4 if zero == types.float32 else 8
 
         def code(context, builder, signature, arguments):
             a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, _ = arguments
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width)))
-            count = _splat(builder, builder.trunc(columns, ir.IntType(32)), width)
-            mask = builder.icmp_signed("<", lanes, count)
-            masked = (ir.VectorType(ir.IntType(1), width), vector)
-            suffix = f"v{width}f{8 * size}"
-            load = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), *masked]),
-                f"llvm.masked.load.{suffix}.p0",
-            )
-            store = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), ir.IntType(32), masked[0]]),
-                f"llvm.masked.store.{suffix}.p0",
-            )
+            mask = first_lanes(builder, columns, width)
+            load, store = masked(builder, vector, "load"), masked(builder, vector, "store")
             multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{width}f{8 * size}"
             )
             alignment = ir.IntType(32)(size)
             nothing = ir.Constant(vector, None)
@@ -117,12 +72,12 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             )
             builder.cbranch(builder.icmp_signed("==", start, word(BIAS)), from_bias, not_bias)
             builder.position_at_end(from_bias)
-            biases = builder.call(load, [_at(builder, bias, word(0), vector), alignment, mask, nothing])
+            biases = builder.call(load, [pointer(builder, bias, word(0), vector), alignment, mask, nothing])
             builder.branch(begin)
             builder.position_at_end(not_bias)
             builder.cbranch(builder.icmp_signed("==", start, word(STORED)), from_c, begin)
             builder.position_at_end(from_c)
-            held = [builder.call(load, [_at(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
+            held = [builder.call(load, [pointer(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
             builder.branch(begin)
 
             builder.position_at_end(begin)
@@ -141,11 +96,11 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             builder.position_at_end(loop)
             k, a_now, b_now = builder.phi(word), builder.phi(word), builder.phi(word)
             sums = [builder.phi(vector) for _ in range(rows)]
-            values = builder.load(_at(builder, b_now, word(0), vector), align=size)
+            values = builder.load(pointer(builder, b_now, word(0), vector), align=size)
             added = []
             for i in range(rows):
-                element = builder.load(_at(builder, a_now, row_of_a[i], real), align=size)
-                added.append(builder.call(multiply_add, [_splat(builder, element, width), values, sums[i]]))
+                element = builder.load(pointer(builder, a_now, row_of_a[i], real), align=size)
+                added.append(builder.call(multiply_add, [spread(builder, element, width), values, sums[i]]))
             k_next = builder.add(k, word(1))
             for phi, first, following in (
                 (k, word(0), k_next),
@@ -176,7 +131,7 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
                 result.add_incoming(clipped[i], clip)
                 totals[i] = result
             for i in range(rows):
-                builder.call(store, [totals[i], _at(builder, c, row_of_c[i], vector), alignment, mask])
+                builder.call(store, [totals[i], pointer(builder, c, row_of_c[i], vector), alignment, mask])
 
         integers = [types.int64] * 11
         return types.void(*integers, types.boolean, zero), code
@@ -217,11 +172,11 @@ def copy_panel_row(typing, source, target, zero):
     """Copy as many elements as a panel has columns."""
 
     def code(context, builder, signature, arguments):
-        vector = ir.VectorType(_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
+        vector = ir.VectorType(llvm_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
         size = 4 if zero == types.float32 else 8
         word = ir.IntType(64)(0)
-        row = builder.load(_at(builder, arguments[0], word, vector), align=size)
-        builder.store(row, _at(builder, arguments[1], word, vector), align=size)
+        row = builder.load(pointer(builder, arguments[0], word, vector), align=size)
+        builder.store(row, pointer(builder, arguments[1], word, vector), align=size)
 
     return types.void(types.int64, types.int64, zero), code
 
@@ -232,10 +187,10 @@ def transpose(typing, source, source_row, target, target_row, zero):
 
     def code(context, builder, signature, arguments):
         source, source_row, target, target_row, _ = arguments
-        word, vector = ir.IntType(64), ir.VectorType(_element(zero), _SQUARE)
+        word, vector = ir.IntType(64), ir.VectorType(llvm_element(zero), _SQUARE)
         size = 4 if zero == types.float32 else 8
         offsets = [[builder.mul(row, word(i)) for i in range(_SQUARE)] for row in (source_row, target_row)]
-        rows = [builder.load(_at(builder, source, offset, vector), align=size) for offset in offsets[0]]
+        rows = [builder.load(pointer(builder, source, offset, vector), align=size) for offset in offsets[0]]
         half, places = _SQUARE // 2, range(_SQUARE)
         choices = [
             ir.Constant(
@@ -247,7 +202,7 @@ def transpose(typing, source, source_row, target, target_row, zero):
         for _ in range(_SQUARE.bit_length() - 1):
             rows = [builder.shuffle_vector(rows[i], rows[i + half], choice) for i in range(half) for choice in choices]
         for row, offset in zip(rows, offsets[1], strict=True):
-            builder.store(row, _at(builder, target, offset, vector), align=size)
+            builder.store(row, pointer(builder, target, offset, vector), align=size)
 
     return types.void(types.int64, types.int64, types.int64, types.int64, zero), code
 

@@ -54,6 +54,7 @@ _COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck":
 _CONTRACT = {"contract"}
 _REASSOCIATE = {"contract", "reassoc", "nsz"}
 elementwise_jit: Callable[..., Any] = numba.njit(fastmath=_CONTRACT, **_COMMON)
+inline_jit: Callable[..., Any] = numba.njit(fastmath=_CONTRACT, forceinline=True, **_COMMON)
 reduction_jit: Callable[..., Any] = numba.njit(fastmath=_REASSOCIATE, **_COMMON)
 # For results that are the same bits on every engine.
 strict_jit: Callable[..., Any] = numba.njit(**_COMMON)
