@@ -13,7 +13,7 @@ import numpy as np
 
 from ..reference import activation as reference
 from . import elementwise
-from .reduce import row_max, row_sum
+from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
 from .threads import absent, elementwise_jit, elementwise_kernel, flatten, reduction_kernel, run
 
@@ -196,11 +196,12 @@ def _softmax(start, stop, x, y, logarithm):
             for i in range(u.size):
                 v[i] = (u[i] - top) - shift
         else:
+            total = x.dtype.type(0)
             for i in range(u.size):
-                v[i] = exp(u[i] - top)
-            total = row_sum(v)
-            for i in range(u.size):
-                v[i] = v[i] / total
+                e = exp(u[i] - top)
+                v[i] = e
+                total += e
+            multiply_by(v, x.dtype.type(1) / total)
 
 
 @reduction_kernel

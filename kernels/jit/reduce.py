@@ -62,6 +62,13 @@ def row_min(x):
 
 
 @elementwise_jit
+def multiply_by(row, factor):
+    """Multiply in place. Where sums may be reassociated, LLVM would divide by what the factor was divided by."""
+    for i in range(row.size):
+        row[i] *= factor
+
+
+@elementwise_jit
 def add_wide(x, lanes):
     """Add the elements of x, in turns, to those of lanes."""
     width = lanes.size
