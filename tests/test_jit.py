@@ -111,6 +111,7 @@ def test_number_of_threads_changes_no_bit(engine):
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
 _LIMITS = {
     "activation": ("_SMALL",),
+    "conv": ("_SHORT_LINE",),
     "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SEGMENT"),
     "gemm": ("SMALL", "_SMALL_BATCHED"),
     "linear": ("SMALL", "_SMALL_VECTOR"),

@@ -1,14 +1,16 @@
 """Two-dimensional convolution as matrix products.
 
 Plain version: all windows of all images laid out as a matrix (im2col), kh·kw times the size of the images, and one
-product. Here each core lays out some hundred output pixels at a time in its second-level cache and multiplies them
-there with the packed filters (see `gemm`), which also adds the bias and rectifies. The gradient of the filters
-multiplies the same blocks with those of dz and adds the products up; the number of sums that are added in the end
-follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with the
-filters turned around; with strides it is a product that is added to the images (col2im), cut over lines of the images,
-so that no two threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too little
-arithmetic for a product and are direct loops over vectors of channels (see `lanes`): of the commonest filter, 3×3, nine
-taps stay in registers while a line of pixels passes.
+product. Here windows are multiplied where they lie, a line of output at a time, with the packed filters (see `gemm`),
+which also adds the bias and rectifies; what has padding is copied to the second-level cache first, some lines at a
+time. LeNet's first convolution takes a third of what it took with windows laid out. Those still are, some hundred pixels
+at a time, where a window's line is not one stretch (groups, dilation) and where lines of output are short. The gradient
+of the filters multiplies the same lines with those of dz and adds the products up; the number of sums that are added in
+the end follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with
+the filters turned around; with strides it is a product that is added to the images (col2im), cut over lines of the
+images, so that no two threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too
+little arithmetic for a product and are direct loops over vectors of channels (see `lanes`): of the commonest filter,
+3×3, nine taps stay in registers while a line of pixels passes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import gemm as products
-from .gemm import BIAS, STORED, WIDTH, ZERO, call_multiplier, copy, gemm, pack
+from .gemm import BIAS, STORED, WIDTH, ZERO, call_multiplier, call_window_multiplier, copy, gemm, pack
 from .lanes import address, load_some, rectified, splat, store_some, twice
 from .linear import epilogue
 from .reduce import column_sums, combine
@@ -39,6 +41,9 @@ _FLOPS = 16
 # The product of a strided convolution's gradient is laid out in this many bytes, or as many as this many rows take.
 _CHUNK_BYTES = 4 << 20
 _CHUNK_ROWS = 1024
+# Pixels of a line of output from which windows are read where they lie, a line at a time; and tasks, at least, of all.
+_SHORT_LINE = 6
+_TASKS = 16
 
 
 @elementwise_jit
@@ -160,6 +165,120 @@ def _convolve(start, stop, function, x, packed, bias, y, rows, groups, mode, rec
                 address(y) + x.itemsize * (first * features + g * size), features, mode,
                 address(bias) + x.itemsize * g * size, rectify,
             )  # fmt: skip
+
+
+@elementwise_jit
+def _is_inside(shape, geometry):
+    """Whether no window reaches beyond its image."""
+    out_height, out_width, kh, kw, sh, sw, top, left, dh, _ = geometry
+    below = (out_height - 1) * sh + (kh - 1) * dh + 1 - top
+    return top <= 0 and left <= 0 and below <= shape[0] and (out_width - 1) * sw + kw - left <= shape[1]
+
+
+@elementwise_jit
+def _line_width(shape, geometry):
+    """Pixels of a line that windows are read from: of the image, or of a copy with its padding."""
+    return shape[1] if _is_inside(shape, geometry) else (geometry[1] - 1) * geometry[5] + geometry[3]
+
+
+@elementwise_jit
+def _lines(x, shape, n, first, count, buffer, geometry):
+    """Address from which the windows of `count` lines of output, the first of them `first`, are read.
+
+    Where they reach beyond the image, they are read from a copy in `buffer`, lines of which are zero or end in zeros.
+    """
+    _, _, kh, _, sh, _, top, left, dh, _ = geometry
+    height, width, depth = shape
+    size = x.itemsize
+    if _is_inside(shape, geometry):
+        return address(x) + size * ((n * height + first * sh - top) * width - left) * depth
+    row = _line_width(shape, geometry) * depth
+    before = max(0, left) * depth
+    skipped = max(0, -left) * depth
+    held = max(0, min(width * depth - skipped, row - before))
+    for i in range((count - 1) * sh + (kh - 1) * dh + 1):
+        ih = first * sh - top + i
+        t = i * row
+        if ih < 0 or ih >= height:
+            _clear(buffer, t, row)
+            continue
+        _clear(buffer, t, before)
+        _move(buffer, t + before, x, (n * height + ih) * width * depth + skipped, held)
+        _clear(buffer, t + before + held, row - before - held)
+    return address(buffer)
+
+
+@elementwise_jit
+def _buffer_size(shape, count, geometry):
+    """Elements of the copy of what `count` lines of output are made of."""
+    if _is_inside(shape, geometry):
+        return 1
+    lines = (count - 1) * geometry[4] + (geometry[2] - 1) * geometry[8] + 1
+    return lines * _line_width(shape, geometry) * shape[2]
+
+
+@elementwise_kernel
+def _convolve_lines(start, stop, function, x, packed, bias, y, count, mode, rectify, geometry):
+    # A task is `count` lines of an image, whose windows are read where they lie; a panel of filters is used for all.
+    out_height, out_width, kh, kw, sh, sw, _, _, dh, _ = geometry
+    shape = x.shape[1:]
+    flat = x.reshape(-1)
+    depth, features = x.shape[3], y.shape[3]
+    row = _line_width(shape, geometry) * depth
+    buffer = np.empty(_buffer_size(shape, count, geometry), x.dtype)
+    panels = -(-features // (WIDTH if x.itemsize == 4 else WIDTH // 2))
+    per_image = -(-out_height // count)
+    for task in range(start, stop):
+        n = task // per_image
+        first = task % per_image * count
+        last = min(first + count, out_height)
+        source = _lines(flat, shape, n, first, last - first, buffer, geometry)
+        for panel in range(panels):
+            for oh in range(first, last):
+                call_window_multiplier(
+                    function, source + x.itemsize * (oh - first) * sh * row, sw * depth, 1, dh * row, kh, out_width,
+                    address(packed), kw * depth, panel, panel + 1, features,
+                    address(y) + x.itemsize * ((n * out_height + oh) * out_width * features), features, mode,
+                    address(bias), rectify,
+                )  # fmt: skip
+
+
+@elementwise_kernel
+def _correlate_lines(start, stop, function, x, dz, partial, count, parts, geometry):
+    # As `_correlate`, each sum over some blocks of `count` lines; windows are read where they lie.
+    out_height, out_width, kh, kw, sh, sw, _, _, dh, _ = geometry
+    sums, features = partial.shape[0], partial.shape[4]
+    shape = x.shape[1:]
+    depth = x.shape[3]
+    flat = x.reshape(-1)
+    flat_dz = dz.reshape(-1)
+    row = _line_width(shape, geometry) * depth
+    width = WIDTH if x.itemsize == 4 else WIDTH // 2
+    panels = -(-features // width)
+    buffer = np.empty(_buffer_size(shape, count, geometry), x.dtype)
+    packed = np.empty(count * out_width * panels * width, x.dtype)
+    per_image = -(-out_height // count)
+    blocks = dz.shape[0] * per_image
+    lines = kh // parts
+    for task in range(start, stop):
+        s = task // parts
+        i0 = task % parts * lines
+        mode = ZERO
+        for block in range(s * blocks // sums, (s + 1) * blocks // sums):
+            n = block // per_image
+            first = block % per_image * count
+            last = min(first + count, out_height)
+            pixels = (last - first) * out_width
+            source = _lines(flat, shape, n, first, last - first, buffer, geometry)
+            gradient = flat_dz[(n * out_height + first) * out_width * features :]
+            pack(gradient, features, 1, pixels, features, packed, 0, panels, 0, pixels)
+            for i in range(i0, i0 + lines):
+                # Elements of a window's line are the rows of this product, its steps the pixels of all lines.
+                call_window_multiplier(
+                    function, source + x.itemsize * i * dh * row, 1, sw * depth, sh * row, last - first, kw * depth,
+                    address(packed), out_width, 0, panels, features, address(partial[s, i]), features, mode, 0, 0,
+                )  # fmt: skip
+            mode = STORED
 
 
 @elementwise_kernel
@@ -546,6 +665,17 @@ def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size, count)
 
 
+def _reads_lines(groups: int, geometry: Geometry) -> bool:
+    """Whether windows are read where they lie: a line of each is one stretch, and lines of output are not too short."""
+    return groups == 1 and geometry[9] == 1 and geometry[1] >= _SHORT_LINE
+
+
+def _lines_together(x: Array, geometry: Geometry) -> int:
+    """Lines of output whose windows are read from a copy that the second-level cache holds; some tasks per core."""
+    line = geometry[4] * (x.shape[2] + geometry[3]) * x.shape[3] * x.itemsize
+    return max(1, min(_BLOCK_BYTES // line, -(-len(x) * geometry[0] // _TASKS), geometry[0]))
+
+
 def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, turned: bool, rectify: bool,
                  geometry: Geometry) -> None:  # fmt: skip
     """y = conv(x, w) + bias, w as `_pack_filters` takes it."""
@@ -560,6 +690,14 @@ def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, 
         return
     packed = scratch("filters", (groups * products.packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
     run(_pack_filters, groups * taps, w.size, w, packed, groups, turned)
+    if _reads_lines(groups, geometry):
+        count = _lines_together(x, geometry)
+        run(
+            _convolve_lines, len(y) * -(-geometry[0] // count), y.size * row // _FLOPS, products.multiplier(x.dtype),
+            x, packed, absent(x.dtype) if bias is None else bias, y, count, ZERO if bias is None else BIAS, rectify,
+            geometry,
+        )  # fmt: skip
+        return
     rows = min(pixels, max(24, min(240, _BLOCK_BYTES // max(1, row * x.itemsize)) // 12 * 12))
     work = y.size * row // _FLOPS + pixels * row * groups
     run(
@@ -685,9 +823,15 @@ def conv2d_backward_weight(
     parts = dw.shape[0] if taps * channels > 1024 else 1
     sums = max(1, min(8 if parts == 1 else 2, max(2, _SUMS_BYTES // dw.nbytes), pixels // 128))
     row = taps * channels // parts
-    rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
     work = dz.size * taps * channels // _FLOPS + pixels * taps * x.shape[3]
     partial = scratch("sums", (sums, *dw.shape), x.dtype) if sums > 1 or accumulate else dw[None]
-    run(_correlate, sums * parts, work, products.multiplier(x.dtype), x, dz, partial, rows, parts, geometry)
-    if partial.base is not dw:
+    if _reads_lines(groups, geometry):
+        count = max(1, min(_lines_together(x, geometry), 512 // dz.shape[2]))
+        partial = partial[: len(dz) * -(-dz.shape[1] // count)]
+        kernel, how = _correlate_lines, (count, parts, geometry)
+    else:
+        rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
+        kernel, how = _correlate, (rows, parts, geometry)
+    run(kernel, len(partial) * parts, work, products.multiplier(x.dtype), x, dz, partial, *how)
+    if sums > 1 or accumulate:
         combine(partial, dw, accumulate)
