@@ -3,7 +3,8 @@
 Plain version: all windows of all images laid out as a matrix (im2col), kh·kw times the size of the images, and one
 product. Here windows are multiplied where they lie, a line of output at a time, with the packed filters (see `gemm`),
 which also adds the bias and rectifies; what has padding is copied to the second-level cache first, some lines at a
-time. LeNet's first convolution takes a third of what it took with windows laid out. Those still are, some hundred pixels
+time. LeNet's first convolution takes a third of what it took with windows laid out. Those still are, some hundred
+pixels
 at a time, where a window's line is not one stretch (groups, dilation) and where lines of output are short. The gradient
 of the filters multiplies the same lines with those of dz and adds the products up; the number of sums that are added in
 the end follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..reference import reduce as reference
+from .lanes import address, load_some, splat, store, store_some, twice
 from .scalar import from_order_key, order_key
-from .threads import elementwise_jit, elementwise_kernel, reduction_jit, run, scratch
+from .threads import elementwise_jit, elementwise_kernel, inline_jit, reduction_jit, run, scratch
 
 Array = Any
 
@@ -29,8 +30,9 @@ _STRETCH = 4096
 _SMALL = 1 << 12
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
-# A row narrower than this is summed together with the next ones.
+# A row narrower than this is summed together with the next ones; one that fills a vector by itself.
 _WIDTH = 64
+NARROW = 16
 
 
 @reduction_jit
@@ -92,6 +94,38 @@ def fold(lanes, total):
             total[i] += lanes[s + i]
 
 
+@inline_jit
+def _sum_of_rows(x, step, rows, zero, count):
+    even, odd = zero, zero
+    end = x + rows * step
+    while end - x >= 2 * step:
+        even = even + load_some(x, zero, count)
+        odd = odd + load_some(x + step, zero, count)
+        x += 2 * step
+    if x < end:
+        even = even + load_some(x, zero, count)
+    return even + odd
+
+
+@elementwise_jit
+def sum_rows(x, first, rows, total):
+    """total = the sum of rows first … of x `[R, C]`, C of which fill a vector, in registers."""
+    columns = total.size
+    size = total.itemsize
+    zero = total.dtype.type(0)
+    single, four = splat(zero, zero), twice(twice(zero))
+    step = size * columns
+    source = address(x) + first * step
+    c = 0
+    while columns - c >= len(four):
+        store(address(total) + size * c, _sum_of_rows(source + size * c, step, rows, four, len(four)))
+        c += len(four)
+    while c < columns:
+        count = min(len(single), columns - c)
+        store_some(address(total) + size * c, _sum_of_rows(source + size * c, step, rows, single, count), count)
+        c += len(single)
+
+
 @elementwise_kernel
 def _reduce_blocks(start, stop, x, rows, partial, width, op):
     # x [A, R, B] is cut along R; partial [A, blocks, B].
@@ -105,7 +139,9 @@ def _reduce_blocks(start, stop, x, rows, partial, width, op):
         first = k * rows
         last = min(first + rows, x.shape[1])
         y = partial[a, k]
-        if op < 2:
+        if op < 2 and columns >= NARROW:
+            sum_rows(z, first, last - first, y)
+        elif op < 2:
             lanes[:] = x.dtype.type(0)
             add_wide(z.reshape(-1)[first * columns : last * columns], lanes)
             fold(lanes, y)
