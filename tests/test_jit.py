@@ -110,14 +110,13 @@ def test_number_of_threads_changes_no_bit(engine):
 
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
 _LIMITS = {
-    "activation": ("_SMALL",),
+    "activation": ("_SMALL", "_SMALL_RELU"),
     "conv": ("_SHORT_LINE",),
-    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SEGMENT"),
+    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SMALL_COMPARE", "_SEGMENT"),
     "gemm": ("SMALL", "_SMALL_BATCHED"),
     "linear": ("SMALL", "_SMALL_VECTOR"),
-    "optim": ("_SMALL",),
     "pool": ("_NARROW",),
-    "reduce": ("_SMALL",),
+    "reduce": ("_SMALL", "_SMALL_ARGMAX"),
 }
 
 

@@ -33,7 +33,7 @@ _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softpl
 
 # Elements up to which a single call of NumPy's costs less than ours.
 _SMALL = 1 << 12
-_UFUNCS = ("relu", "tanh")
+_SMALL_RELU = 1 << 9
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -227,8 +227,11 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
         if y is not x:
             elementwise.copy(x, y)
         return
-    if x.size <= _SMALL and kind in _UFUNCS:
-        reference.activation(x, y, kind, alpha)
+    if kind == "tanh" and x.size <= _SMALL:
+        np.tanh(x, out=y)
+        return
+    if kind == "relu" and x.size <= _SMALL_RELU:
+        np.maximum(x, 0, out=y)
         return
     run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], x.dtype.type(alpha))
 

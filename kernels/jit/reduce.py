@@ -27,7 +27,8 @@ _LANES = 512
 # Elements whose maximum is taken at a time when its place is wanted.
 _STRETCH = 4096
 # Elements up to which NumPy's call costs less than ours.
-_SMALL = 1 << 12
+_SMALL = 1 << 8
+_SMALL_ARGMAX = 1 << 12
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
 # A row narrower than this is summed together with the next ones; one that fills a vector by itself.
@@ -320,7 +321,9 @@ def reduce(x: Array, y: Array, op: str) -> None:
             run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
     with np.errstate(all="ignore"):
         if blocks > 1:
-            if code < 2:
+            if code < 2 and count == 1:
+                combine(partial[0], y)
+            elif code < 2:
                 y[...] = partial.sum(axis=1, dtype=np.float64)
             else:
                 (np.max if code == 2 else np.min)(partial, axis=1, out=y)
@@ -329,7 +332,7 @@ def reduce(x: Array, y: Array, op: str) -> None:
 
 
 def argmax(x: Array, y: Array) -> None:
-    if x.size <= _SMALL:
+    if x.size <= _SMALL_ARGMAX:
         reference.argmax(x, y)
         return
     run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], x.size * 2, x, y)

@@ -124,7 +124,7 @@ def _elementwise(a: Any) -> None:
     elementwise.unary(a(n), a(n), "neg")
     elementwise.unary_backward(a(n), a(n), a(n), a(n), "neg")
     elementwise.binary(a(n), a(n), a(n), "add")
-    elementwise.compare(a(n), a(n), np.zeros(n, bool), "less")
+    elementwise.compare(a(8 * n), a(8 * n), np.zeros(8 * n, bool), "less")
     elementwise.select(np.zeros(n, bool), a(n), a(n), a(n))
     elementwise.copy(a(n), a(n))
     elementwise.copy(a(128, 128).T, a(128, 128))
