@@ -488,7 +488,7 @@ def _pack(start, stop, b, packed):
 @elementwise_kernel
 def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, panels):
     # A task is `lines` rows by `panels` panels of the result. Where it has all rows it packs the panels itself, so that
-    # they are in its cache; otherwise they are packed already.
+    # they are in its cache; where b is small, whoever takes tasks packs all of it; otherwise it is packed already.
     rows, depth = a.shape
     columns = y.shape[1]
     width = WIDTH if y.itemsize == 4 else WIDTH // 2
@@ -496,6 +496,9 @@ def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, pa
     across = -(-total // panels)
     a_row, a_step = _strides(a)
     b_row, b_column = _strides(b)
+    if packed.size == 0:
+        packed = np.empty(depth * total * width, y.dtype)
+        pack(flat(b), b_row, b_column, depth, columns, packed, 0, total, 0, depth)
     for task in range(start, stop):
         row = task // across * lines
         first = task % across * panels
@@ -615,6 +618,8 @@ _FLOPS = 16
 # Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread; and of each of many.
 SMALL = 1 << 18
 _SMALL_BATCHED = 1 << 13
+# Bytes of a packed matrix up to which every thread packs its own.
+_SMALL_PACKED = 1 << 15
 
 
 def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
@@ -640,16 +645,22 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
         run(_few_steps, rows, y.size, a.T, b, y, start, mode, rectify)
         return
     width = WIDTH * 4 // y.itemsize
-    packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
     work = rows * depth * columns // _FLOPS
     lines, total = rows, -(-columns // width)
     panels = total
+    packed = None
     if work >= 2 * GRAIN:
         wanted = min(4 * num_threads(), work // GRAIN)
-        if total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
+        if rows >= wanted * _ROWS and packed_elements(depth, columns, width) * y.itemsize <= _SMALL_PACKED:
+            lines = -(-rows // wanted // _ROWS) * _ROWS
+            packed = absent(y.dtype)
+        elif total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
             panels = max(1, total // wanted)
         else:
             lines = -(-rows // wanted // _ROWS) * _ROWS
+    if packed is None:
+        packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
+        if lines < rows:
             run(_pack, depth, depth * columns, b, packed)
     tasks = -(-total // panels) * -(-rows // lines)
     run(_product, tasks, work, multiplier(y.dtype), a, b, packed, y, start, mode, rectify, lines, panels)

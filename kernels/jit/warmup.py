@@ -62,12 +62,14 @@ def _convolutions(a: Any) -> None:
 
 
 def _pools(a: Any) -> None:
-    how = (2, 2), (2, 2), (0, 0, 0, 0)
-    for index in (np.zeros((1, 2, 2, 8), np.uint8), np.zeros((1, 2, 2, 8), np.int32)):
-        pool.max_pool2d(a(1, 4, 4, 8), a(1, 2, 2, 8), index, *how)
-        pool.max_pool2d_backward(a(1, 2, 2, 8), index, a(1, 4, 4, 8), *how)
-    pool.avg_pool2d(a(1, 4, 4, 8), a(1, 2, 2, 8), *how)
-    pool.avg_pool2d_backward(a(1, 2, 2, 8), a(1, 4, 4, 8), *how)
+    # Windows that lie apart, and others.
+    for side, how in ((2, ((2, 2), (2, 2), (0, 0, 0, 0))), (3, ((2, 2), (1, 1), (0, 0, 0, 0)))):
+        x, y = a(1, 4, 4, 8), a(1, side, side, 8)
+        for index in (np.zeros(y.shape, np.uint8), np.zeros(y.shape, np.int32)):
+            pool.max_pool2d(x, y, index, *how)
+            pool.max_pool2d_backward(y, index, x, *how)
+        pool.avg_pool2d(x, y, *how)
+        pool.avg_pool2d_backward(y, x, *how)
     pool.global_avg_pool(a(1, 4, 8), a(1, 8))
     pool.global_avg_pool_backward(a(1, 8), a(1, 4, 8))
     index = np.zeros((1, 8), np.int32)
