@@ -3,8 +3,8 @@
 Plain version: a ufunc's `reduce`, on one core and, for short inner axes, one element at a time. Here the axis is cut
 into blocks whose size depends on the shape alone: each block is summed in vector lanes, blocks run on all cores, and
 the blocks' sums are added in double precision. So sums over long axes stay accurate and do not depend on the number of
-threads. Sums over rows of few columns (bias gradients, image channels) take several rows at a time, so that the vector
-lanes are full.
+threads. Sums over rows whose columns fill a vector stay in registers (see `lanes`); over rows of fewer (bias gradients,
+image channels) they take several rows at a time, so that the vector lanes are full.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SMALL = 1 << 8
 _SMALL_ARGMAX = 1 << 12
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
-# A row narrower than this is summed together with the next ones; one that fills a vector by itself.
+# Rows of fewer than NARROW elements, which do not fill a vector, are joined to this width.
 _WIDTH = 64
 NARROW = 16
 
