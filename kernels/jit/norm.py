@@ -15,7 +15,20 @@ from typing import Any
 import numpy as np
 
 from .activation import CODES, apply_fused
-from .lanes import address, load_some, splat, store, store_some, twice
+from .lanes import (
+    BYTES,
+    PAST_BYTES,
+    address,
+    finish_stores,
+    load,
+    load_some,
+    rectified,
+    splat,
+    store,
+    store_past,
+    store_some,
+    twice,
+)
 from .reduce import NARROW, add_wide, fold, lane_width, row_sum, sum_rows
 from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, run, scratch
 
@@ -164,6 +177,29 @@ def _sum_gradients(dz, x, first, rows, mean, plain, product):
             address(plain) + size * c, address(product) + size * c, single, count,
         )  # fmt: skip
         c += len(single)
+
+
+@elementwise_kernel
+def _normalise_past(start, stop, x, y, tiles, rectify):
+    # The same for a large y, past the caches; a tile has whole vectors, and y begins at a whole vector's address.
+    width = tiles.shape[1]
+    size = x.itemsize
+    zero = x.dtype.type(0)
+    step = size * len(splat(zero, zero))
+    mean, scale, beta = address(tiles), address(tiles) + size * width, address(tiles) + 2 * size * width
+    for s in range(start, stop):
+        source, target = address(x) + size * s * width, address(y) + size * s * width
+        end = size * min(width, x.size - s * width)
+        at = 0
+        while end - at >= step:
+            z = (load(source + at, zero) - load(mean + at, zero)) * load(scale + at, zero) + load(beta + at, zero)
+            store_past(target + at, rectified(z) if rectify else z)
+            at += step
+        left = (end - at) // size
+        z = load_some(source + at, zero, left) - load_some(mean + at, zero, left)
+        z = z * load_some(scale + at, zero, left) + load_some(beta + at, zero, left)
+        store_some(target + at, rectified(z) if rectify else z, left)
+    finish_stores()
 
 
 @elementwise_kernel
@@ -397,9 +433,19 @@ def _tiles(count: int, columns: int, dtype: np.dtype[Any]) -> Array:
     return scratch("tiles", (count, max(1, _TILE // columns) * columns), dtype)
 
 
+def _goes_past(x: Array, y: Array, tiles: Array) -> bool:
+    """Whether y goes past the caches: it is large, made of whole vectors, and none that has just been read."""
+    if x.nbytes + y.nbytes < PAST_BYTES or np.may_share_memory(x, y):
+        return False
+    return tiles.shape[1] * y.itemsize % BYTES == 0 and y.ctypes.data % BYTES == 0
+
+
 def _apply(x: Array, tiles: Array, y: Array, activation: str) -> None:
     code = CODES[activation]
     segments = -(-x.size // tiles.shape[1])
+    if code < 2 and _goes_past(x, y, tiles):
+        run(_normalise_past, segments, x.size * 2, x.reshape(-1), y.reshape(-1), tiles, code == 1)
+        return
     run(_normalise, segments, x.size * (2 if code < 2 else 6), x.reshape(-1), y.reshape(-1), tiles, code)
 
 

@@ -80,6 +80,7 @@ def _pools(a: Any) -> None:
 def _norms(a: Any) -> None:
     norm.batchnorm(a(4, 8), a(8), a(8), a(8), a(8), a(4, 8), a(8), a(8), 0.9, 1e-3, "relu")
     norm.batchnorm_inference(a(4, 8), a(8), a(8), a(8), a(8), a(4, 8), 1e-3, "relu")
+    norm._normalise_past(0, 1, 1, a(1), a(1), a(3, 1), False)
     norm.batchnorm_backward(a(4, 8), a(4, 8), a(8), a(8), a(8), a(4, 8), a(8), a(8))
     norm.layernorm(a(4, 8), a(8), a(8), a(4, 8), a(4), a(4), 1e-3)
     norm.layernorm_backward(a(4, 8), a(4, 8), a(8), a(4), a(4), a(4, 8), a(8), a(8))
