@@ -108,15 +108,22 @@ def test_number_of_threads_changes_no_bit(engine):
             np.testing.assert_array_equal(a, b)
 
 
+def test_compiled_kernels_are_stale_where_what_they_call_has_changed():
+    from dlcore.kernels.jit import loss, threads
+
+    sources = {module.rpartition(".")[2] for module, _ in threads._sources(loss.__name__)}
+    assert sources == {"loss", "reduce", "scalar", "lanes", "threads"}
+
+
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
 _LIMITS = {
-    "activation": ("_SMALL",),
-    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SEGMENT"),
+    "activation": ("_SMALL", "_SMALL_RELU"),
+    "conv": ("_SHORT_LINE",),
+    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SMALL_COMPARE", "_SEGMENT"),
     "gemm": ("SMALL", "_SMALL_BATCHED"),
     "linear": ("SMALL", "_SMALL_VECTOR"),
-    "optim": ("_SMALL",),
     "pool": ("_NARROW",),
-    "reduce": ("_SMALL",),
+    "reduce": ("_SMALL", "_SMALL_ARGMAX"),
 }
 
 

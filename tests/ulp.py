@@ -26,6 +26,7 @@ class Function(NamedTuple):
     run: Callable[[Backend, Any, Any], None]
     exact: Callable[[np.ndarray], np.ndarray]  # in float64
     through: Callable[[np.ndarray], np.ndarray] | float = 1.0  # by what a subnormal number on the way is multiplied
+    unit: Callable[[np.ndarray], np.ndarray] | None = None  # of the error, in place of the last place
 
 
 def arguments() -> np.ndarray:
@@ -65,6 +66,7 @@ FUNCTIONS = {
     "softplus": Function(_activation("softplus"), lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
     "silu": Function(_activation("silu"), lambda x: x * _sigmoid(x), np.abs),
     "gelu": Function(_activation("gelu"), _gelu, np.abs),
+    "gelu beside x": Function(_activation("gelu"), _gelu, unit=lambda x: np.maximum(1.0, np.abs(x))),
 }
 
 
@@ -86,6 +88,8 @@ def _worst(engine: Backend, function: Function, x: np.ndarray, wide: np.ndarray)
     exponent = np.frexp(np.where(finite, exact, 1.0))[1]
     factor = function.through(wide) if callable(function.through) else function.through
     unit = np.maximum(np.ldexp(1.0, exponent - 24), SMALLEST * np.maximum(1.0, factor))
+    if function.unit is not None:
+        unit = function.unit(wide)
     error = np.abs(y - exact)[finite] / unit[finite]
     return float(np.max(np.where(np.isnan(error), np.inf, error)))
 

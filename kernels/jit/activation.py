@@ -13,7 +13,7 @@ import numpy as np
 
 from ..reference import activation as reference
 from . import elementwise
-from .reduce import row_max, row_sum
+from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
 from .threads import absent, elementwise_jit, elementwise_kernel, flatten, reduction_kernel, run
 
@@ -33,7 +33,7 @@ _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softpl
 
 # Elements up to which a single call of NumPy's costs less than ours.
 _SMALL = 1 << 12
-_UFUNCS = ("relu", "tanh")
+_SMALL_RELU = 1 << 9
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -196,11 +196,12 @@ def _softmax(start, stop, x, y, logarithm):
             for i in range(u.size):
                 v[i] = (u[i] - top) - shift
         else:
+            total = x.dtype.type(0)
             for i in range(u.size):
-                v[i] = exp(u[i] - top)
-            total = row_sum(v)
-            for i in range(u.size):
-                v[i] = v[i] / total
+                e = exp(u[i] - top)
+                v[i] = e
+                total += e
+            multiply_by(v, x.dtype.type(1) / total)
 
 
 @reduction_kernel
@@ -226,8 +227,11 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
         if y is not x:
             elementwise.copy(x, y)
         return
-    if x.size <= _SMALL and kind in _UFUNCS:
-        reference.activation(x, y, kind, alpha)
+    if kind == "tanh" and x.size <= _SMALL:
+        np.tanh(x, out=y)
+        return
+    if kind == "relu" and x.size <= _SMALL_RELU:
+        np.maximum(x, 0, out=y)
         return
     run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], x.dtype.type(alpha))
 

@@ -1,13 +1,17 @@
 """Two-dimensional convolution as matrix products.
 
 Plain version: all windows of all images laid out as a matrix (im2col), kh·kw times the size of the images, and one
-product. Here each core lays out some hundred output pixels at a time in its second-level cache and multiplies them
-there with the packed filters (see `gemm`), which also adds the bias and rectifies. The gradient of the filters
-multiplies the same blocks with those of dz and adds the products up; the number of sums that are added in the end
-follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with the
-filters turned around; with strides it is a product that is added to the images (col2im), cut over lines of the images,
-so that no two threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too little
-arithmetic for a product and are direct loops, vectorised over the channels.
+product. Here windows are multiplied where they lie, a line of output at a time, with the packed filters (see `gemm`),
+which also adds the bias and rectifies; what has padding is copied to the second-level cache first, some lines at a
+time. LeNet's first convolution takes a third of what it took with windows laid out. Those still are, some hundred
+pixels
+at a time, where a window's line is not one stretch (groups, dilation) and where lines of output are short. The gradient
+of the filters multiplies the same lines with those of dz and adds the products up; the number of sums that are added in
+the end follows from the shape, never from the number of cores. The gradient of the images is the convolution of dz with
+the filters turned around; with strides it is a product that is added to the images (col2im), cut over lines of the
+images, so that no two threads add to one pixel. A 1×1 filter needs no layout at all. Depthwise convolutions have too
+little arithmetic for a product and are direct loops over vectors of channels (see `lanes`): of the commonest filter,
+3×3, nine taps stay in registers while a line of pixels passes.
 """
 
 from __future__ import annotations
@@ -18,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from . import gemm as products
-from .gemm import BIAS, STORED, WIDTH, ZERO, address, call_multiplier, copy, gemm, pack
+from .gemm import BIAS, STORED, WIDTH, ZERO, call_multiplier, call_window_multiplier, copy, gemm, pack
+from .lanes import address, load_some, rectified, splat, store_some, twice
 from .linear import epilogue
 from .reduce import column_sums, combine
-from .threads import absent, elementwise_jit, elementwise_kernel, run, scratch
+from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, run, scratch
 
 Array = Any
 Pair = tuple[int, int]
@@ -37,8 +42,9 @@ _FLOPS = 16
 # The product of a strided convolution's gradient is laid out in this many bytes, or as many as this many rows take.
 _CHUNK_BYTES = 4 << 20
 _CHUNK_ROWS = 1024
-# Elements of a line that a depthwise convolution takes at a time: what it reads and adds to them stays in L1.
-_TOGETHER = 512
+# Pixels of a line of output from which windows are read where they lie, a line at a time; and tasks, at least, of all.
+_SHORT_LINE = 6
+_TASKS = 16
 
 
 @elementwise_jit
@@ -162,6 +168,120 @@ def _convolve(start, stop, function, x, packed, bias, y, rows, groups, mode, rec
             )  # fmt: skip
 
 
+@elementwise_jit
+def _is_inside(shape, geometry):
+    """Whether no window reaches beyond its image."""
+    out_height, out_width, kh, kw, sh, sw, top, left, dh, _ = geometry
+    below = (out_height - 1) * sh + (kh - 1) * dh + 1 - top
+    return top <= 0 and left <= 0 and below <= shape[0] and (out_width - 1) * sw + kw - left <= shape[1]
+
+
+@elementwise_jit
+def _line_width(shape, geometry):
+    """Pixels of a line that windows are read from: of the image, or of a copy with its padding."""
+    return shape[1] if _is_inside(shape, geometry) else (geometry[1] - 1) * geometry[5] + geometry[3]
+
+
+@elementwise_jit
+def _lines(x, shape, n, first, count, buffer, geometry):
+    """Address from which the windows of `count` lines of output, the first of them `first`, are read.
+
+    Where they reach beyond the image, they are read from a copy in `buffer`, lines of which are zero or end in zeros.
+    """
+    _, _, kh, _, sh, _, top, left, dh, _ = geometry
+    height, width, depth = shape
+    size = x.itemsize
+    if _is_inside(shape, geometry):
+        return address(x) + size * ((n * height + first * sh - top) * width - left) * depth
+    row = _line_width(shape, geometry) * depth
+    before = max(0, left) * depth
+    skipped = max(0, -left) * depth
+    held = max(0, min(width * depth - skipped, row - before))
+    for i in range((count - 1) * sh + (kh - 1) * dh + 1):
+        ih = first * sh - top + i
+        t = i * row
+        if ih < 0 or ih >= height:
+            _clear(buffer, t, row)
+            continue
+        _clear(buffer, t, before)
+        _move(buffer, t + before, x, (n * height + ih) * width * depth + skipped, held)
+        _clear(buffer, t + before + held, row - before - held)
+    return address(buffer)
+
+
+@elementwise_jit
+def _buffer_size(shape, count, geometry):
+    """Elements of the copy of what `count` lines of output are made of."""
+    if _is_inside(shape, geometry):
+        return 1
+    lines = (count - 1) * geometry[4] + (geometry[2] - 1) * geometry[8] + 1
+    return lines * _line_width(shape, geometry) * shape[2]
+
+
+@elementwise_kernel
+def _convolve_lines(start, stop, function, x, packed, bias, y, count, mode, rectify, geometry):
+    # A task is `count` lines of an image, whose windows are read where they lie; a panel of filters is used for all.
+    out_height, out_width, kh, kw, sh, sw, _, _, dh, _ = geometry
+    shape = x.shape[1:]
+    flat = x.reshape(-1)
+    depth, features = x.shape[3], y.shape[3]
+    row = _line_width(shape, geometry) * depth
+    buffer = np.empty(_buffer_size(shape, count, geometry), x.dtype)
+    panels = -(-features // (WIDTH if x.itemsize == 4 else WIDTH // 2))
+    per_image = -(-out_height // count)
+    for task in range(start, stop):
+        n = task // per_image
+        first = task % per_image * count
+        last = min(first + count, out_height)
+        source = _lines(flat, shape, n, first, last - first, buffer, geometry)
+        for panel in range(panels):
+            for oh in range(first, last):
+                call_window_multiplier(
+                    function, source + x.itemsize * (oh - first) * sh * row, sw * depth, 1, dh * row, kh, out_width,
+                    address(packed), kw * depth, panel, panel + 1, features,
+                    address(y) + x.itemsize * ((n * out_height + oh) * out_width * features), features, mode,
+                    address(bias), rectify,
+                )  # fmt: skip
+
+
+@elementwise_kernel
+def _correlate_lines(start, stop, function, x, dz, partial, count, parts, geometry):
+    # As `_correlate`, each sum over some blocks of `count` lines; windows are read where they lie.
+    out_height, out_width, kh, kw, sh, sw, _, _, dh, _ = geometry
+    sums, features = partial.shape[0], partial.shape[4]
+    shape = x.shape[1:]
+    depth = x.shape[3]
+    flat = x.reshape(-1)
+    flat_dz = dz.reshape(-1)
+    row = _line_width(shape, geometry) * depth
+    width = WIDTH if x.itemsize == 4 else WIDTH // 2
+    panels = -(-features // width)
+    buffer = np.empty(_buffer_size(shape, count, geometry), x.dtype)
+    packed = np.empty(count * out_width * panels * width, x.dtype)
+    per_image = -(-out_height // count)
+    blocks = dz.shape[0] * per_image
+    lines = kh // parts
+    for task in range(start, stop):
+        s = task // parts
+        i0 = task % parts * lines
+        mode = ZERO
+        for block in range(s * blocks // sums, (s + 1) * blocks // sums):
+            n = block // per_image
+            first = block % per_image * count
+            last = min(first + count, out_height)
+            pixels = (last - first) * out_width
+            source = _lines(flat, shape, n, first, last - first, buffer, geometry)
+            gradient = flat_dz[(n * out_height + first) * out_width * features :]
+            pack(gradient, features, 1, pixels, features, packed, 0, panels, 0, pixels)
+            for i in range(i0, i0 + lines):
+                # Elements of a window's line are the rows of this product, its steps the pixels of all lines.
+                call_window_multiplier(
+                    function, source + x.itemsize * i * dh * row, 1, sw * depth, sh * row, last - first, kw * depth,
+                    address(packed), out_width, 0, panels, features, address(partial[s, i]), features, mode, 0, 0,
+                )  # fmt: skip
+            mode = STORED
+
+
 @elementwise_kernel
 def _correlate(start, stop, function, x, dz, partial, rows, parts, geometry):
     # partial [S, kh, kw, C, K], each the sum over every S-th part of the pixels, `rows` of them at a time. Of `parts`
@@ -240,69 +360,141 @@ def _clear_of_edges(geometry, width):
 
 
 @elementwise_jit
-def _tile(w, pixels):
-    """Filters, each tap's repeated for so many pixels, `[kh · kw, pixels · C]`."""
-    taps = w.shape[0] * w.shape[1]
-    tile = np.empty((taps, pixels, w.shape[3]), w.dtype)
-    for tap in range(taps):
-        for p in range(pixels):
-            tile[tap, p] = w[tap // w.shape[1], tap % w.shape[1], 0]
-    return tile.reshape(taps, pixels * w.shape[3])
+def _taps_inside(first, size, dilation, length):
+    """The part of the taps first, first + dilation … that lies inside 0 … length."""
+    low = -(first // dilation) if first < 0 else 0
+    return low, max(low, min(size, (length - 1 - first) // dilation + 1))
+
+
+@inline_jit
+def _sum_of_taps(total, x, rows, columns, row, column, w, w_row, w_column, count):
+    # As in `pool`, one loop over both axes.
+    left, end = columns, x + rows * row
+    if columns <= 0:
+        return total
+    while x < end:
+        total = total + load_some(x, total, count) * load_some(w, total, count)
+        x += column
+        w += w_column
+        left -= 1
+        if left <= 0:
+            x += row - columns * column
+            w += w_row - columns * w_column
+            left = columns
+    return total
+
+
+@inline_jit
+def _nine_taps(x, row, column, step, w, w_column, bias, y, y_step, pixels, rectify, count):
+    # Pixels of a line, a vector of channels of each; the filter stays in registers.
+    w0 = load_some(w, bias, count)
+    w1 = load_some(w + w_column, bias, count)
+    w2 = load_some(w + 2 * w_column, bias, count)
+    w3 = load_some(w + 3 * w_column, bias, count)
+    w4 = load_some(w + 4 * w_column, bias, count)
+    w5 = load_some(w + 5 * w_column, bias, count)
+    w6 = load_some(w + 6 * w_column, bias, count)
+    w7 = load_some(w + 7 * w_column, bias, count)
+    w8 = load_some(w + 8 * w_column, bias, count)
+    end = y + pixels * y_step
+    while y < end:
+        a = bias + load_some(x, bias, count) * w0
+        a = a + load_some(x + column, bias, count) * w1
+        a = a + load_some(x + 2 * column, bias, count) * w2
+        b = load_some(x + row, bias, count) * w3
+        b = b + load_some(x + row + column, bias, count) * w4
+        b = b + load_some(x + row + 2 * column, bias, count) * w5
+        a = a + load_some(x + 2 * row, bias, count) * w6
+        a = a + load_some(x + 2 * row + column, bias, count) * w7
+        b = b + load_some(x + 2 * row + 2 * column, bias, count) * w8
+        total = a + b
+        store_some(y, rectified(total) if rectify else total, count)
+        x += step
+        y += y_step
+
+
+@inline_jit
+def _depthwise_line(line, x, w, bias, y, c, zero, count, inner0, inner1, rectify, geometry):
+    """A line of y, a vector of channels from c on."""
+    out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
+    height, width, depth = x.shape[1:]
+    one = x.itemsize
+    row, column = one * dh * width * depth, one * dw * depth
+    n = line // out_height
+    ih = line % out_height * sh - top
+    i0, i1 = _taps_inside(ih, kh, dh, height)
+    whole = kh == 3 and kw == 3 and i1 - i0 == 3
+    beta = load_some(address(bias) + one * c, zero, count) if bias.size else zero
+    source = address(x) + one * ((n * height + ih) * width * depth + c)
+    target = address(y) + one * (line * out_width * depth + c)
+    filters = address(w) + one * c
+    ow = 0
+    while ow < out_width:
+        iw = ow * sw - left
+        if whole and inner0 <= ow < inner1:
+            _nine_taps(
+                source + one * iw * depth, row, column, one * sw * depth, filters, one * depth, beta,
+                target + one * ow * depth, one * depth, inner1 - ow, rectify, count,
+            )  # fmt: skip
+            ow = inner1
+            continue
+        j0, j1 = _taps_inside(iw, kw, dw, width)
+        total = _sum_of_taps(
+            beta, source + one * iw * depth + i0 * row + j0 * column, i1 - i0, j1 - j0, row, column,
+            filters + one * (i0 * kw + j0) * depth, one * kw * depth, one * depth, count,
+        )  # fmt: skip
+        store_some(target + one * ow * depth, rectified(total) if rectify else total, count)
+        ow += 1
 
 
 @elementwise_kernel
-def _depthwise(start, stop, x, w, y, geometry):
+def _depthwise(start, stop, x, w, bias, y, rectify, geometry):
+    width, depth = x.shape[2:]
+    zero = x.dtype.type(0)
+    single, wide = splat(zero, zero), twice(zero)
+    inner0, inner1 = _clear_of_edges(geometry, width)
+    for line in range(start, stop):
+        c = 0
+        while depth - c >= len(wide):
+            _depthwise_line(line, x, w, bias, y, c, wide, len(wide), inner0, inner1, rectify, geometry)
+            c += len(wide)
+        while c < depth:
+            _depthwise_line(
+                line, x, w, bias, y, c, single, min(len(single), depth - c), inner0, inner1, rectify, geometry
+            )
+            c += len(single)
+
+
+@elementwise_kernel
+def _depthwise_multiplied(start, stop, x, w, bias, y, rectify, geometry):
+    # Several filters per channel.
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
     height, width, depth = x.shape[1:]
-    features = y.shape[3]
-    multiplier = features // depth
+    multiplier = y.shape[3] // depth
     zero = x.dtype.type(0)
-    flat = x.reshape(-1)
-    taps = w.reshape(-1)
-    out = y.reshape(-1)
-    # Neighbours of the commonest filter lie together in all arrays: many at a time, a line of the filter in one pass.
-    together = max(1, _TOGETHER // depth) if kw == 3 and sw == 1 and multiplier == 1 else 0
-    tile = _tile(w, together)
-    inner0, inner1 = _clear_of_edges(geometry, width) if together else (0, 0)
     for line in range(start, stop):
         n = line // out_height
         oh = line % out_height
-        target = out[line * out_width * features :][: out_width * features]
-        for k in range(target.size):
-            target[k] = zero
-        for i in range(kh):
-            ih = oh * sh - top + i * dh
-            if ih < 0 or ih >= height:
-                continue
-            source = flat[(n * height + ih) * width * depth :][: width * depth]
-            for first in range(inner0, inner1, max(1, together)):
-                count = min(together, inner1 - first) * depth
-                a0 = source[(first - left) * depth :][:count]
-                a1 = source[(first - left + dw) * depth :][:count]
-                a2 = source[(first - left + 2 * dw) * depth :][:count]
-                w0 = tile[3 * i][:count]
-                w1 = tile[3 * i + 1][:count]
-                w2 = tile[3 * i + 2][:count]
-                t = target[first * depth :][:count]
-                for k in range(count):
-                    t[k] += a0[k] * w0[k] + a1[k] * w1[k] + a2[k] * w2[k]
-            for ow in range(out_width):
-                if inner0 <= ow < inner1:
+        for ow in range(out_width):
+            target = y[n, oh, ow]
+            for k in range(target.size):
+                target[k] = bias[k] if bias.size else zero
+            for i in range(kh):
+                ih = oh * sh - top + i * dh
+                if ih < 0 or ih >= height:
                     continue
                 for j in range(kw):
                     iw = ow * sw - left + j * dw
                     if iw < 0 or iw >= width:
                         continue
-                    t = target[ow * features :][:features]
-                    a = source[iw * depth :][:depth]
-                    weight = taps[(i * kw + j) * features :][:features]
-                    if multiplier == 1:
-                        for c in range(depth):
-                            t[c] += a[c] * weight[c]
-                    else:
-                        for c in range(depth):
-                            for m in range(c * multiplier, (c + 1) * multiplier):
-                                t[m] += a[c] * weight[m]
+                    source = x[n, ih, iw]
+                    weight = w[i, j, 0]
+                    for c in range(depth):
+                        for m in range(c * multiplier, (c + 1) * multiplier):
+                            target[m] += source[c] * weight[m]
+            if rectify:
+                for k in range(target.size):
+                    target[k] = zero if target[k] <= zero else target[k]
 
 
 @elementwise_kernel
@@ -337,60 +529,114 @@ def _depthwise_backward_input(start, stop, dz, w, dx, geometry):
                                 target[c] += source[m] * weight[m]
 
 
-@elementwise_kernel
-def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
+@inline_jit
+def _add_tap(target, x, step, dz, depth, first, last, zero, count):
+    # target += the sum of x · dz over the output pixels first … last of a line.
+    if first >= last:
+        return
+    total = load_some(target, zero, count)
+    x += first * step
+    dz, end = dz + first * depth, dz + last * depth
+    while dz < end:
+        total = total + load_some(x, zero, count) * load_some(dz, zero, count)
+        x += step
+        dz += depth
+    store_some(target, total, count)
+
+
+@inline_jit
+def _depthwise_sums(first, last, x, dz, partial, c, zero, count, geometry):
+    """partial[:, :, c …] = the sums of lines first … last of dz, a vector of channels of each."""
     out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
     height, width, depth = x.shape[1:]
-    features = dz.shape[3]
-    multiplier = features // depth
-    # As in the forward pass many pixels at a time, whose sums are added up at the end.
-    together = max(1, _TOGETHER // depth) if kw == 3 and sw == 1 and multiplier == 1 else 0
-    inner0, inner1 = _clear_of_edges(geometry, width) if together else (0, 0)
-    sums = np.empty((kh, 3, together * depth), x.dtype)
+    one = x.itemsize
+    inner0, inner1 = _clear_of_edges(geometry, width)
+    row, column, step = one * dh * width * depth, one * dw * depth, one * sw * depth
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = zero
+    for line in range(first, last):
+        n = line // out_height
+        ih = line % out_height * sh - top
+        i0, i1 = _taps_inside(ih, kh, dh, height)
+        source = address(x) + one * (((n * height + ih) * width - left) * depth + c)
+        gradient = address(dz) + one * (line * out_width * depth + c)
+        whole = kh == 3 and kw == 3 and i1 - i0 == 3
+        edge0, edge1 = (inner0, inner1) if whole else (out_width, out_width)
+        for i in range(i0, i1):
+            for j in range(kw):
+                # The output pixels whose tap lies inside the line.
+                a = max(0, -((j * dw - left) // sw))
+                b = min(out_width, (width - 1 + left - j * dw) // sw + 1)
+                target = address(partial) + one * ((i * kw + j) * depth + c)
+                tap = source + i * row + j * column
+                _add_tap(target, tap, step, gradient, one * depth, a, min(b, edge0), zero, count)
+                _add_tap(target, tap, step, gradient, one * depth, max(a, edge1), b, zero, count)
+        if whole:
+            at = source + inner0 * step
+            now, end = gradient + one * depth * inner0, gradient + one * depth * inner1
+            while now < end:
+                d = load_some(now, zero, count)
+                s0 = s0 + load_some(at, zero, count) * d
+                s1 = s1 + load_some(at + column, zero, count) * d
+                s2 = s2 + load_some(at + 2 * column, zero, count) * d
+                s3 = s3 + load_some(at + row, zero, count) * d
+                s4 = s4 + load_some(at + row + column, zero, count) * d
+                s5 = s5 + load_some(at + row + 2 * column, zero, count) * d
+                s6 = s6 + load_some(at + 2 * row, zero, count) * d
+                s7 = s7 + load_some(at + 2 * row + column, zero, count) * d
+                s8 = s8 + load_some(at + 2 * row + 2 * column, zero, count) * d
+                at += step
+                now += one * depth
+    if kh == 3 and kw == 3:
+        at = address(partial) + one * c
+        for s in (s0, s1, s2, s3, s4, s5, s6, s7, s8):
+            store_some(at, load_some(at, zero, count) + s, count)
+            at += one * depth
+
+
+@elementwise_kernel
+def _depthwise_backward_weight(start, stop, x, dz, partial, step, geometry):
+    depth = x.shape[3]
+    lines = dz.shape[0] * dz.shape[1]
+    zero = x.dtype.type(0)
+    single, wide = splat(zero, zero), twice(zero)
+    for block in range(start, stop):
+        sums = partial[block]
+        sums[:] = zero
+        first, last = block * step, min((block + 1) * step, lines)
+        c = 0
+        while depth - c >= len(wide):
+            _depthwise_sums(first, last, x, dz, sums, c, wide, len(wide), geometry)
+            c += len(wide)
+        while c < depth:
+            _depthwise_sums(first, last, x, dz, sums, c, single, min(len(single), depth - c), geometry)
+            c += len(single)
+
+
+@elementwise_kernel
+def _multiplied_backward_weight(start, stop, x, dz, partial, step, geometry):
+    out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
+    height, width, depth = x.shape[1:]
+    multiplier = dz.shape[3] // depth
     for block in range(start, stop):
         partial[block] = x.dtype.type(0)
-        sums[:] = x.dtype.type(0)
         for line in range(block * step, min((block + 1) * step, dz.shape[0] * out_height)):
             n = line // out_height
             oh = line % out_height
-            gradient = dz.reshape(-1)[line * out_width * features :][: out_width * features]
             for i in range(kh):
                 ih = oh * sh - top + i * dh
                 if ih < 0 or ih >= height:
                     continue
-                source = x.reshape(-1)[(n * height + ih) * width * depth :][: width * depth]
-                for first in range(inner0, inner1, max(1, together)):
-                    count = min(together, inner1 - first) * depth
-                    d = gradient[first * depth :][:count]
-                    for j in range(3):
-                        a = source[(first - left + j * dw) * depth :][:count]
-                        t = sums[i, j][:count]
-                        for k in range(count):
-                            t[k] += a[k] * d[k]
                 for ow in range(out_width):
-                    if inner0 <= ow < inner1:
-                        continue
                     for j in range(kw):
                         iw = ow * sw - left + j * dw
                         if iw < 0 or iw >= width:
                             continue
                         target = partial[block, i, j]
-                        a = source[iw * depth :][:depth]
-                        d = gradient[ow * features :][:features]
-                        if multiplier == 1:
-                            for c in range(depth):
-                                target[c] += a[c] * d[c]
-                        else:
-                            for c in range(depth):
-                                for m in range(c * multiplier, (c + 1) * multiplier):
-                                    target[m] += a[c] * d[m]
-        for i in range(kh):
-            for j in range(3):
-                for p in range(together):
-                    target = partial[block, i, j]
-                    part = sums[i, j][p * depth :][:depth]
-                    for c in range(depth):
-                        target[c] += part[c]
+                        a = x[n, ih, iw]
+                        d = dz[n, oh, ow]
+                        for c in range(depth):
+                            for m in range(c * multiplier, (c + 1) * multiplier):
+                                target[m] += a[c] * d[m]
 
 
 def _geometry(y: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair) -> Geometry:
@@ -420,6 +666,17 @@ def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size, count)
 
 
+def _reads_lines(groups: int, geometry: Geometry) -> bool:
+    """Whether windows are read where they lie: a line of each is one stretch, and lines of output are not too short."""
+    return groups == 1 and geometry[9] == 1 and geometry[1] >= _SHORT_LINE
+
+
+def _lines_together(x: Array, geometry: Geometry) -> int:
+    """Lines of output whose windows are read from a copy that the second-level cache holds; some tasks per core."""
+    line = geometry[4] * (x.shape[2] + geometry[3]) * x.shape[3] * x.itemsize
+    return max(1, min(_BLOCK_BYTES // line, -(-len(x) * geometry[0] // _TASKS), geometry[0]))
+
+
 def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, turned: bool, rectify: bool,
                  geometry: Geometry) -> None:  # fmt: skip
     """y = conv(x, w) + bias, w as `_pack_filters` takes it."""
@@ -434,6 +691,14 @@ def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, 
         return
     packed = scratch("filters", (groups * products.packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
     run(_pack_filters, groups * taps, w.size, w, packed, groups, turned)
+    if _reads_lines(groups, geometry):
+        count = _lines_together(x, geometry)
+        run(
+            _convolve_lines, len(y) * -(-geometry[0] // count), y.size * row // _FLOPS, products.multiplier(x.dtype),
+            x, packed, absent(x.dtype) if bias is None else bias, y, count, ZERO if bias is None else BIAS, rectify,
+            geometry,
+        )  # fmt: skip
+        return
     rows = min(pixels, max(24, min(240, _BLOCK_BYTES // max(1, row * x.itemsize)) // 12 * 12))
     work = y.size * row // _FLOPS + pixels * row * groups
     run(
@@ -457,12 +722,15 @@ def conv2d(
         return
     features = y.shape[3]
     flat = y.reshape(-1, features)
+    rectify = activation == "relu"
     if _is_depthwise(x, groups):
         geometry = _geometry(y, w, stride, padding, dilation)
-        run(_depthwise, y.shape[0] * y.shape[1], y.size * w.shape[0] * w.shape[1], x, w, y, geometry)
-        epilogue(flat, b, activation)
+        kernel = _depthwise if features == x.shape[3] else _depthwise_multiplied
+        bias = absent(x.dtype) if b is None else b
+        run(kernel, y.shape[0] * y.shape[1], y.size * w.shape[0] * w.shape[1], x, w, bias, y, rectify, geometry)
+        if activation in ("sigmoid", "tanh"):
+            epilogue(flat, None, activation)
         return
-    rectify = activation == "relu"
     if _is_pointwise(w, stride, padding, groups):
         gemm(x.reshape(-1, x.shape[3]), w.reshape(-1, features), flat, b, rectify)
     else:
@@ -489,7 +757,8 @@ def conv2d_backward_input(
     if _is_depthwise(dx, groups):
         work = dx.size * kh * kw
         if tuple(stride) == (1, 1) and features == dx.shape[3] and dz.size:
-            run(_depthwise, len(dx) * height, work, dz, np.ascontiguousarray(w[::-1, ::-1]), dx, turned)
+            flipped = np.ascontiguousarray(w[::-1, ::-1])
+            run(_depthwise, len(dx) * height, work, dz, flipped, absent(dx.dtype), dx, False, turned)
             return
         run(_depthwise_backward_input, dx.shape[0] * height, work, dz, w, dx, geometry)
         return
@@ -544,7 +813,8 @@ def conv2d_backward_weight(
         lines = dz.shape[0] * dz.shape[1]
         partial = scratch("depthwise", (-(-lines // step), *dw.shape[:2], features), x.dtype)
         work = dz.size * dw.shape[0] * dw.shape[1]
-        run(_depthwise_backward_weight, len(partial), work, x, dz, partial, step, geometry)
+        kernel = _depthwise_backward_weight if features == x.shape[3] else _multiplied_backward_weight
+        run(kernel, len(partial), work, x, dz, partial, step, geometry)
         combine(partial, dw[:, :, 0], accumulate)
         return
     if _is_pointwise(dw, stride, padding, groups):
@@ -554,9 +824,15 @@ def conv2d_backward_weight(
     parts = dw.shape[0] if taps * channels > 1024 else 1
     sums = max(1, min(8 if parts == 1 else 2, max(2, _SUMS_BYTES // dw.nbytes), pixels // 128))
     row = taps * channels // parts
-    rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
     work = dz.size * taps * channels // _FLOPS + pixels * taps * x.shape[3]
     partial = scratch("sums", (sums, *dw.shape), x.dtype) if sums > 1 or accumulate else dw[None]
-    run(_correlate, sums * parts, work, products.multiplier(x.dtype), x, dz, partial, rows, parts, geometry)
-    if partial.base is not dw:
+    if _reads_lines(groups, geometry):
+        count = max(1, min(_lines_together(x, geometry), 512 // dz.shape[2]))
+        partial = partial[: len(dz) * -(-dz.shape[1] // count)]
+        kernel, how = _correlate_lines, (count, parts, geometry)
+    else:
+        rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
+        kernel, how = _correlate, (rows, parts, geometry)
+    run(kernel, len(partial) * parts, work, products.multiplier(x.dtype), x, dz, partial, *how)
+    if sums > 1 or accumulate:
         combine(partial, dw, accumulate)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..reference import elementwise as reference
-from .gemm import address, transpose
+from .gemm import transpose
+from .lanes import address
 from .scalar import FAR, cos, exp, log, sin
 from .threads import elementwise_jit, elementwise_kernel, flatten, run
 
@@ -27,8 +28,10 @@ _BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", 
 _COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
 _SEGMENT = 4096
 _WAVES = 1024  # numbers whose sines are taken together
-# Elements up to which NumPy's call costs less than ours: of arrays of one shape, and of others, which we lay out first.
+# Elements up to which NumPy's call costs less than ours: a copy's, a comparison's, and those of operands of different
+# shapes, which we lay out first.
 _SMALL = 1 << 13
+_SMALL_COMPARE = 1 << 16
 _SMALL_BROADCAST = 1 << 17
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
@@ -196,10 +199,6 @@ def _select(start, stop, condition, a, a_step, b, b_step, y, width):
             z[i] = yes if c[i] else no
 
 
-def _is_small(y: Array, a: Array, b: Array) -> bool:
-    return y.size <= (_SMALL if a.shape == b.shape == y.shape else _SMALL_BROADCAST)
-
-
 def _segment_width(y: Array, *operands: Array) -> int:
     """The width to walk y in: a multiple of the last axis if an operand is a row along it.
 
@@ -235,14 +234,23 @@ def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
     run(_unary_backward, x.size, work, flatten(dy), flatten(x), flatten(y), flatten(dx), _UNARY[op])
 
 
+def _together(kernel: Any, a: Array, b: Array, y: Array, code: int) -> None:
+    """Operands of one shape, the commonest case, without a look at how they are laid out."""
+    if y.size <= _SEGMENT:
+        kernel(0, 1, 1, flatten(a), 0, flatten(b), 0, flatten(y), y.size, code)
+        return
+    segments = -(-y.size // _SEGMENT)
+    run(kernel, segments, y.size, flatten(a), _SEGMENT, flatten(b), _SEGMENT, flatten(y), _SEGMENT, code)
+
+
 _UFUNCS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power"}
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
-    if a.shape == b.shape == y.shape and y.size <= _SEGMENT and op != "pow":
-        _binary(0, 1, 1, flatten(a), 0, flatten(b), 0, flatten(y), y.size, _BINARY[op])
+    if a.shape == b.shape == y.shape and op != "pow":
+        _together(_binary, a, b, y, _BINARY[op])
         return
-    if _is_small(y, a, b):
+    if y.size <= _SMALL_BROADCAST:
         reference.binary(a, b, y, op)
         return
     # NumPy's power is vectorised and a loop over the C library's is not; other shapes than the ones above are NumPy's
@@ -258,7 +266,13 @@ def binary(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
-    if _is_small(y, a, b):
+    if a.shape == b.shape == y.shape:
+        if y.size <= _SMALL_COMPARE:
+            getattr(np, op)(a, b, out=y)
+        else:
+            _together(_compare, a, b, y, _COMPARE[op])
+        return
+    if y.size <= _SMALL_BROADCAST:
         reference.compare(a, b, y, op)
         return
     width = _segment_width(y, a, b)
@@ -271,7 +285,15 @@ def compare(a: Array, b: Array, y: Array, op: str) -> None:
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
-    if _is_small(y, a, b):
+    if condition.shape == a.shape == b.shape == y.shape:
+        width = min(_SEGMENT, y.size)
+        operands = flatten(condition), flatten(a), width, flatten(b), width, flatten(y), width
+        if y.size <= _SEGMENT:
+            _select(0, 1, 1, *operands)
+        else:
+            run(_select, -(-y.size // _SEGMENT), y.size, *operands)
+        return
+    if y.size <= _SMALL_BROADCAST:
         reference.select(condition, a, b, y)
         return
     width = _segment_width(y, a, b) if condition.shape == y.shape else 0

@@ -5,7 +5,8 @@ own, which spin for a while after each call and take the cores from the loops be
 called on the tiles of an image before they have left the cache; and a small product costs it a microsecond or more.
 Numba's loops, on the other hand, do not keep a tile of sums in registers. So `_tile` writes what a compiler's vector
 extensions would: `rows` vectors of `width` sums, and per step one vector of b and one broadcast element of each row of
-a. LLVM splits the vectors to what the processor has.
+a. LLVM splits the vectors to what the processor has. Tiles of few rows add to several sums in turn. A row of a may be
+cut into `lines`, so that the windows of an image need not be laid out as rows before they are multiplied.
 
 b is packed into panels of one tile's width, so that a tile reads it in one stream (`pack`; transposed operands are
 transposed on the way by shuffles in registers); a is read where it lies, by rows or by columns. Sums start from zero,
@@ -20,109 +21,81 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import cfunc, types
-from numba.core import cgutils, config, imputils
+from numba.core import cgutils, imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from ..reference import linear as reference
-from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, reduction_kernel, run, scratch
+from .lanes import BYTES, address, first_lanes, llvm_element, masked, pointer, spread
+from .threads import (
+    GRAIN,
+    absent,
+    elementwise_jit,
+    elementwise_kernel,
+    inline_jit,
+    num_threads,
+    reduction_kernel,
+    run,
+    scratch,
+)
 
 Array = Any
 
-# Of the processor that Numba compiles for.
-_FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
-_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx" in _FEATURES else 16
 # Sums take rows · 2 registers of 32 or 16; two more hold b, one an element of a.
-_ROWS = 12 if _BYTES == 64 else 6
-WIDTH = 2 * _BYTES // 4  # of a panel of float32; one of float64 has half as many columns
+_ROWS = 12 if BYTES == 64 else 6
+WIDTH = 2 * BYTES // 4  # of a panel of float32; one of float64 has half as many columns
 # Steps between two stores of a tile: a panel of so many rows stays in the caches while row after row of a passes.
 _DEPTH = 512
 # Rows of a that are multiplied with one panel after the other: they stay in the second-level cache meanwhile.
 _BLOCK = 8 * _ROWS
 
+# Additions under way at a time, so that none waits for the one before: low tiles add to several sums in turn.
+_CHAINS = 8
+
 # What sums start from.
 ZERO, BIAS, STORED = 0, 1, 2
-
-
-@intrinsic
-def address(typing, array):
-    """Where an array's first element lies."""
-
-    def code(context, builder, signature, arguments):
-        data = context.make_array(array)(context, builder, arguments[0]).data
-        return builder.ptrtoint(data, ir.IntType(64))
-
-    return types.int64(array), code
-
-
-def _element(real: Any) -> Any:
-    return ir.FloatType() if real == types.float32 else ir.DoubleType()
-
-
-def _at(builder: Any, place: Any, offset: Any, kind: Any) -> Any:
-    """Pointer to a value of type `kind`, `offset` elements of its own element type after the address."""
-    element = kind.element if isinstance(kind, ir.VectorType) else kind
-    pointer = builder.gep(builder.inttoptr(place, element.as_pointer()), [offset])
-    return builder.bitcast(pointer, kind.as_pointer())
-
-
-def _splat(builder: Any, value: Any, width: int) -> Any:
-    vector = ir.VectorType(value.type, width)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-    )
 
 
 def _tile(rows: int, halvings: int) -> Callable[..., None]:
     """A tile of `rows` rows and a panel's width halved so many times."""
 
     @intrinsic
-    def tile(typing, a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero):
-        word, real = ir.IntType(64), _element(zero)
+    def tile(
+        typing, a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
+    ):
+        word, real = ir.IntType(64), llvm_element(zero)
         width = (WIDTH if zero == types.float32 else WIDTH // 2) >> halvings
         vector = ir.VectorType(real, width)
         size = 4 if zero == types.float32 else 8
+        chains = max(1, min(4, _CHAINS // (rows if halvings else 2 * rows)))
 
         def code(context, builder, signature, arguments):
-            a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, _ = arguments
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width)))
-            count = _splat(builder, builder.trunc(columns, ir.IntType(32)), width)
-            mask = builder.icmp_signed("<", lanes, count)
-            masked = (ir.VectorType(ir.IntType(1), width), vector)
-            suffix = f"v{width}f{8 * size}"
-            load = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), *masked]),
-                f"llvm.masked.load.{suffix}.p0",
+            a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, _ = (
+                arguments
             )
-            store = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), ir.IntType(32), masked[0]]),
-                f"llvm.masked.store.{suffix}.p0",
-            )
+            mask = first_lanes(builder, columns, width)
+            load, store = masked(builder, vector, "load"), masked(builder, vector, "store")
             multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{width}f{8 * size}"
             )
             alignment = ir.IntType(32)(size)
             nothing = ir.Constant(vector, None)
             row_of_c = [builder.mul(c_row, word(i)) for i in range(rows)]
 
             function = builder.function
-            from_bias, not_bias, from_c, begin, loop, end, clip, finish = (
-                function.append_basic_block(name)
-                for name in ("bias", "other", "stored", "begin", "loop", "end", "clip", "finish")
+            from_bias, not_bias, from_c, begin, line, loop, rest, single, turn, joined, end, clip, finish = (
+                function.append_basic_block() for _ in range(13)
             )
             builder.cbranch(builder.icmp_signed("==", start, word(BIAS)), from_bias, not_bias)
             builder.position_at_end(from_bias)
-            biases = builder.call(load, [_at(builder, bias, word(0), vector), alignment, mask, nothing])
+            biases = builder.call(load, [pointer(builder, bias, word(0), vector), alignment, mask, nothing])
             builder.branch(begin)
             builder.position_at_end(not_bias)
             builder.cbranch(builder.icmp_signed("==", start, word(STORED)), from_c, begin)
             builder.position_at_end(from_c)
-            held = [builder.call(load, [_at(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
+            held = [builder.call(load, [pointer(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
             builder.branch(begin)
 
             builder.position_at_end(begin)
@@ -133,37 +106,79 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
                 first.add_incoming(nothing, not_bias)
                 first.add_incoming(held[i], from_c)
                 firsts.append(first)
-            a_bytes = builder.mul(a_step, word(size))
-            b_bytes = builder.mul(b_step, word(size))
+            a_bytes, b_bytes, a_line_bytes, b_line_bytes = (
+                builder.mul(elements, word(size)) for elements in (a_step, b_step, a_line, b_line)
+            )
             row_of_a = [builder.mul(a_row, word(i)) for i in range(rows)]
-            builder.cbranch(builder.icmp_signed(">", depth, word(0)), loop, end)
+            builder.cbranch(builder.icmp_signed(">", depth, word(0)), line, end)
+
+            def phis(*kinds: Any) -> list[Any]:
+                return [builder.phi(kind) for kind in kinds]
+
+            def incoming(targets: list[Any], values: list[Any], block: Any) -> None:
+                for target, value in zip(targets, values, strict=True):
+                    target.add_incoming(value, block)
+
+            def step(a_now: Any, b_now: Any, sums: list[Any]) -> list[Any]:
+                values = builder.load(pointer(builder, b_now, word(0), vector), align=size)
+                added = []
+                for i in range(rows):
+                    element = builder.load(pointer(builder, a_now, row_of_a[i], real), align=size)
+                    added.append(builder.call(multiply_add, [spread(builder, element, width), values, sums[i]]))
+                return added
+
+            # Sums in turn, rows of them at a time, as many as hide how long one addition takes.
+            places, all_sums = [word] * 3, [vector] * (rows * chains)
+            builder.position_at_end(line)
+            number, a_first, b_first, *carried = phis(*places, *all_sums)
+            others = [nothing] * (rows * (chains - 1))
+            incoming([number, a_first, b_first, *carried], [word(0), a, b, *firsts, *others], begin)
+            builder.cbranch(builder.icmp_signed("<", depth, word(chains)), rest, loop)
 
             builder.position_at_end(loop)
-            k, a_now, b_now = builder.phi(word), builder.phi(word), builder.phi(word)
-            sums = [builder.phi(vector) for _ in range(rows)]
-            values = builder.load(_at(builder, b_now, word(0), vector), align=size)
-            added = []
-            for i in range(rows):
-                element = builder.load(_at(builder, a_now, row_of_a[i], real), align=size)
-                added.append(builder.call(multiply_add, [_splat(builder, element, width), values, sums[i]]))
-            k_next = builder.add(k, word(1))
-            for phi, first, following in (
-                (k, word(0), k_next),
-                (a_now, a, builder.add(a_now, a_bytes)),
-                (b_now, b, builder.add(b_now, b_bytes)),
-                *zip(sums, firsts, added, strict=True),
-            ):
-                phi.add_incoming(first, begin)
-                phi.add_incoming(following, loop)
-            builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, end)
+            k, a_now, b_now, *sums = phis(*places, *all_sums)
+            incoming([k, a_now, b_now, *sums], [word(0), a_first, b_first, *carried], line)
+            a_next, b_next, added = a_now, b_now, []
+            for chain in range(chains):
+                added += step(a_next, b_next, sums[chain * rows : (chain + 1) * rows])
+                a_next, b_next = builder.add(a_next, a_bytes), builder.add(b_next, b_bytes)
+            k_next = builder.add(k, word(chains))
+            incoming([k, a_now, b_now, *sums], [k_next, a_next, b_next, *added], loop)
+            builder.cbranch(builder.icmp_signed("<=", builder.add(k_next, word(chains)), depth), loop, rest)
+
+            builder.position_at_end(rest)
+            after = phis(*places, *all_sums)
+            incoming(after, [word(0), a_first, b_first, *carried], line)
+            incoming(after, [k_next, a_next, b_next, *added], loop)
+            builder.cbranch(builder.icmp_signed("<", after[0], depth), single, turn)
+
+            builder.position_at_end(single)
+            k, a_now, b_now, *sums = after
+            done = [
+                builder.add(k, word(1)), builder.add(a_now, a_bytes), builder.add(b_now, b_bytes),
+                *step(a_now, b_now, sums[:rows]), *sums[rows:],
+            ]  # fmt: skip
+            incoming(after, done, single)
+            builder.branch(rest)
+
+            builder.position_at_end(turn)
+            number_next = builder.add(number, word(1))
+            turned = [number_next, builder.add(a_first, a_line_bytes), builder.add(b_first, b_line_bytes), *after[3:]]
+            incoming([number, a_first, b_first, *carried], turned, turn)
+            builder.cbranch(builder.icmp_signed("<", number_next, lines), line, joined)
+
+            builder.position_at_end(joined)
+            together = after[3 : 3 + rows]
+            for chain in range(1, chains):
+                together = [
+                    builder.fadd(one, other) for one, other in zip(together, after[3 + chain * rows :], strict=False)
+                ]
+            builder.branch(end)
 
             builder.position_at_end(end)
-            totals = []
-            for i in range(rows):
-                total = builder.phi(vector)
-                total.add_incoming(firsts[i], begin)
-                total.add_incoming(added[i], loop)
-                totals.append(total)
+            totals = phis(*[vector] * rows)
+            incoming(totals, firsts, begin)
+            incoming(totals, together, joined)
             builder.cbranch(rectify, clip, finish)
             builder.position_at_end(clip)
             # NaN is not ≤ 0 and stays.
@@ -176,9 +191,9 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
                 result.add_incoming(clipped[i], clip)
                 totals[i] = result
             for i in range(rows):
-                builder.call(store, [totals[i], _at(builder, c, row_of_c[i], vector), alignment, mask])
+                builder.call(store, [totals[i], pointer(builder, c, row_of_c[i], vector), alignment, mask])
 
-        integers = [types.int64] * 11
+        integers = [types.int64] * 14
         return types.void(*integers, types.boolean, zero), code
 
     return tile
@@ -188,13 +203,21 @@ def _height(rows: int) -> Callable[..., None]:
     wide, half, quarter = (_tile(rows, halvings) for halvings in range(3))
 
     @elementwise_jit
-    def height(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero, width):
+    def height(
+        a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero, width
+    ):
         if columns * 2 > width:
-            wide(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero)
+            wide(
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
+            )
         elif columns * 4 > width:
-            half(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero)
+            half(
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
+            )
         else:
-            quarter(a, a_row, a_step, b, b_step, c, c_row, depth, columns, start, bias, rectify, zero)
+            quarter(
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
+            )
 
     return height
 
@@ -217,11 +240,11 @@ def copy_panel_row(typing, source, target, zero):
     """Copy as many elements as a panel has columns."""
 
     def code(context, builder, signature, arguments):
-        vector = ir.VectorType(_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
+        vector = ir.VectorType(llvm_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
         size = 4 if zero == types.float32 else 8
         word = ir.IntType(64)(0)
-        row = builder.load(_at(builder, arguments[0], word, vector), align=size)
-        builder.store(row, _at(builder, arguments[1], word, vector), align=size)
+        row = builder.load(pointer(builder, arguments[0], word, vector), align=size)
+        builder.store(row, pointer(builder, arguments[1], word, vector), align=size)
 
     return types.void(types.int64, types.int64, zero), code
 
@@ -232,10 +255,10 @@ def transpose(typing, source, source_row, target, target_row, zero):
 
     def code(context, builder, signature, arguments):
         source, source_row, target, target_row, _ = arguments
-        word, vector = ir.IntType(64), ir.VectorType(_element(zero), _SQUARE)
+        word, vector = ir.IntType(64), ir.VectorType(llvm_element(zero), _SQUARE)
         size = 4 if zero == types.float32 else 8
         offsets = [[builder.mul(row, word(i)) for i in range(_SQUARE)] for row in (source_row, target_row)]
-        rows = [builder.load(_at(builder, source, offset, vector), align=size) for offset in offsets[0]]
+        rows = [builder.load(pointer(builder, source, offset, vector), align=size) for offset in offsets[0]]
         half, places = _SQUARE // 2, range(_SQUARE)
         choices = [
             ir.Constant(
@@ -247,7 +270,7 @@ def transpose(typing, source, source_row, target, target_row, zero):
         for _ in range(_SQUARE.bit_length() - 1):
             rows = [builder.shuffle_vector(rows[i], rows[i + half], choice) for i in range(half) for choice in choices]
         for row, offset in zip(rows, offsets[1], strict=True):
-            builder.store(row, _at(builder, target, offset, vector), align=size)
+            builder.store(row, pointer(builder, target, offset, vector), align=size)
 
     return types.void(types.int64, types.int64, types.int64, types.int64, zero), code
 
@@ -330,10 +353,12 @@ def _multiply(zero: Any) -> Callable[..., None]:
     real, size = zero.dtype, zero.itemsize
     width = WIDTH * 4 // size
 
-    def multiply(a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify):
+    def multiply(
+        a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
+    ):
         # Rows or steps of a that lie a page apart compete for the same few lines of the cache: where a is read often
         # enough, a block of it is copied to where they lie close together.
-        copied = last - first > 1 and rows > _ROWS and size * max(a_row, a_step) >= 1024
+        copied = lines == 1 and last - first > 1 and rows > _ROWS and size * max(a_row, a_step) >= 1024
         width_of_block = min(depth, _DEPTH) + 16
         block = np.empty(_BLOCK * width_of_block if copied else 1, real)
         for r in range(0, rows, _BLOCK):
@@ -357,99 +382,39 @@ def _multiply(zero: Any) -> Callable[..., None]:
                     j = p * width
                     n = min(width, columns - j)
                     w = _panel_width(n, width)
-                    b = packed + size * (j * depth + k * w)
+                    b = packed + size * (j * depth * lines + k * w)
                     beta = bias + size * j
                     v = c + size * (r * c_row + j)
                     i = 0
                     while count - i >= _ROWS:
                         _full(
-                            u + size * i * u_row,
-                            u_row,
-                            u_step,
-                            b,
-                            w,
-                            v + size * i * c_row,
-                            c_row,
-                            steps,
-                            n,
-                            mode,
-                            beta,
-                            clip,
-                            zero,
-                            width,
-                        )
+                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
+                            c_row, steps, n, mode, beta, clip, zero, width,
+                        )  # fmt: skip
                         i += _ROWS
                     if count - i >= 8:
                         _h8(
-                            u + size * i * u_row,
-                            u_row,
-                            u_step,
-                            b,
-                            w,
-                            v + size * i * c_row,
-                            c_row,
-                            steps,
-                            n,
-                            mode,
-                            beta,
-                            clip,
-                            zero,
-                            width,
-                        )
+                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
+                            c_row, steps, n, mode, beta, clip, zero, width,
+                        )  # fmt: skip
                         i += 8
                     if count - i >= 4:
                         _h4(
-                            u + size * i * u_row,
-                            u_row,
-                            u_step,
-                            b,
-                            w,
-                            v + size * i * c_row,
-                            c_row,
-                            steps,
-                            n,
-                            mode,
-                            beta,
-                            clip,
-                            zero,
-                            width,
-                        )
+                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
+                            c_row, steps, n, mode, beta, clip, zero, width,
+                        )  # fmt: skip
                         i += 4
                     if count - i >= 2:
                         _h2(
-                            u + size * i * u_row,
-                            u_row,
-                            u_step,
-                            b,
-                            w,
-                            v + size * i * c_row,
-                            c_row,
-                            steps,
-                            n,
-                            mode,
-                            beta,
-                            clip,
-                            zero,
-                            width,
-                        )
+                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
+                            c_row, steps, n, mode, beta, clip, zero, width,
+                        )  # fmt: skip
                         i += 2
                     if count > i:
                         _h1(
-                            u + size * i * u_row,
-                            u_row,
-                            u_step,
-                            b,
-                            w,
-                            v + size * i * c_row,
-                            c_row,
-                            steps,
-                            n,
-                            mode,
-                            beta,
-                            clip,
-                            zero,
-                            width,
-                        )
+                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
+                            c_row, steps, n, mode, beta, clip, zero, width,
+                        )  # fmt: skip
 
     return multiply
 
@@ -459,23 +424,35 @@ def multiplier(dtype: np.dtype[Any]) -> int:
     """Address of the product of rows of a and panels of b, compiled once per dtype for all kernels that call it.
 
     c[:, panels first … last] = start + a b, clipped at zero if `rectify`; a and c by address and strides, b packed.
+    A row of a is `lines` stretches of `depth` elements, a_line from one to the next, as a window lies in an image.
     """
-    signature = types.void(*[types.int64] * 14)
+    signature = types.void(*[types.int64] * 16)
     compiled = cfunc(signature, cache=True, nopython=True, error_model="numpy")(_multiply(dtype.type(0)))
     return int(compiled.address)
 
 
 @intrinsic
-def call_multiplier(
-    typing, function, a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
-):
+def call_window_multiplier(
+    typing, function, a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias,
+    rectify
+):  # fmt: skip
     """Call what `multiplier` has given."""
 
     def code(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 14)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 16)
         builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
 
-    return types.void(*[types.int64] * 15), code
+    return types.void(*[types.int64] * 17), code
+
+
+@inline_jit
+def call_multiplier(
+    function, a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
+):
+    """The same for rows that are one stretch each."""
+    call_window_multiplier(
+        function, a, a_row, a_step, 0, 1, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
+    )
 
 
 @intrinsic
@@ -511,7 +488,7 @@ def _pack(start, stop, b, packed):
 @elementwise_kernel
 def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, panels):
     # A task is `lines` rows by `panels` panels of the result. Where it has all rows it packs the panels itself, so that
-    # they are in its cache; otherwise they are packed already.
+    # they are in its cache; where b is small, whoever takes tasks packs all of it; otherwise it is packed already.
     rows, depth = a.shape
     columns = y.shape[1]
     width = WIDTH if y.itemsize == 4 else WIDTH // 2
@@ -519,6 +496,9 @@ def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, pa
     across = -(-total // panels)
     a_row, a_step = _strides(a)
     b_row, b_column = _strides(b)
+    if packed.size == 0:
+        packed = np.empty(depth * total * width, y.dtype)
+        pack(flat(b), b_row, b_column, depth, columns, packed, 0, total, 0, depth)
     for task in range(start, stop):
         row = task // across * lines
         first = task % across * panels
@@ -638,6 +618,8 @@ _FLOPS = 16
 # Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread; and of each of many.
 SMALL = 1 << 18
 _SMALL_BATCHED = 1 << 13
+# Bytes of a packed matrix up to which every thread packs its own.
+_SMALL_PACKED = 1 << 15
 
 
 def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
@@ -663,16 +645,22 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
         run(_few_steps, rows, y.size, a.T, b, y, start, mode, rectify)
         return
     width = WIDTH * 4 // y.itemsize
-    packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
     work = rows * depth * columns // _FLOPS
     lines, total = rows, -(-columns // width)
     panels = total
+    packed = None
     if work >= 2 * GRAIN:
         wanted = min(4 * num_threads(), work // GRAIN)
-        if total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
+        if rows >= wanted * _ROWS and packed_elements(depth, columns, width) * y.itemsize <= _SMALL_PACKED:
+            lines = -(-rows // wanted // _ROWS) * _ROWS
+            packed = absent(y.dtype)
+        elif total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
             panels = max(1, total // wanted)
         else:
             lines = -(-rows // wanted // _ROWS) * _ROWS
+    if packed is None:
+        packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
+        if lines < rows:
             run(_pack, depth, depth * columns, b, packed)
     tasks = -(-total // panels) * -(-rows // lines)
     run(_product, tasks, work, multiplier(y.dtype), a, b, packed, y, start, mode, rectify, lines, panels)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..reference import loss as reference
-from .reduce import row_max, row_sum
+from .reduce import multiply_by, row_max
 from .scalar import exp, log, log1p
-from .threads import absent, reduction_jit, reduction_kernel, run
+from .threads import absent, elementwise_kernel, reduction_jit, reduction_kernel, run
 
 Array = Any
 
@@ -29,8 +29,9 @@ def _exponentials(row, out):
     total = row.dtype.type(0)
     if out.size:
         for i in range(row.size):
-            out[i] = exp(row[i] - top)
-        total = row_sum(out)
+            e = exp(row[i] - top)
+            out[i] = e
+            total += e
     else:
         for i in range(row.size):
             total += exp(row[i] - top)
@@ -48,9 +49,7 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
         label = labels[r]
         losses[r] = w * (log(total) - (z[label] - top))
         if g.size:
-            factor = scale * w / total
-            for i in range(g.size):
-                g[i] = g[i] * factor
+            multiply_by(g, scale * w / total)
             g[label] -= scale * w
 
 
@@ -77,7 +76,16 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
                 g[i] = factor * (g[i] * share - t[i])
 
 
-@reduction_kernel
+@reduction_jit
+def _sum_between(values, first, last):
+    # Unsigned, so that no index is taken to count from the end; a slice would cost more than a short row.
+    total = values.dtype.type(0)
+    for i in range(first, last):
+        total += values[np.uint64(i)]
+    return total
+
+
+@elementwise_kernel
 def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
     zero = logits.dtype.type(0)
@@ -104,14 +112,11 @@ def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
                 values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(exp(-abs(u[i])))
         for r in range(rows):
             w = weight[first + r] if weight.size else one
-            total = zero
-            for i in range(r * columns, (r + 1) * columns):
-                total += values[i]
-            losses[first + r] = w * total / count
+            losses[first + r] = w * _sum_between(values, r * columns, (r + 1) * columns) / count
             if g.size:
                 factor = scale * w / count
                 for i in range((first + r) * columns, (first + r + 1) * columns):
-                    g[i] *= factor
+                    g[np.uint64(i)] *= factor
 
 
 def _prepare(logits: Array, weight: Array | None, dlogits: Array | None, scale: float) -> tuple[Array, Array, Any]:

@@ -12,13 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..reference import optim as reference
 from .threads import absent, elementwise_kernel, run
 
 Array = Any
-
-# Elements up to which NumPy's calls cost less than ours.
-_SMALL = 1 << 9
 
 
 @elementwise_kernel
@@ -129,9 +125,6 @@ def _adam(start, stop, p, g, m, v, vhat, beta1, rest1, beta2, rest2, eps, keep, 
 
 
 def sgd(p: Array, g: Array, lr: float) -> None:
-    if p.size <= _SMALL:
-        reference.sgd(p, g, lr)
-        return
     run(_sgd, p.size, p.size, p, g, p.dtype.type(lr))
 
 

@@ -1,8 +1,9 @@
 """Pooling.
 
-Plain version: one strided pass over the images per place of the window. Here each output pixel is finished before the
-next: its window's pixels, all channels of each at once in vector lanes, are met in order while the result stays in the
-cache. Forward passes are cut over lines of output, backward passes, whose windows may overlap, over images.
+Plain version: one strided pass over the images per place of the window. Here a window's pixels are met in order while
+the result, a vector of channels, stays in registers (see `lanes`), cut over the cores by lines of output. Backward,
+windows that lie apart give each pixel of the image its value at once, also line by line; those that overlap add to the
+image, which is cut over the cores by whole images, a pixel of the window after the other.
 """
 
 from __future__ import annotations
@@ -12,8 +13,24 @@ from typing import Any
 import numpy as np
 
 from ..reference import pool as reference
+from .lanes import (
+    BYTES,
+    PAST_BYTES,
+    address,
+    beats,
+    choose,
+    equal,
+    finish_stores,
+    load_places,
+    load_some,
+    splat,
+    store_past,
+    store_places,
+    store_some,
+    twice,
+)
 from .reduce import reduce
-from .threads import absent, elementwise_jit, elementwise_kernel, run
+from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, run
 
 Array = Any
 
@@ -29,63 +46,132 @@ def _inside(place, size, length):
     return max(0, -place), min(size, length - place)
 
 
-@elementwise_jit
-def _larger(a, place_a, b, place_b):
-    """The larger of two values, or the first of them that is NaN, with its place; a if they are equal."""
-    wins = (b > a) | ((b != b) & (a == a))
-    return (b if wins else a), (place_b if wins else place_a)
+@inline_jit
+def _put(place, value, count, past):
+    if past:
+        store_past(place, value)
+    else:
+        store_some(place, value, count)
+
+
+# One loop over a window's pixels, by address: LLVM would unroll two, and spend more on that than it saves. `zero` is a
+# vector of zeros, of which there are as many as are worked on at a time.
+
+
+@inline_jit
+def _max_of_window(x, rows, columns, row, column, first, window_row, y, place, index, zero, count, past):
+    # A vector of channels of the window that begins at address x; `place` is where its index goes, 0 for nowhere.
+    best = load_some(x, zero, count)
+    number = splat(np.int32(first), zero)
+    at, here, left, end = x, first, columns, x + rows * row
+    while at < end:
+        value = load_some(at, zero, count)
+        wins = beats(value, best)
+        best = choose(wins, value, best)
+        number = choose(wins, splat(np.int32(here), zero), number)
+        at += column
+        here += 1
+        left -= 1
+        if left <= 0:
+            at += row - columns * column
+            here += window_row - columns
+            left = columns
+    _put(y, best, count, past)
+    if place:
+        store_places(place, number, index, count)
 
 
 @elementwise_kernel
-def _max_pool(start, stop, x, y, index, size, stride, corner):
-    height = y.shape[1]
-    width = np.int32(size[1])
-    unwanted = np.empty(y.shape[3], index.dtype)
+def _max_pool(start, stop, x, y, index, size, stride, corner, past):
+    _, height, width, channels = x.shape
+    zero = x.dtype.type(0)
+    wide = twice(zero)
+    single = splat(zero, zero)
+    lanes = len(single)
+    one = x.itemsize
     for line in range(start, stop):
-        n = line // height
-        oh = line % height
-        top = oh * stride[0] - corner[0]
-        i0, i1 = _inside(top, size[0], x.shape[1])
+        n = line // y.shape[1]
+        top = line % y.shape[1] * stride[0] - corner[0]
+        i0, i1 = _inside(top, size[0], height)
         for ow in range(y.shape[2]):
             left = ow * stride[1] - corner[1]
-            j0, j1 = _inside(left, size[1], x.shape[2])
-            best = y[n, oh, ow]
-            place = index[n, oh, ow] if index.size else unwanted[: best.size]
-            first = np.int32(i0) * width + np.int32(j0)
-            if i1 - i0 == 2 and j1 - j0 == 2:
-                # The commonest window in one pass.
-                a = x[n, top + i0, left + j0]
-                b = x[n, top + i0, left + j0 + 1]
-                d = x[n, top + i0 + 1, left + j0]
-                e = x[n, top + i0 + 1, left + j0 + 1]
-                for c in range(best.size):
-                    upper, upper_place = _larger(a[c], first, b[c], np.int32(first + 1))
-                    lower, lower_place = _larger(d[c], np.int32(first + width), e[c], np.int32(first + width + 1))
-                    best[c], place[c] = _larger(upper, upper_place, lower, lower_place)
-            else:
-                a = x[n, top + i0, left + j0]
-                for c in range(best.size):
-                    best[c] = a[c]
-                    place[c] = first
-                for i in range(i0, i1):
-                    number = np.int32(i) * width + np.int32(j0)
-                    j = j0
-                    while j1 - j >= 3:
-                        a = x[n, top + i, left + j]
-                        b = x[n, top + i, left + j + 1]
-                        d = x[n, top + i, left + j + 2]
-                        for c in range(best.size):
-                            v, p = _larger(a[c], number, b[c], np.int32(number + 1))
-                            v, p = _larger(v, p, d[c], np.int32(number + 2))
-                            best[c], place[c] = _larger(best[c], np.int32(place[c]), v, p)
-                        j += 3
-                        number += np.int32(3)
-                    while j < j1:
-                        a = x[n, top + i, left + j]
-                        for c in range(best.size):
-                            best[c], place[c] = _larger(best[c], np.int32(place[c]), a[c], number)
-                        j += 1
-                        number += np.int32(1)
+            j0, j1 = _inside(left, size[1], width)
+            source = address(x) + one * (((n * height + top + i0) * width + left + j0) * channels)
+            at = (line * y.shape[2] + ow) * channels
+            target = address(y) + one * at
+            place = address(index) + index.itemsize * at if index.size else 0
+            step = index.itemsize if index.size else 0
+            first = i0 * size[1] + j0
+            c = 0
+            while channels - c >= len(wide):
+                _max_of_window(
+                    source + one * c, i1 - i0, j1 - j0, one * width * channels, one * channels, first, size[1],
+                    target + one * c, place + step * c, index.dtype.type(0), wide, len(wide), past,
+                )  # fmt: skip
+                c += len(wide)
+            while c < channels:
+                _max_of_window(
+                    source + one * c, i1 - i0, j1 - j0, one * width * channels, one * channels, first, size[1],
+                    target + one * c, place + step * c, index.dtype.type(0), single, min(lanes, channels - c), past,
+                )  # fmt: skip
+                c += lanes
+    finish_stores()
+
+
+@inline_jit
+def _give_to_pixels(d, index, number, share, columns, column, target, one_index, zero, count, past):
+    # A line of a window: each pixel gets its share, or all where the largest was there.
+    d = load_some(d, zero, count)
+    places = load_places(index, one_index, zero, count) if index else splat(np.int32(0), zero)
+    end = target + columns * column
+    while target < end:
+        here = equal(places, splat(np.int32(number), zero))
+        _put(target, choose(here, d, zero) if index else d * splat(share, zero), count, past)
+        target += column
+        number += 1
+
+
+@elementwise_kernel
+def _apart_backward(start, stop, dy, index, dx, size, past):
+    # Windows side by side from the first pixel on, so that each pixel belongs to one at most.
+    _, height, width, channels = dx.shape
+    out_height, out_width = dy.shape[1:3]
+    zero = dx.dtype.type(0)
+    share = dx.dtype.type(1) / dx.dtype.type(size[0] * size[1])
+    wide = twice(zero)
+    single = splat(zero, zero)
+    lanes = len(single)
+    one = dx.itemsize
+    step = index.itemsize if index.size else 0
+    one_index = index.dtype.type(0)
+    for line in range(start, stop):
+        n = line // height
+        oh = line % height // size[0]
+        row = dx.reshape(-1)[line * width * channels :][: width * channels]
+        covered = out_width * size[1] * channels if oh < out_height else 0
+        row[covered:] = zero
+        if oh >= out_height:
+            continue
+        first = line % height % size[0] * size[1]
+        for ow in range(out_width):
+            at = ((n * out_height + oh) * out_width + ow) * channels
+            source = address(dy) + one * at
+            place = address(index) + step * at if step else 0
+            target = address(row) + one * ow * size[1] * channels
+            c = 0
+            while channels - c >= len(wide):
+                _give_to_pixels(
+                    source + one * c, place + step * c, first, share, size[1], one * channels, target + one * c,
+                    one_index, wide, len(wide), past,
+                )  # fmt: skip
+                c += len(wide)
+            while c < channels:
+                _give_to_pixels(
+                    source + one * c, place + step * c, first, share, size[1], one * channels, target + one * c,
+                    one_index, single, min(lanes, channels - c), past,
+                )  # fmt: skip
+                c += lanes
+    finish_stores()
 
 
 @elementwise_kernel
@@ -114,47 +200,53 @@ def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
                         dx[n, top + place[c] // size[1], left + place[c] % size[1], c] += d[c]
 
 
+@inline_jit
+def _mean_of_window(x, rows, columns, row, column, share, y, zero, count, past):
+    total = zero
+    at, left, end = x, columns, x + rows * row
+    while at < end:
+        total = total + load_some(at, zero, count)
+        at += column
+        left -= 1
+        if left <= 0:
+            at += row - columns * column
+            left = columns
+    _put(y, total * splat(share, zero), count, past)
+
+
 @elementwise_kernel
-def _avg_pool(start, stop, x, y, size, stride, corner):
-    height = y.shape[1]
+def _avg_pool(start, stop, x, y, size, stride, corner, past):
+    _, height, width, channels = x.shape
     real = x.dtype.type
+    zero = real(0)
+    wide = twice(zero)
+    single = splat(zero, zero)
+    lanes = len(single)
+    one = x.itemsize
     for line in range(start, stop):
-        n = line // height
-        oh = line % height
-        top = oh * stride[0] - corner[0]
-        i0, i1 = _inside(top, size[0], x.shape[1])
+        n = line // y.shape[1]
+        top = line % y.shape[1] * stride[0] - corner[0]
+        i0, i1 = _inside(top, size[0], height)
         for ow in range(y.shape[2]):
             left = ow * stride[1] - corner[1]
-            j0, j1 = _inside(left, size[1], x.shape[2])
-            total = y[n, oh, ow]
+            j0, j1 = _inside(left, size[1], width)
+            source = address(x) + one * (((n * height + top + i0) * width + left + j0) * channels)
+            target = address(y) + one * (line * y.shape[2] + ow) * channels
             share = real(1) / real((i1 - i0) * (j1 - j0))
-            if i1 - i0 == 2 and j1 - j0 == 2:
-                # The commonest window in one pass.
-                a = x[n, top + i0, left + j0]
-                b = x[n, top + i0, left + j0 + 1]
-                d = x[n, top + i0 + 1, left + j0]
-                e = x[n, top + i0 + 1, left + j0 + 1]
-                for c in range(total.size):
-                    total[c] = ((a[c] + b[c]) + (d[c] + e[c])) * share
-                continue
-            for c in range(total.size):
-                total[c] = real(0)
-            for i in range(i0, i1):
-                j = j0
-                while j1 - j >= 3:
-                    a = x[n, top + i, left + j]
-                    b = x[n, top + i, left + j + 1]
-                    d = x[n, top + i, left + j + 2]
-                    for c in range(total.size):
-                        total[c] += a[c] + b[c] + d[c]
-                    j += 3
-                while j < j1:
-                    source = x[n, top + i, left + j]
-                    for c in range(total.size):
-                        total[c] += source[c]
-                    j += 1
-            for c in range(total.size):
-                total[c] *= share
+            c = 0
+            while channels - c >= len(wide):
+                _mean_of_window(
+                    source + one * c, i1 - i0, j1 - j0, one * width * channels, one * channels, share,
+                    target + one * c, wide, len(wide), past,
+                )  # fmt: skip
+                c += len(wide)
+            while c < channels:
+                _mean_of_window(
+                    source + one * c, i1 - i0, j1 - j0, one * width * channels, one * channels, share,
+                    target + one * c, single, min(lanes, channels - c), past,
+                )  # fmt: skip
+                c += lanes
+    finish_stores()
 
 
 @elementwise_kernel
@@ -243,24 +335,52 @@ def _global_max_backward(start, stop, dy, index, dx):
             dx[n, index[n, c], c] = dy[n, c]
 
 
+def _goes_past(result: Array, other: Array) -> bool:
+    """Whether a result is so large that it goes past the caches, in whole vectors."""
+    return (
+        result.nbytes + other.nbytes >= PAST_BYTES
+        and result.shape[3] * result.itemsize % BYTES == 0
+        and result.ctypes.data % BYTES == 0
+    )
+
+
+def _lie_apart(dy: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> bool:
+    """Whether windows lie side by side from the image's first pixel on, each inside it."""
+    fits = dy.shape[1] * size[0] <= dx.shape[1] and dy.shape[2] * size[1] <= dx.shape[2]
+    return tuple(size) == tuple(stride) and not padding[0] and not padding[2] and fits
+
+
 def max_pool2d(x: Array, y: Array, index: Array | None, size: Pair, stride: Pair, padding: Padding) -> None:
     places = absent(np.dtype(np.uint8)).reshape(0, 0, 0, 0) if index is None else index
     work = y.size * size[0] * size[1] * 2
-    run(_max_pool, y.shape[0] * y.shape[1], work, x, y, places, tuple(size), tuple(stride), (padding[0], padding[2]))
+    run(
+        _max_pool, y.shape[0] * y.shape[1], work, x, y, places, tuple(size), tuple(stride), (padding[0], padding[2]),
+        _goes_past(y, x),
+    )  # fmt: skip
 
 
 def max_pool2d_backward(dy: Array, index: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     work = dx.size + dy.size * size[0] * size[1]
+    if _lie_apart(dy, dx, size, stride, padding):
+        run(_apart_backward, dx.shape[0] * dx.shape[1], work, dy, index, dx, tuple(size), _goes_past(dx, dy))
+        return
     run(_max_pool_backward, dx.shape[0], work, dy, index, dx, tuple(size), tuple(stride), (padding[0], padding[2]))
 
 
 def avg_pool2d(x: Array, y: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     work = y.size * size[0] * size[1]
-    run(_avg_pool, y.shape[0] * y.shape[1], work, x, y, tuple(size), tuple(stride), (padding[0], padding[2]))
+    run(
+        _avg_pool, y.shape[0] * y.shape[1], work, x, y, tuple(size), tuple(stride), (padding[0], padding[2]),
+        _goes_past(y, x),
+    )  # fmt: skip
 
 
 def avg_pool2d_backward(dy: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     work = dx.size + dy.size * size[0] * size[1]
+    if _lie_apart(dy, dx, size, stride, padding):
+        none = absent(np.dtype(np.uint8)).reshape(0, 0, 0, 0)
+        run(_apart_backward, dx.shape[0] * dx.shape[1], work, dy, none, dx, tuple(size), _goes_past(dx, dy))
+        return
     run(_avg_pool_backward, dx.shape[0], work, dy, dx, tuple(size), tuple(stride), (padding[0], padding[2]))
 
 

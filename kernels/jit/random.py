@@ -68,10 +68,15 @@ def _uniform(start, stop, y, low, span, seed, offset):
     for s in range(start, stop):
         _philox(offset + np.uint64(s * _STRETCH), seed, words)
         z = y[s * 4 * _STRETCH :][: 4 * _STRETCH]
-        for j in range(4):
-            w = words[j]
-            for i in range((z.size - j + 3) // 4):
-                z[4 * i + j] = low + span * _unit(w[i], real)
+        # The four words of a block in one loop, for which LLVM shuffles vectors; in four it would store one by one.
+        a, b, c, d = words[0], words[1], words[2], words[3]
+        for i in range(z.size // 4):
+            z[4 * i] = low + span * _unit(a[i], real)
+            z[4 * i + 1] = low + span * _unit(b[i], real)
+            z[4 * i + 2] = low + span * _unit(c[i], real)
+            z[4 * i + 3] = low + span * _unit(d[i], real)
+        for i in range(z.size // 4 * 4, z.size):
+            z[i] = low + span * _unit(words[i % 4, i // 4], real)
 
 
 @elementwise_kernel

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from .activation import CODES, apply_fused
-from .gemm import STORED, WIDTH, ZERO, address, call_multiplier, gemm, multiplier, pack_matrix
+from .gemm import STORED, WIDTH, ZERO, call_multiplier, gemm, multiplier, pack_matrix
+from .lanes import address
 from .reduce import column_sums
 from .scalar import sigmoid, tanh
 from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, run

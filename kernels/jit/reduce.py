@@ -3,8 +3,8 @@
 Plain version: a ufunc's `reduce`, on one core and, for short inner axes, one element at a time. Here the axis is cut
 into blocks whose size depends on the shape alone: each block is summed in vector lanes, blocks run on all cores, and
 the blocks' sums are added in double precision. So sums over long axes stay accurate and do not depend on the number of
-threads. Sums over rows of few columns (bias gradients, image channels) take several rows at a time, so that the vector
-lanes are full.
+threads. Sums over rows whose columns fill a vector stay in registers (see `lanes`); over rows of fewer (bias gradients,
+image channels) they take several rows at a time, so that the vector lanes are full.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..reference import reduce as reference
+from .lanes import address, load_some, splat, store, store_some, twice
 from .scalar import from_order_key, order_key
-from .threads import elementwise_jit, elementwise_kernel, reduction_jit, run, scratch
+from .threads import elementwise_jit, elementwise_kernel, inline_jit, reduction_jit, run, scratch
 
 Array = Any
 
@@ -26,11 +27,13 @@ _LANES = 512
 # Elements whose maximum is taken at a time when its place is wanted.
 _STRETCH = 4096
 # Elements up to which NumPy's call costs less than ours.
-_SMALL = 1 << 12
+_SMALL = 1 << 8
+_SMALL_ARGMAX = 1 << 12
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
-# A row narrower than this is summed together with the next ones.
+# Rows of fewer than NARROW elements, which do not fill a vector, are joined to this width.
 _WIDTH = 64
+NARROW = 16
 
 
 @reduction_jit
@@ -62,6 +65,13 @@ def row_min(x):
 
 
 @elementwise_jit
+def multiply_by(row, factor):
+    """Multiply in place. Where sums may be reassociated, LLVM would divide by what the factor was divided by."""
+    for i in range(row.size):
+        row[i] *= factor
+
+
+@elementwise_jit
 def add_wide(x, lanes):
     """Add the elements of x, in turns, to those of lanes."""
     width = lanes.size
@@ -85,6 +95,38 @@ def fold(lanes, total):
             total[i] += lanes[s + i]
 
 
+@inline_jit
+def _sum_of_rows(x, step, rows, zero, count):
+    even, odd = zero, zero
+    end = x + rows * step
+    while end - x >= 2 * step:
+        even = even + load_some(x, zero, count)
+        odd = odd + load_some(x + step, zero, count)
+        x += 2 * step
+    if x < end:
+        even = even + load_some(x, zero, count)
+    return even + odd
+
+
+@elementwise_jit
+def sum_rows(x, first, rows, total):
+    """total = the sum of rows first … of x `[R, C]`, C of which fill a vector, in registers."""
+    columns = total.size
+    size = total.itemsize
+    zero = total.dtype.type(0)
+    single, four = splat(zero, zero), twice(twice(zero))
+    step = size * columns
+    source = address(x) + first * step
+    c = 0
+    while columns - c >= len(four):
+        store(address(total) + size * c, _sum_of_rows(source + size * c, step, rows, four, len(four)))
+        c += len(four)
+    while c < columns:
+        count = min(len(single), columns - c)
+        store_some(address(total) + size * c, _sum_of_rows(source + size * c, step, rows, single, count), count)
+        c += len(single)
+
+
 @elementwise_kernel
 def _reduce_blocks(start, stop, x, rows, partial, width, op):
     # x [A, R, B] is cut along R; partial [A, blocks, B].
@@ -98,7 +140,9 @@ def _reduce_blocks(start, stop, x, rows, partial, width, op):
         first = k * rows
         last = min(first + rows, x.shape[1])
         y = partial[a, k]
-        if op < 2:
+        if op < 2 and columns >= NARROW:
+            sum_rows(z, first, last - first, y)
+        elif op < 2:
             lanes[:] = x.dtype.type(0)
             add_wide(z.reshape(-1)[first * columns : last * columns], lanes)
             fold(lanes, y)
@@ -277,7 +321,9 @@ def reduce(x: Array, y: Array, op: str) -> None:
             run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
     with np.errstate(all="ignore"):
         if blocks > 1:
-            if code < 2:
+            if code < 2 and count == 1:
+                combine(partial[0], y)
+            elif code < 2:
                 y[...] = partial.sum(axis=1, dtype=np.float64)
             else:
                 (np.max if code == 2 else np.min)(partial, axis=1, out=y)
@@ -286,7 +332,7 @@ def reduce(x: Array, y: Array, op: str) -> None:
 
 
 def argmax(x: Array, y: Array) -> None:
-    if x.size <= _SMALL:
+    if x.size <= _SMALL_ARGMAX:
         reference.argmax(x, y)
         return
     run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], x.size * 2, x, y)

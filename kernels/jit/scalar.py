@@ -2,7 +2,7 @@
 
 Plain version: `math.exp` and its like, one library call per element, which keeps the whole loop scalar (Numba
 vectorises them only with Intel's SVML, which few installations have). In float32 the functions here are branch-free
-polynomials after argument reduction, with the coefficients of Moshier's Cephes and, for tanh and erf, of Eigen; the
+polynomials after argument reduction, with the coefficients of Moshier's Cephes and, for erf, of Eigen; the
 errors are at most those of docs/accuracy.md, NaN stays NaN and infinities come out right. In float64, which is for
 checking, they are the library's. They are compiled without reassociation, which would cancel the rounding tricks.
 """
@@ -209,21 +209,22 @@ def _tanh(x):
         return lambda x: math.tanh(x)
 
     def tanh32(x):
-        u = _f(7.90531110763549805) if x > _f(7.90531110763549805) else x
-        u = _f(-7.90531110763549805) if u < _f(-7.90531110763549805) else u
-        z = u * u
-        p = _f(-2.76076847742355e-16) * z + _f(2.00018790482477e-13)
-        p = p * z + _f(-8.60467152213735e-11)
-        p = p * z + _f(5.12229709037114e-08)
-        p = p * z + _f(1.48572235717979e-05)
-        p = p * z + _f(6.37261928875436e-04)
-        p = p * z + _f(4.89352455891786e-03)
-        q = _f(1.19825839466702e-06) * z + _f(1.18534705686654e-04)
-        q = q * z + _f(2.26843463243900e-03)
-        q = q * z + _f(4.89352518554385e-03)
-        y = u * (p / q)  # in this order, or the product of a tiny x would lose digits
-        y = _f(1.0) if x > _f(8.2) else y  # the quotient ends at 1 − 5 ulp
-        return _f(-1.0) if x < _f(-8.2) else y
+        # h / (h + 1) of h = (e²ᵛ − 1) / 2, which loses no digits where v is small.
+        v = abs(x)
+        v = _f(15.0) if v > _f(15.0) else v
+        t = v * _f(2.88539008) + _ROUND
+        n = t - _ROUND
+        r = v - n * _f(0.3466796875)
+        r = r + n * _f(1.06097220e-4)
+        p = _f(64 * 1.9875691500e-4) * r + _f(32 * 1.3981999507e-3)
+        p = p * r + _f(16 * 8.3334519073e-3)
+        p = p * r + _f(8 * 4.1665795894e-2)
+        p = p * r + _f(4 * 1.6666665459e-1)
+        p = p * r + _f(2 * 5.0000001201e-1)
+        # 2ⁿ: n stands in the last bits of t.
+        s = _from_bits(np.int32(np.int32(_bits(t) << np.int32(23)) + np.int32(0x3F800000)))
+        h = s * (p * (r * r) + r) + (s * _f(0.5) - _f(0.5))
+        return math.copysign(h / (h + _f(1.0)), x)
 
     return tanh32
 

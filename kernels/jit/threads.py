@@ -27,10 +27,13 @@ import os
 import platform
 import sys
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -54,6 +57,7 @@ _COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck":
 _CONTRACT = {"contract"}
 _REASSOCIATE = {"contract", "reassoc", "nsz"}
 elementwise_jit: Callable[..., Any] = numba.njit(fastmath=_CONTRACT, **_COMMON)
+inline_jit: Callable[..., Any] = numba.njit(fastmath=_CONTRACT, forceinline=True, **_COMMON)
 reduction_jit: Callable[..., Any] = numba.njit(fastmath=_REASSOCIATE, **_COMMON)
 # For results that are the same bits on every engine.
 strict_jit: Callable[..., Any] = numba.njit(**_COMMON)
@@ -271,14 +275,27 @@ def _borrow(typing, value):
 
 
 # `place`, which holds the arguments, lives in the launcher's frame: post, wait and release must be inlined into it.
+# Numba's cache keeps what a function closes over as part of its key: here the sources that a kernel may call.
 _LAUNCHER = """
-def {name}(_crew, _count, _step, {names}):
+def _make(_sources):
+    def {name}(_crew, _count, _step, {names}):
+        _sources
 {borrowed}
-    if _post(_kernel, _crew, _count, _step, ({names},)):
-        _wait(_crew, (_count + _step - 1) // _step)
-        return _release(_crew)
-    return -1
+        if _post(_kernel, _crew, _count, _step, ({names},)):
+            _wait(_crew, (_count + _step - 1) // _step)
+            return _release(_crew)
+        return -1
+    return {name}
 """
+
+
+@cache
+def _sources(module: str) -> frozenset[tuple[str, int]]:
+    """Checksums of the sources of a module of this package and of those in it from which that has taken something."""
+    loaded = sys.modules[module]
+    names = {getattr(value, "__module__", None) or getattr(value, "__name__", "") for value in vars(loaded).values()}
+    others = [name for name in names if name != module and name.rpartition(".")[0] == __package__]
+    return frozenset({(module, zlib.crc32(Path(loaded.__file__).read_bytes()))}.union(*map(_sources, others)))
 
 
 LAUNCHERS: list[Any] = []
@@ -296,13 +313,15 @@ def _ranged(jit: Callable[..., Any]) -> Callable[..., Any]:
         }  # fmt: skip
         # The cache finds its place by the file and the line that the function claims to come from, and takes what it
         # holds for stale when that file has changed.
-        source = "\n" * (code.co_firstlineno - 2) + _LAUNCHER.format(
+        source = "\n" * (code.co_firstlineno - 3) + _LAUNCHER.format(
             name=function.__name__,
             names=", ".join(names),
-            borrowed="\n".join(f"    {name} = _borrow({name})" for name in names),
+            borrowed="\n".join(f"        {name} = _borrow({name})" for name in names),
         )
         exec(compile(source, code.co_filename, "exec"), scope)
-        launch = numba.njit(cache=True, **_COMMON)(scope[function.__name__])
+        launcher = scope["_make"](str(sorted(_sources(function.__module__))))
+        launcher.__qualname__ = function.__name__
+        launch = numba.njit(cache=True, **_COMMON)(launcher)
         LAUNCHERS.append(launch)
         return launch
 

@@ -49,7 +49,7 @@ def _products(a: Any) -> None:
 
 def _convolutions(a: Any) -> None:
     rest = (0, 0, 0, 0), (1, 1)
-    for c, k, groups, stride in ((2, 4, 1, 1), (2, 4, 1, 2), (4, 4, 4, 1), (4, 4, 4, 2)):
+    for c, k, groups, stride in ((2, 4, 1, 1), (2, 4, 1, 2), (4, 4, 4, 1), (4, 4, 4, 2), (2, 4, 2, 1)):
         size = (6 - 3) // stride + 1
         x, w, y = a(1, 6, 6, c), a(3, 3, c // groups, k), a(1, size, size, k)
         how = ((stride, stride), *rest, groups)
@@ -62,12 +62,14 @@ def _convolutions(a: Any) -> None:
 
 
 def _pools(a: Any) -> None:
-    how = (2, 2), (2, 2), (0, 0, 0, 0)
-    for index in (np.zeros((1, 2, 2, 8), np.uint8), np.zeros((1, 2, 2, 8), np.int32)):
-        pool.max_pool2d(a(1, 4, 4, 8), a(1, 2, 2, 8), index, *how)
-        pool.max_pool2d_backward(a(1, 2, 2, 8), index, a(1, 4, 4, 8), *how)
-    pool.avg_pool2d(a(1, 4, 4, 8), a(1, 2, 2, 8), *how)
-    pool.avg_pool2d_backward(a(1, 2, 2, 8), a(1, 4, 4, 8), *how)
+    # Windows that lie apart, and others.
+    for side, how in ((2, ((2, 2), (2, 2), (0, 0, 0, 0))), (3, ((2, 2), (1, 1), (0, 0, 0, 0)))):
+        x, y = a(1, 4, 4, 8), a(1, side, side, 8)
+        for index in (np.zeros(y.shape, np.uint8), np.zeros(y.shape, np.int32)):
+            pool.max_pool2d(x, y, index, *how)
+            pool.max_pool2d_backward(y, index, x, *how)
+        pool.avg_pool2d(x, y, *how)
+        pool.avg_pool2d_backward(y, x, *how)
     pool.global_avg_pool(a(1, 4, 8), a(1, 8))
     pool.global_avg_pool_backward(a(1, 8), a(1, 4, 8))
     index = np.zeros((1, 8), np.int32)
@@ -78,6 +80,7 @@ def _pools(a: Any) -> None:
 def _norms(a: Any) -> None:
     norm.batchnorm(a(4, 8), a(8), a(8), a(8), a(8), a(4, 8), a(8), a(8), 0.9, 1e-3, "relu")
     norm.batchnorm_inference(a(4, 8), a(8), a(8), a(8), a(8), a(4, 8), 1e-3, "relu")
+    norm._normalise_past(0, 1, 1, a(1), a(1), a(3, 1), False)
     norm.batchnorm_backward(a(4, 8), a(4, 8), a(8), a(8), a(8), a(4, 8), a(8), a(8))
     norm.layernorm(a(4, 8), a(8), a(8), a(4, 8), a(4), a(4), 1e-3)
     norm.layernorm_backward(a(4, 8), a(4, 8), a(8), a(4), a(4), a(4, 8), a(8), a(8))
@@ -124,7 +127,7 @@ def _elementwise(a: Any) -> None:
     elementwise.unary(a(n), a(n), "neg")
     elementwise.unary_backward(a(n), a(n), a(n), a(n), "neg")
     elementwise.binary(a(n), a(n), a(n), "add")
-    elementwise.compare(a(n), a(n), np.zeros(n, bool), "less")
+    elementwise.compare(a(8 * n), a(8 * n), np.zeros(8 * n, bool), "less")
     elementwise.select(np.zeros(n, bool), a(n), a(n), a(n))
     elementwise.copy(a(n), a(n))
     elementwise.copy(a(128, 128).T, a(128, 128))
