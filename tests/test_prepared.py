@@ -139,6 +139,20 @@ def test_results_stored_past_the_caches_are_those_of_each_image(label):
         np.testing.assert_array_equal(dx[i], one_dx[0])
 
 
+def test_gradients_of_filters_stored_past_the_caches_are_those_that_are_not():
+    rng = np.random.default_rng(0)
+    shape = (3, 3, 384, 384)  # 5 MB
+    x, dz = rng.standard_normal((2, 32, 4, 4, 384)).astype("f4")
+    geometry = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    whole_lines = core.empty(shape, "f4")
+    askew = core.empty((whole_lines.size + 1,), "f4")[1:].reshape(shape)
+    conv.conv2d_backward_weight(x, dz, whole_lines, None, *geometry)
+    conv.conv2d_backward_weight(x, dz, askew, None, *geometry)
+    np.testing.assert_array_equal(whole_lines, askew)
+    conv.conv2d_backward_weight(x, dz, whole_lines, None, *geometry, True)
+    np.testing.assert_allclose(whole_lines, 2 * askew, rtol=0, atol=1e-5 * np.abs(askew).max())
+
+
 def test_the_error_of_large_tiles_is_what_is_stated():
     rng = np.random.default_rng(0)
     x, filters = rng.standard_normal((1, 60, 60, 128)), rng.standard_normal((3, 3, 128, 64))

@@ -498,7 +498,7 @@ void winograd_lanes_finish(const conv_shape *s, const REAL *sums, REAL *dw, int 
     for (long t = 0; t < TAPS * TAPS; t++) taps[t] = dw + t * tap;
     for (long i = 0; i < tap; i += LANES) {
         const long part = tap - i < LANES ? tap - i : 0;
-        filter_gradient_tile(FIVE, sums + i, tap, add, taps, i, part);
+        filter_gradient_tile(FIVE, sums + i, tap, add, 0, taps, i, part);
     }
 }
 #endif

@@ -283,8 +283,9 @@ INLINE void filter_tile(const int way, const REAL *const *tap, long at, REAL *u,
     }
 }
 
-// Adds to, or writes, each tap at its place; NULL for a tap that the filter lacks.
-INLINE void filter_gradient_tile(const int way, const REAL *sums, long plane, int add, REAL *const *tap, long at, long part) {
+// Adds to, or writes (past: past the caches), each tap at its place; NULL for a tap that the filter lacks.
+INLINE void filter_gradient_tile(const int way, const REAL *sums, long plane, int add, int past, REAL *const *tap, long at,
+                                 long part) {
     const int taps = taps_of(way), points = points_of(way);
     vec half[MOST_TAPS][MOST_POINTS];
 #pragma GCC unroll 8
@@ -304,7 +305,8 @@ INLINE void filter_gradient_tile(const int way, const REAL *sums, long plane, in
         for (int j = 0; j < taps; j++) {
             REAL *out = tap[i * taps + j];
             if (way == STRIDED && !out) continue;
-            store_some(out + at, add ? load_some(out + at, part) + to[j] : to[j], part);
+            if (past) store_past(out + at, to[j]);
+            else store_some(out + at, add ? load_some(out + at, part) + to[j] : to[j], part);
         }
     }
 }
