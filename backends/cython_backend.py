@@ -71,10 +71,10 @@ class CythonBackend(Backend):
             return partial(fused, *arguments.values())
         return super().bind(name, arguments, constant)
 
-    def pools(self, arguments: dict[str, Any]) -> bool:
+    def pools(self, arguments: dict[str, Any], pooled: str) -> bool:
         x, w, y = (arguments[key] for key in "xwy")
         fixed = (arguments[key] for key in ("stride", "padding", "dilation", "groups", "activation"))
-        return self._conv.pools(x.shape, w.shape, y.shape, *fixed, x.dtype)
+        return self._conv.pools(x.shape, w.shape, y.shape, *fixed, x.dtype, pooled)
 
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:
         sides = {"conv2d": "xy", "conv2d_backward_input": ("dx", "dz"), "conv2d_backward_weight": ("x", "dz")}.get(name)

@@ -197,9 +197,9 @@ class Backend:
         """
         return partial(getattr(self, name), *arguments.values())
 
-    def pools(self, arguments: dict[str, Any]) -> bool:
-        """Whether conv2d with these arguments, w and b being constant, may be given "pooled": y is then the means of
-        windows of 2x2 of its outputs, half as high and wide. Of arrays it takes shape and dtype."""
+    def pools(self, arguments: dict[str, Any], pooled: str) -> bool:
+        """Whether conv2d with these arguments, w and b being constant, may be given "pooled", mean or max: y is then
+        that of windows of 2x2 of its outputs, half as high and wide. Of arrays it takes shape and dtype."""
         return False
 
     def images_in_lanes(self, name: str, arguments: dict[str, Any]) -> int:

@@ -59,8 +59,8 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int]
     """Fewer passes over memory for a step that only reads its weights.
 
     Batch normalisation goes into the weights before it (Jacob et al. 2018, section 3.2), an activation into the
-    epilogue, and, where the engine has that, so does the addition of a residual; a convolution takes over an
-    average-pooling.
+    epilogue, and, where the engine has that, so does the addition of a residual; a convolution takes over a
+    pooling.
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
@@ -335,22 +335,23 @@ def _fuse_pool(
     constant: set[int],
     engine: Backend,
 ) -> bool:
-    """Let convolution i take over the average-pooling that follows; whether it could."""
+    """Let convolution i take over the pooling that follows; whether it could."""
     product = calls[i].arguments
     if calls[i].name != "conv2d" or "residual" in product or "pooled" in product or i + 1 == len(calls):
         return False
     y, pool = product["y"], calls[i + 1].arguments
-    if calls[i + 1].name != "avg_pool2d" or type(y) is not View or y.buffer in kept or uses[y.buffer] != [i, i + 1]:
+    pooled = {"avg_pool2d": "mean", "max_pool2d": "max"}.get(calls[i + 1].name)
+    if pooled is None or type(y) is not View or y.buffer in kept or uses[y.buffer] != [i, i + 1]:
         return False
     if not all(value is None or id(value) in constant for value in (product["w"], product["b"])):
         return False
-    if pool["size"] != (2, 2) or pool["stride"] != (2, 2) or any(pool["padding"]):
+    if pool["size"] != (2, 2) or pool["stride"] != (2, 2) or any(pool["padding"]) or pool.get("index") is not None:
         return False
-    if type(pool["x"]) is not View or not _equal(pool["x"], y) or not engine.pools(product):
+    if type(pool["x"]) is not View or not _equal(pool["x"], y) or not engine.pools(product, pooled):
         return False
     if type(pool["y"]) is not View or pool["y"].buffer in {v.buffer for v in product.values() if type(v) is View}:
         return False
-    product["y"], product["pooled"] = pool["y"], True
+    product["y"], product["pooled"] = pool["y"], pooled
     del calls[i + 1]
     return True
 

@@ -57,7 +57,7 @@ def test_a_prepared_convolution_gives_the_bits_of_the_pooling_after_it(n, h, w, 
     shapes = (n, h, w, c), (kernel, kernel, c, k), (k,), (n, h + 2 * pad - kernel + 1, w + 2 * pad - kernel + 1, k)
     x, filters, bias, y = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
     geometry = ((1, 1), (pad,) * 4, (1, 1), 1)
-    can = conv.pools(x.shape, filters.shape, y.shape, *geometry, activation, x.dtype)
+    can = conv.pools(x.shape, filters.shape, y.shape, *geometry, activation, x.dtype, "mean")
     even = y.shape[1] % 2 == 0
     assert not can or even
     assert can or not even or dtype == np.float64 or "DLCORE_CONV" in os.environ
@@ -66,7 +66,26 @@ def test_a_prepared_convolution_gives_the_bits_of_the_pooling_after_it(n, h, w, 
     conv.conv2d(x, filters, bias, y, *geometry, activation)
     expected, found = (np.full((n, y.shape[1] // 2, y.shape[2] // 2, k), np.nan, dtype) for _ in range(2))
     pool.avg_pool2d(y, expected, (2, 2), (2, 2), (0, 0, 0, 0))
-    conv.prepare_conv2d(x, filters, bias, found, *geometry, activation, pooled=True)()
+    conv.prepare_conv2d(x, filters, bias, found, *geometry, activation, pooled="mean")()
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize("label", ["3x3", "3x3, many channels", "5x5, many channels", "3x3, large"])
+def test_a_prepared_convolution_gives_the_bits_of_the_maxima_after_it(label, activation):
+    x, filters, bias, y, geometry = _convolution(label, np.float32)
+    x = np.concatenate([x, x[:, :, :1]], 2) if y.shape[2] % 2 else x  # outputs that windows tile
+    x = np.concatenate([x, x[:, :1]], 1) if y.shape[1] % 2 else x
+    n, h, w, k = y.shape
+    y = np.empty((n, h + h % 2, w + w % 2, k), np.float32)
+    if not conv.pools(x.shape, filters.shape, y.shape, *geometry, activation, x.dtype, "max"):
+        assert "DLCORE_CONV" in os.environ
+        return
+    x[0, 0, 0, 0] = np.nan
+    conv.prepare_conv2d(x, filters, bias, y, *geometry, activation)()
+    expected, found = np.full((2, n, y.shape[1] // 2, y.shape[2] // 2, k), np.inf, np.float32)
+    pool.max_pool2d(y, expected, None, (2, 2), (2, 2), (0, 0, 0, 0))
+    conv.prepare_conv2d(x, filters, bias, found, *geometry, activation, pooled="max")()
     np.testing.assert_array_equal(found, expected)
 
 

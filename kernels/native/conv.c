@@ -215,8 +215,9 @@ static int pools(const conv_shape *s, int activation) {
     (void)activation;
     int winograd = 0;
 #endif
-    return s->oh % 2 == 0 && s->ow % 2 == 0 &&
-           (takes_lanes(s) || (!pointwise(s) && !winograd && few_channels_wins(s, s->k, s->ow)));
+    if (s->oh % 2 || s->ow % 2 || pointwise(s)) return 0;
+    if (takes_lanes(s)) return s->pooled == MEANS;
+    return winograd ? s->pooled == MAXIMA : s->pooled == MEANS && few_channels_wins(s, s->k, s->ow);
 }
 
 // ---- gradients -----------------------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ typedef struct {
     long top, left;    // padding; bottom and right follow from oh and ow
     long dh, dw;       // dilation
     long groups;
-    int pooled;        // only the means of windows of 2x2 outputs are written, [n][oh / 2][ow / 2][k]: where `pools` says so
+    int pooled;        // of windows of 2x2 outputs only this is written, [n][oh / 2][ow / 2][k]: where `pools` says so
     int x_lanes, y_lanes; // images (outputs) lie as [n / L][h][w][c][L], L = REALs of a vector: only where in_lanes says so
 } conv_shape;
 
+enum conv_pooling { NOT_POOLED, MEANS, MAXIMA };
 enum conv_way { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD };
 
 typedef struct {
@@ -26,6 +27,6 @@ typedef struct {
     prepared *(*prepare)(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation,
                          const void *residual);
     void (*choose_way)(int way); // for all calls from now on: Winograd where it is faster, nowhere, or wherever it can be
-    int (*pools)(const conv_shape *s, int activation); // whether prepare takes s.pooled
+    int (*pools)(const conv_shape *s, int activation); // whether prepare takes this s.pooled
     int (*in_lanes)(const conv_shape *s); // L if all directions of this layer put images in lanes, else 0
 } conv_kernels;

@@ -39,6 +39,9 @@ def _choose_way():
 _choose_way()
 
 
+cdef dict POOLED = {"mean": 1, "max": 2}  # numbered as in conv.h
+
+
 cdef conv_shape shape_of(ndarray x, ndarray w, ndarray y, stride, padding, dilation, long groups):
     cdef conv_shape s
     s.pooled = False
@@ -71,19 +74,19 @@ def conv2d(ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation
 cdef class PreparedConv2D:
     """conv2d on fixed arrays, everything decided and the filters packed: call it after the contents of x have changed.
 
-    y = activation(conv(x, w) + b + residual), or the means of windows of 2x2 of that, where `pools` says so. w and b must not
-    change any more.
+    y = activation(conv(x, w) + b + residual), or of windows of 2x2 of that the mean or max, where `pools` says so. w and b must
+    not change any more.
     """
 
     cdef prepared *plan
     cdef tuple arrays
 
     def __cinit__(self, ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation, long groups, activation,
-                  ndarray residual=None, bint pooled=False):
+                  ndarray residual=None, pooled=None):
         cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
         cdef conv_shape s = shape_of(x, w, y, stride, padding, dilation, groups)
         if pooled:
-            s.pooled, s.oh, s.ow = True, 2 * s.oh, 2 * s.ow
+            s.pooled, s.oh, s.ow = POOLED[pooled], 2 * s.oh, 2 * s.ow
         self.arrays = (x, w, b, y, residual)
         self.plan = kernels.prepare(&s, pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation], pointer(residual))
         check(-(self.plan == NULL))
@@ -163,8 +166,9 @@ def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
     return kernels.in_lanes(&s)
 
 
-def pools(x, w, y, stride, padding, dilation, long groups, activation, dtype):
-    """Whether a PreparedConv2D of these shapes may be `pooled`."""
+def pools(x, w, y, stride, padding, dilation, long groups, activation, dtype, pooled):
+    """Whether a PreparedConv2D of these shapes may be `pooled`, "mean" or "max"."""
     cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
     cdef conv_shape s = shape_from(x, w, y, stride, padding, dilation, groups)
+    s.pooled = POOLED[pooled]
     return bool(kernels.pools(&s, FUSED[activation]))
