@@ -37,6 +37,7 @@
 #include "conv_few.h"
 #include "conv_lanes.h"
 #include "conv_parts.h"
+#include "derivative.h"
 #include "flat.h"
 #include "gemm.h"
 #include "threads.h"
@@ -272,7 +273,7 @@ static void pass_chunk(void *job, long first, long n) {
         long part = end - i < LANES ? end - i : 0;
         vec v = load_some(g->dx + i, part);
         if (g->residual) v += load_some(g->residual + i, part);
-        if (g->gate) v = blend((ivec)(load_some(g->gate + i, part) > (vec){0}), v, (vec){0});
+        if (g->gate) v = before_activation(ACT_RELU, v, load_some(g->gate + i, part));
         store_some(g->dx + i, v, part);
     }
 }

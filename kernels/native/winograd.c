@@ -48,11 +48,12 @@
 //     gradients of large filters stored past the caches     512 channels on 4x4 images 1.05 to 1.13 times
 // Without gain: filters transformed 64 to 256 channels at a time, so that U stays in L2; dw written tap after tap (0.97);
 // the next block's images or the outputs' lines fetched ahead during the products; a third cut, by planes f, whose
-// products read V from L2 alone (0.9 to 0.98: M passes through L3); residual and gate added here instead of by a call of
-// their own are worth 1 % of a training step, maxima of 2x2 outputs taken here 1 to 2 % of a VGG-16 prediction.
+// products read V from L2 alone (0.9 to 0.98: M passes through L3). What the outputs take over from calls of their own gains
+// little: residual and gate 1 % of a training step, maxima of 2x2 outputs 1 to 2 % of a VGG-16 prediction.
 #include "winograd.h"
 #if REAL_BITS == 32
 #include "arena.h"
+#include "derivative.h"
 #include "gemm.h"
 #include "threads.h"
 #include "vmath.h"
@@ -179,6 +180,12 @@ static void touch_inputs(const winograd_job *g, long t, long n) {
     touch_tiles(g, g->in, g->s->h, g->s->w, g->s->c, g->pace_in, g->in_y, g->in_x, side, t, n);
 }
 
+// images: what is added to the outputs, or gates them; or NULL.
+static void touch_outputs(const winograd_job *g, const REAL *images, long t, long n) {
+    long side = outputs_of(g->way) * g->pace_out;
+    if (images) touch_tiles(g, images, g->s->oh, g->s->ow, g->s->k, g->pace_out, g->out_y, g->out_x, side, t, n);
+}
+
 INLINE void inputs_of_tile(const winograd_job *g, const int way, long t, REAL *v, long tile) {
     const conv_shape *s = g->s;
     const int in = inputs_of(way);
@@ -267,7 +274,7 @@ INLINE void outputs_of_tile(const winograd_job *g, const int way, long t, long p
             for (long j = columns[0]; j < columns[1]; j++) {
                 long at = i * down + j * right + k;
                 vec v = y[i][j];
-                if (g->gate) v = blend((ivec)(load_some(g->gate + first + at, part) > (vec){0}), v, (vec){0});
+                if (g->gate) v = before_activation(ACT_RELU, v, load_some(g->gate + first + at, part));
                 if (g->past) store_past(to + at, v);
                 else store_some(to + at, v, part);
             }
@@ -378,7 +385,7 @@ static size_t filters_size(const winograd_job *g) {
 
 // ---- outputs, by tiles ---------------------------------------------------------------------------------------------------
 
-// M[f][tile] of a panel (of all phases of outputs), `ld` wide, or what a further phase of inputs adds to it.
+// M[f][tile] of a panel (of all phases of outputs), or what a further phase of inputs adds to it.
 static void multiply_planes(const winograd_job *g, long panel, long phase, const REAL *v, const REAL *u, REAL *m, long count) {
     long phase_out = panel / g->panels, width = width_of(g, panel % g->panels);
     for (long f = 0; f < g->planes; f++) {
@@ -389,12 +396,6 @@ static void multiply_planes(const winograd_job *g, long panel, long phase, const
         else if (phase_out)
             memset(to, 0, (size_t)(count * NR) * sizeof(REAL));
     }
-}
-
-// And those of what is added to their outputs, or gates them.
-static void touch_outputs(const winograd_job *g, const REAL *images, long t, long n) {
-    long side = outputs_of(g->way) * g->pace_out;
-    if (images) touch_tiles(g, images, g->s->oh, g->s->ow, g->s->k, g->pace_out, g->out_y, g->out_x, side, t, n);
 }
 
 static void tiles_item(void *job, long item, int worker) {
