@@ -30,10 +30,14 @@
 //     by tiles      filters transformed once; each item takes a block of tiles through all phases, V and M in cache
 //     by channels   where U outgrows the cache, or there are few tiles: V of a large block of tiles first; then each item
 //                   takes a panel of output channels: it transforms its filters, uses them at once, and forgets them
-// The gradient of the filters always makes V and Z of a large block of tiles first, V in pieces of channels; then each item
-// sums its products for a panel of output channels and a piece of input channels, and adds them, transformed back, to dw.
-// Memory is bounded in all of them. An element of a product is one sum in the order of channels or tiles, so threads do not
-// change a bit of it.
+// The gradient of the filters makes V and Z of a block of tiles first, V in pieces of channels; then, for each panel of
+// output channels and piece of input channels, it sums their products and transforms the sums back. Ranges of tiles, each
+// an item with a dw of its own, are added at the end. Memory is bounded in all of them. An element of a product is one sum
+// in the order of channels or tiles, and ranges do not depend on the threads, so threads do not change a bit of it.
+//
+// What one core writes again and again must not be read by another: it would first have to take each line back from it, at
+// 28 GB/s where both share an L3 and at 2.4 GB/s where they do not (Zen 4; a line of its own 100, either way). Hence two
+// threads each transform for themselves what both read (U by tiles, V by channels), and ranges of tiles keep V and Z apart.
 //
 // The products run near the peak of the register tile (97 % of it on Zen 4); the rest of the time, 15 to 35 % of the whole,
 // goes to waiting for lines in the transforms, which read runs of one pixel far apart. What helped, measured on two cores:
@@ -44,7 +48,8 @@
 //     two blocks, leave them there     1.05 to 1.1 times
 //     neighbouring tiles on one core, not item by item on both     1.13 times, far more where L3 is busy
 //     filters read tap after tap instead of side by side     512 channels on 4x4 images 1.1 times
-//     larger blocks in the gradient of the filters     64 channels 1.09 times
+//     ranges of tiles in the gradient of the filters     64 to 128 channels 1.05 to 1.2 times; cores without a common L3 1.5
+//     to 2.3 times, and 1.03 to 1.4 in the other directions from copies of their own
 //     gradients of large filters stored past the caches     512 channels on 4x4 images 1.05 to 1.13 times
 // Without gain: filters transformed 64 to 256 channels at a time, so that U stays in L2; dw written tap after tap (0.97);
 // the next block's images or the outputs' lines fetched ahead during the products; a third cut, by planes f, whose
@@ -54,6 +59,7 @@
 #if REAL_BITS == 32
 #include "arena.h"
 #include "derivative.h"
+#include "flat.h"
 #include "gemm.h"
 #include "threads.h"
 #include "vmath.h"
@@ -68,8 +74,9 @@ enum {
     FILTER_CACHE = 6 << 20, // bytes of U above which the work is cut by channels
     BLOCK_V = 10 << 20,     // bytes of V of a block, by channels
     BLOCK_M = 2 << 20,      // and of M, per worker
-    BLOCK_VZ = 6 << 20,     // bytes of V and Z of a block, gradient of the filters
+    BLOCK_VZ = 2400 << 10,  // bytes of V and Z of a block, gradient of the filters
     MOST_VZ = 32 << 20,     // however few tiles that gives
+    RANGES = 16,            // of tiles there, at most: each has sums of its own
     SUM_TILES = 96,         // tiles per pass over the sums of an item there: their V and Z stay in L1
     SUM_CHANNELS = 64,      // input channels of an item there: its sums stay in L2
     STRIP = 16,             // channels of filters turned over at a time
@@ -77,9 +84,14 @@ enum {
     SIX_CHANNELS = 128,     // that SIX takes at most
     PAST_BYTES = 8 << 20,   // of images and filters in all, from which outputs are stored past the caches
     PAST_FILTERS = 4 << 20, // and of filters from which their gradients are
+    OWN_THREADS = 2,        // up to which each makes its own copy of what all of them would read
 };
 
 // ---- what both directions share ------------------------------------------------------------------------------------------
+
+typedef struct {
+    _Alignas(64) long block; // that a worker has transformed for itself, counted from 1
+} copy_made;
 
 typedef struct {
     const conv_shape *s;
@@ -99,7 +111,9 @@ typedef struct {
     long share;                          // tiles that an item transforms
     const REAL *zeros;                   // what tiles read outside an image
     REAL *u, *v, *m, *z;
-    size_t worker_m;                     // what each worker has of its own
+    size_t worker_m, worker_copy;        // what each worker has of its own; the latter 0 where transforms are shared
+    copy_made *made;                     // per worker
+    long ranges, filter;                 // of tiles, gradient of the filters; how far apart their sums lie
 } winograd_job;
 
 static long share_of(long tiles, long threads) { return max_l(1, min_l(SHARE, tiles / (2 * threads))); }
@@ -138,6 +152,15 @@ static winograd_job job_of(const conv_shape *s, int way, int flipped) {
     g.piece = g.c;
     g.pieces = 1;
     return g;
+}
+
+static int makes_copies(long threads) { return threads > 1 && threads <= OWN_THREADS; }
+
+// Whether this worker has yet to transform the block in hand for itself, which it then does at once.
+static int is_due(const winograd_job *g, int worker) {
+    if (!g->worker_copy || g->made[worker].block == g->first + 1) return 0;
+    g->made[worker].block = g->first + 1;
+    return 1;
 }
 
 // Columns of a panel that hold channels, in whole vectors.
@@ -399,7 +422,10 @@ static void multiply_planes(const winograd_job *g, long panel, long phase, const
 }
 
 static void tiles_item(void *job, long item, int worker) {
-    const winograd_job *g = job;
+    winograd_job own = *(const winograd_job *)job;
+    const winograd_job *g = &own;
+    own.u += worker * g->worker_copy;
+    if (is_due(g, worker)) transform_all_filters(g);
     long first = item * g->tiles / g->blocks, count = (item + 1) * g->tiles / g->blocks - first;
     REAL *v = g->m + worker * g->worker_m, *m = v + g->phases_in * g->planes * g->plane_v;
     touch_inputs(g, first, count);
@@ -421,10 +447,13 @@ static int by_tiles(winograd_job *g, long threads) {
     g->plane_v = plane_of(g->block, g->c);
     g->plane_m = plane_of(g->block, NR);
     g->worker_m = g->planes * (g->phases_in * g->plane_v + g->plane_m);
-    if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, filters_size(g) * sizeof(REAL));
+    if (!g->transformed) {
+        g->worker_copy = makes_copies(threads) ? filters_size(g) : 0;
+        g->u = scratch(SCRATCH_WEIGHTS, (g->worker_copy ? threads : 1) * filters_size(g) * sizeof(REAL));
+    }
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->m) return -1;
-    if (!g->transformed) transform_all_filters(g);
+    if (!g->transformed && !g->worker_copy) transform_all_filters(g);
     pool_for(g->blocks, tiles_item, g);
     return 0;
 }
@@ -439,8 +468,16 @@ static void inputs_item(void *job, long item, int worker) {
     for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v, t);
 }
 
+static void transform_block(winograd_job *g) {
+    g->share = share_of(g->count, pool_size());
+    pool_for(div_up(g->count, g->share), inputs_item, g);
+}
+
 static void panel_item(void *job, long panel, int worker) {
-    const winograd_job *g = job;
+    winograd_job copy = *(const winograd_job *)job;
+    const winograd_job *g = &copy;
+    copy.v += worker * g->worker_copy;
+    if (is_due(g, worker)) transform_block(&copy);
     REAL *own = g->u + worker * g->planes * g->plane_u, *m = g->m + worker * g->worker_m;
     for (long phase = 0; phase < g->phases_in; phase++) {
         const REAL *v = g->v + phase * g->planes * g->plane_v, *u = g->transformed ? filters_at(g, panel, phase, 0) : own;
@@ -457,13 +494,13 @@ static int by_channels(winograd_job *g, long threads) {
     g->plane_m = plane_of(g->block, NR);
     g->worker_m = g->planes * g->plane_m;
     if (!g->transformed) g->u = scratch(SCRATCH_WEIGHTS, threads * g->planes * g->plane_u * sizeof(REAL));
-    g->v = scratch(SCRATCH_PROJECTED, g->phases_in * g->planes * g->plane_v * sizeof(REAL));
+    g->worker_copy = makes_copies(threads) ? g->phases_in * g->planes * g->plane_v : 0;
+    g->v = scratch(SCRATCH_PROJECTED, (g->worker_copy ? threads : 1) * g->phases_in * g->planes * g->plane_v * sizeof(REAL));
     g->m = scratch(SCRATCH_PARTIAL, threads * g->worker_m * sizeof(REAL));
     if (!g->u || !g->v || !g->m) return -1;
     for (g->first = 0; g->first < g->tiles; g->first += g->block) {
         g->count = min_l(g->block, g->tiles - g->first);
-        g->share = share_of(g->count, threads);
-        pool_for(div_up(g->count, g->share), inputs_item, g);
+        if (!g->worker_copy) transform_block(g);
         pool_for(g->panels * g->phases_out, panel_item, g);
     }
     return 0;
@@ -490,6 +527,8 @@ int winograd_product(const winograd_call *call) {
     g.out = call->out;
     g.zeros = zero_pixel(g.c);
     if (!g.zeros) return -1;
+    copy_made made[OWN_THREADS] = {0};
+    g.made = made;
     long passing = bytes + (s->n * (s->h * s->w * s->c + s->oh * s->ow * s->k)) * (long)sizeof(REAL);
     g.past = !s->pooled && g.activation <= RELU && passing >= PAST_BYTES && are_whole_lines(s->k, g.out);
     int few = g.tiles < 2 * MR * threads && g.panels * g.phases_out >= threads;
@@ -551,19 +590,27 @@ static void gradients_item(void *job, long item, int worker) {
 // The sums of a panel of output channels and `channels` input channels, transformed back, to where each tap of dw lies.
 INLINE void filter_gradients_of(const winograd_job *g, const int way, long channels, long columns, const REAL *sums,
                                 REAL *const *tap) {
-    int add = g->accumulate || g->first;
     for (long c = 0; c < channels; c++)
         for (long k = 0; k < columns; k += LANES) {
             long at = c * g->s->k + k;
             for (int i = 0; i < taps_of(way) * taps_of(way); i++)
                 if (!g->past && (way != STRIDED || tap[i])) __builtin_prefetch(tap[i] + at + AHEAD * g->s->k, 1);
             long part = columns - k < LANES ? columns - k : 0;
-            filter_gradient_tile(way, sums + c * NR + k, g->plane_m, add, g->past, tap, at, part);
+            filter_gradient_tile(way, sums + c * NR + k, g->plane_m, g->accumulate, g->past, tap, at, part);
         }
 }
 
+static void transform_both(winograd_job *g) {
+    g->share = share_of(g->count, pool_size());
+    pool_for(div_up(g->count, g->share), gradients_item, g);
+}
+
 static void sums_item(void *job, long item, int worker) {
-    const winograd_job *g = job;
+    winograd_job copy = *(const winograd_job *)job;
+    const winograd_job *g = &copy;
+    copy.v += worker * g->worker_copy;
+    copy.z += worker * g->worker_copy;
+    if (is_due(g, worker)) transform_both(&copy);
     const conv_shape *s = g->s;
     long piece = item % g->pieces, phase = item / g->pieces % g->phases_in, panel = item / g->pieces / g->phases_in;
     long c0 = piece * g->piece, channels = min_l(g->piece, s->c - c0), columns = min_l(NR, s->k - panel * NR);
@@ -587,17 +634,49 @@ static void sums_item(void *job, long item, int worker) {
     if (g->past) finish_stores();
 }
 
+// The blocks of a range, one after the other; as an item all of it in one thread, which then reads only what it wrote.
+static void range_item(void *job, long range, int worker) {
+    winograd_job g = *(const winograd_job *)job;
+    long end = (range + 1) * g.tiles / g.ranges, copy = g.planes * (g.phases_in * g.plane_v + g.plane_z);
+    g.v += worker * copy;
+    g.z = g.v + g.phases_in * g.planes * g.plane_v;
+    g.m += worker * g.worker_m;
+    g.out += range * g.filter;
+    for (g.first = range * g.tiles / g.ranges; g.first < end; g.first += g.block, g.accumulate = 1) {
+        g.count = min_l(g.block, end - g.first);
+        if (!g.worker_copy) transform_both(&g);
+        pool_for(g.panels * g.phases_in * g.pieces, sums_item, &g);
+    }
+}
+
+typedef struct {
+    REAL *dw;
+    const winograd_job *of;
+    int accumulate;
+} ranges_job;
+
+static void add_ranges(void *job, long first, long n) {
+    const ranges_job *g = job;
+    for (long i = first, end = first + n; i < end; i += LANES) {
+        long part = end - i < LANES ? end - i : 0;
+        vec sum = g->accumulate ? load_some(g->dw + i, part) : (vec){0};
+        for (long r = 0; r < g->of->ranges; r++) sum += load_some(g->of->out + r * g->of->filter + i, part);
+        store_some(g->dw + i, sum, part);
+    }
+}
+
 int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const REAL *dz, REAL *dw, int accumulate) {
     winograd_job g = job_of(s, way, 0);
-    long threads = pool_size(), bytes = g.planes * (long)sizeof(REAL) * (g.phases_in * g.c + g.k);
+    copy_made made[OWN_THREADS] = {0};
+    long threads = pool_size(), tile = g.planes * (long)sizeof(REAL) * (g.phases_in * g.c + g.k), n = s->kh * s->kw * s->c * s->k;
     g.in = x;
     g.dz = dz;
-    g.out = dw;
-    g.accumulate = accumulate;
-    long most = max_l(max_l(BLOCK_VZ / bytes, min_l(SUM_TILES, MOST_VZ / bytes)), 1);
-    g.block = div_up(g.tiles, div_up(g.tiles, most));
-    g.past = !accumulate && g.block >= g.tiles && s->kh * s->kw * s->c * s->k * (long)sizeof(REAL) >= PAST_FILTERS &&
-             are_whole_lines(s->k, dw);
+    g.made = made;
+    g.blocks = div_up(g.tiles, max_l(max_l(BLOCK_VZ / tile, min_l(SUM_TILES, MOST_VZ / tile)), 1));
+    g.ranges = min_l(RANGES, g.blocks);
+    g.block = div_up(g.tiles, g.ranges * div_up(g.blocks, g.ranges));
+    g.filter = round_up(n, LINE);
+    g.accumulate = accumulate && g.ranges == 1;
     g.pieces = max_l(div_up(s->c, SUM_CHANNELS), min_l(div_up(2 * threads, g.panels * g.phases_in), div_up(s->c, MR)));
     g.piece = round_up(div_up(s->c, g.pieces), LANES);
     g.pieces = div_up(s->c, g.piece);
@@ -605,17 +684,20 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
     g.plane_z = plane_of(g.block, g.k);
     g.plane_m = plane_of(g.piece, NR);
     g.worker_m = g.planes * g.plane_m;
+    size_t copy = g.planes * (g.phases_in * g.plane_v + g.plane_z);
+    int alone = g.ranges % threads == 0 || g.ranges > 4 * threads; // the threads are all busy with a range each
+    g.worker_copy = !alone && makes_copies(threads) ? copy : 0;
     g.zeros = zero_pixel(max_l(g.c, g.k));
-    g.v = scratch(SCRATCH_PROJECTED, g.planes * (g.phases_in * g.plane_v + g.plane_z) * sizeof(REAL));
+    g.v = scratch(SCRATCH_PROJECTED, (alone || g.worker_copy ? threads : 1) * copy * sizeof(REAL));
     g.m = scratch(SCRATCH_PARTIAL, threads * g.worker_m * sizeof(REAL));
-    if (!g.zeros || !g.v || !g.m) return -1;
-    g.z = g.v + g.phases_in * g.planes * g.plane_v;
-    for (g.first = 0; g.first < g.tiles; g.first += g.block) {
-        g.count = min_l(g.block, g.tiles - g.first);
-        g.share = share_of(g.count, threads);
-        pool_for(div_up(g.count, g.share), gradients_item, &g);
-        pool_for(g.panels * g.phases_in * g.pieces, sums_item, &g);
-    }
+    g.out = g.ranges > 1 ? scratch(SCRATCH_WEIGHTS, g.ranges * g.filter * sizeof(REAL)) : dw;
+    if (!g.zeros || !g.v || !g.m || !g.out) return -1;
+    int past = g.ranges > 1 ? threads > 1 : !accumulate && n * (long)sizeof(REAL) >= PAST_FILTERS;
+    g.past = past && g.blocks == g.ranges && are_whole_lines(s->k, g.out);
+    if (alone) pool_for(g.ranges, range_item, &g);
+    else
+        for (long range = 0; range < g.ranges; range++) range_item(&g, range, 0);
+    if (g.ranges > 1) flat_for(n, g.ranges, add_ranges, &(ranges_job){dw, &g, accumulate});
     return 0;
 }
 
