@@ -103,9 +103,9 @@ def extensions() -> list[Extension]:
 
 setup(
     packages=[
-        "dlcore", "dlcore.functional", "dlcore.layers", "dlcore.applications", "dlcore.datasets", "dlcore.io",
-        "dlcore.onnx", "dlcore.onnx.layers", "dlcore.onnx.operators", "dlcore.preprocessing", "dlcore.backends",
-        "dlcore.kernels", "dlcore.kernels.reference", "dlcore.kernels.jit", "dlcore.kernels.native",
+        "dlcore", "dlcore.functional", "dlcore.layers", "dlcore.optimizers", "dlcore.applications", "dlcore.datasets",
+        "dlcore.io", "dlcore.onnx", "dlcore.onnx.layers", "dlcore.onnx.operators", "dlcore.preprocessing",
+        "dlcore.backends", "dlcore.kernels", "dlcore.kernels.reference", "dlcore.kernels.jit", "dlcore.kernels.native",
         "dlcore.kernels.cuda",
     ],
     package_dir={"dlcore": "dlcore", "dlcore.backends": "backends", "dlcore.kernels": "kernels"},
