@@ -7,7 +7,7 @@ from typing import Any
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from .attention import AdditiveAttention, Attention, GroupedQueryAttention, GroupQueryAttention, MultiHeadAttention
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Resizing
-from .base import InputSpec, Layer
+from .base import Layer
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from .conv import (
     Conv1D,
@@ -27,6 +27,7 @@ from .conv import (
 )
 from .core import Dense, Embedding, Identity, Input, InputLayer, Lambda, Masking
 from .einsum import EinsumDense
+from .input_spec import InputSpec
 from .merge import (
     Add,
     Average,

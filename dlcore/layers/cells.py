@@ -13,8 +13,10 @@ from ..backends.interface import FUSED_ACTIVATIONS, Array
 from ..random import SeedGenerator
 from ..symbolic import Shape, flatten, map_structure
 from ..tensor import Tensor, Variable, as_tensor
-from .base import InputSpec, Layer, positive_int
+from .arguments import positive_int
+from .base import Layer
 from .core import known
+from .input_spec import InputSpec
 
 
 class _Cell(Layer):

@@ -13,7 +13,7 @@ import numpy as np
 from .. import functional as F
 from ..symbolic import flatten, map_structure
 from ..tensor import Tensor, as_tensor
-from .base import InputSpec, Layer
+from .base import Layer
 from .cells import (
     GRUCell,
     LSTMCell,
@@ -27,6 +27,7 @@ from .cells import (
     output_size,
     run_cell,
 )
+from .input_spec import InputSpec
 
 
 class RNN(Layer):
