@@ -103,10 +103,10 @@ def extensions() -> list[Extension]:
 
 setup(
     packages=[
-        "dlcore", "dlcore.functional", "dlcore.layers", "dlcore.applications", "dlcore.datasets", "dlcore.io",
-        "dlcore.onnx", "dlcore.onnx.layers", "dlcore.onnx.operators", "dlcore.preprocessing", "dlcore.backends",
-        "dlcore.kernels", "dlcore.kernels.reference", "dlcore.kernels.jit", "dlcore.kernels.native",
-        "dlcore.kernels.cuda",
+        "dlcore", "dlcore.functional", "dlcore.layers", "dlcore.optimizers", "dlcore.metrics", "dlcore.applications",
+        "dlcore.datasets", "dlcore.io", "dlcore.onnx", "dlcore.onnx.layers", "dlcore.onnx.operators",
+        "dlcore.preprocessing", "dlcore.backends", "dlcore.kernels", "dlcore.kernels.reference", "dlcore.kernels.jit",
+        "dlcore.kernels.native", "dlcore.kernels.cuda",
     ],
     package_dir={"dlcore": "dlcore", "dlcore.backends": "backends", "dlcore.kernels": "kernels"},
     ext_modules=extensions(),

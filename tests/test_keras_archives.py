@@ -367,6 +367,15 @@ def test_objects_as_keras_s_json(value):
     assert type(keras.saving.deserialize_keras_object(config)).__name__ == type(value).__name__
 
 
+@pytest.mark.parametrize(
+    "function", [dl.activations.relu, dl.losses.huber, dl.metrics.binary_accuracy], ids=lambda value: value.__name__
+)
+def test_functions_as_keras_s_json(function):
+    config = json.loads(json.dumps(dl.saving.serialize_keras_object(function)))
+    assert dl.saving.deserialize_keras_object(config) is function
+    assert keras.saving.deserialize_keras_object(config).__name__ == function.__name__
+
+
 def test_a_function_that_keras_has_not_is_refused(tmp_path):
     entry = dl.Input((4,))
     model = dl.Model(entry, dl.functional.step(dl.layers.Dense(2)(entry)))

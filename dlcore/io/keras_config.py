@@ -106,7 +106,9 @@ def serialize_keras_object(obj: Any) -> Any:
     name = getattr(obj, "__name__", "")
     if callable(obj) and name and name != "<lambda>":
         module = obj.__module__
-        if module.startswith("dlcore."):
+        if module.startswith("dlcore.metrics."):
+            module = "keras.metrics"
+        elif module.startswith("dlcore."):
             module = f"keras.{module.rpartition('.')[2]}"
         return {"module": module, "class_name": "function", "config": name, "registered_name": get_registered_name(obj)}
     raise ValueError(f"{obj!r} has no JSON form: use a named function, or a class with a get_config()")

@@ -7,7 +7,8 @@ from typing import Any
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from .attention import AdditiveAttention, Attention, GroupedQueryAttention, GroupQueryAttention, MultiHeadAttention
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Resizing
-from .base import InputSpec, Layer
+from .base import Layer
+from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from .conv import (
     Conv1D,
     Conv1DTranspose,
@@ -26,6 +27,7 @@ from .conv import (
 )
 from .core import Dense, Embedding, Identity, Input, InputLayer, Lambda, Masking
 from .einsum import EinsumDense
+from .input_spec import InputSpec
 from .merge import (
     Add,
     Average,
@@ -71,7 +73,7 @@ from .pool import (
     MaxPooling1D,
     MaxPooling2D,
 )
-from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, SimpleRNN, SimpleRNNCell, StackedRNNCells
+from .recurrent import GRU, LSTM, RNN, SimpleRNN
 from .regularization import (
     ActivityRegularization,
     AlphaDropout,

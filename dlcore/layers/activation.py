@@ -8,8 +8,9 @@ from .. import activations
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor
-from .base import InputSpec, Layer
+from .base import Layer
 from .core import known
+from .input_spec import InputSpec
 
 
 class _Elementwise(Layer):

@@ -16,7 +16,8 @@ from .. import functional as F
 from .. import regularizers
 from ..symbolic import Shape, SymbolicTensor
 from ..tensor import Tensor, Variable, as_tensor
-from .base import Layer, one_of, positive_int
+from .arguments import one_of, positive_int
+from .base import Layer
 from .einsum import EinsumDense
 from .regularization import Dropout
 

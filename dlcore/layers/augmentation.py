@@ -17,7 +17,9 @@ from .. import random
 from ..random import SeedGenerator
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
-from .base import InputSpec, Layer, one_of, positive_int
+from .arguments import one_of, positive_int
+from .base import Layer
+from .input_spec import InputSpec
 from .spatial import channels_last
 
 

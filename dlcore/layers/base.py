@@ -16,8 +16,9 @@ from .. import constraints, initializers, regularizers
 from ..backends import current
 from ..backends.interface import Array, Backend
 from ..naming import to_snake_case
-from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_structure
+from ..symbolic import Node, SymbolicTensor, flatten, map_shapes, map_structure
 from ..tensor import Tensor, Variable, as_tensor, attribute_changed, is_grad_enabled, no_grad
+from .input_spec import InputSpec
 
 _WEIGHT_ARGUMENTS: dict[str, Any] = {
     "initializer": initializers,
@@ -41,56 +42,6 @@ def clear_names(free_memory: bool = True) -> None:
         free_memory: as in Keras, without effect: there is no other global state.
     """
     _name_counts.clear()
-
-
-class InputSpec:
-    """What the first argument of a layer must look like: rank and the lengths of some axes."""
-
-    __slots__ = ("axes", "dtype", "max_ndim", "min_ndim", "ndim", "shape")
-
-    def __init__(
-        self,
-        dtype: Any = None,
-        shape: Shape | None = None,
-        ndim: int | None = None,
-        max_ndim: int | None = None,
-        min_ndim: int | None = None,
-        axes: dict[int, int | None] | None = None,
-    ) -> None:
-        self.dtype = dtype
-        self.shape = tuple(shape) if shape is not None else None
-        self.ndim = len(self.shape) if self.shape is not None else ndim
-        self.max_ndim = max_ndim
-        self.min_ndim = min_ndim
-        self.axes = dict(axes) if axes else {}
-        if self.shape is not None:
-            self.axes.update({axis: n for axis, n in enumerate(self.shape) if n is not None})
-
-    def __repr__(self) -> str:
-        parts = [
-            f"{key}={getattr(self, key)}" for key in ("ndim", "min_ndim", "max_ndim", "axes") if getattr(self, key)
-        ]
-        return f"InputSpec({', '.join(parts)})"
-
-    def check(self, shape: Shape, layer: Layer) -> None:
-        """Raise ValueError unless an input of this shape fits."""
-        ndim = len(shape)
-        if self.ndim is not None and ndim != self.ndim:
-            raise ValueError(f"{layer._said} expected an input of rank {self.ndim}, got shape {tuple(shape)}")
-        if self.min_ndim is not None and ndim < self.min_ndim:
-            raise ValueError(
-                f"{layer._said} expected an input of rank {self.min_ndim} or more, got shape {tuple(shape)}"
-            )
-        if self.max_ndim is not None and ndim > self.max_ndim:
-            raise ValueError(
-                f"{layer._said} expected an input of rank {self.max_ndim} or less, got shape {tuple(shape)}"
-            )
-        for axis, length in self.axes.items():
-            if length is not None and (not -ndim <= axis < ndim or shape[axis] not in (length, None)):
-                raise ValueError(
-                    f"{layer._said} expected an input with {length} elements along axis {axis}, "
-                    f"got shape {tuple(shape)}"
-                )
 
 
 class _Signature:
@@ -853,40 +804,3 @@ def _real_dtype(dtype: Any) -> np.dtype:
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype.name!r}")
     return dtype
-
-
-# ---- arguments that many layers share -------------------------------------------------------------------------------
-
-
-def positive_int(value: Any, argument: str) -> int:
-    """`value` as an int of at least 1, or a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{argument} must be a positive whole number, got {value!r}")
-    return int(value)
-
-
-def whole_numbers(value: Any, argument: str, count: int, least: int = 1) -> tuple[int, ...]:
-    """One whole number for all of `count` axes, or one for each."""
-    values = (value,) * count if isinstance(value, (int, np.integer)) else value
-    if (
-        not isinstance(values, (list, tuple))
-        or len(values) != count
-        or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least for n in values)
-    ):
-        several = ", or two of them" if count == 2 else ""
-        raise ValueError(f"{argument} must be a whole number of at least {least}{several}, got {value!r}")
-    return tuple(int(n) for n in values)
-
-
-def pair(value: Any, argument: str, least: int = 1) -> tuple[int, int]:
-    """One whole number for both axes of an image, or one for each."""
-    first, second = whole_numbers(value, argument, 2, least)
-    return first, second
-
-
-def one_of(value: Any, argument: str, choices: tuple) -> Any:
-    """`value` if it is among the choices (names in any case)."""
-    value = value.lower() if isinstance(value, str) else value
-    if value not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    return value

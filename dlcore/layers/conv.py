@@ -13,8 +13,9 @@ from .. import activations
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor, Variable
-from .base import InputSpec, one_of, positive_int
+from .arguments import one_of, positive_int
 from .core import known
+from .input_spec import InputSpec
 from .spatial import Spatial
 
 

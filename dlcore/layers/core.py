@@ -11,7 +11,9 @@ from .. import activations
 from .. import functional as F
 from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor, Variable, as_tensor
-from .base import InputSpec, Layer, positive_int
+from .arguments import positive_int
+from .base import Layer
+from .input_spec import InputSpec
 
 
 class InputLayer(Layer):

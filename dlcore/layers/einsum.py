@@ -14,8 +14,9 @@ from .. import functional as F
 from ..initializers import VarianceScaling
 from ..symbolic import Shape
 from ..tensor import Tensor, Variable
-from .base import InputSpec, Layer
+from .base import Layer
 from .core import known
+from .input_spec import InputSpec
 
 _FORMS = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
 

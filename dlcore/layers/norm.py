@@ -11,8 +11,10 @@ from .. import functional as F
 from .. import initializers
 from ..symbolic import Shape
 from ..tensor import Tensor, Variable, no_grad
-from .base import InputSpec, Layer, positive_int
+from .arguments import positive_int
+from .base import Layer
 from .core import known
+from .input_spec import InputSpec
 
 
 class BatchNormalization(Layer):

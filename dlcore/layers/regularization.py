@@ -11,7 +11,8 @@ from ..backends import current
 from ..random import SeedGenerator
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
-from .base import InputSpec, Layer
+from .base import Layer
+from .input_spec import InputSpec
 from .spatial import channels_last
 
 

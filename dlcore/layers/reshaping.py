@@ -10,7 +10,9 @@ import numpy as np
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor
-from .base import InputSpec, Layer, one_of, positive_int
+from .arguments import one_of, positive_int
+from .base import Layer
+from .input_spec import InputSpec
 from .spatial import Spatial, channels_last
 
 

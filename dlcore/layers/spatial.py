@@ -10,7 +10,9 @@ import numpy as np
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor
-from .base import InputSpec, Layer, one_of, pair, whole_numbers
+from .arguments import one_of, pair, whole_numbers
+from .base import Layer
+from .input_spec import InputSpec
 
 
 def channels_last(data_format: str | None, layer: str) -> str:

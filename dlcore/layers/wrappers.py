@@ -7,7 +7,9 @@ from typing import Any
 from .. import functional as F
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
-from .base import InputSpec, Layer, one_of
+from .arguments import one_of
+from .base import Layer
+from .input_spec import InputSpec
 
 
 class Wrapper(Layer):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import activations, layers
-from ...layers.recurrent import _Cell, _output_size, _sizes
+from ...layers.cells import _Cell, output_size
 from ...symbolic import SymbolicTensor, flatten, map_structure
 from .merging import joined, merged
 from .writer import Untraceable, Value, Writer
@@ -96,12 +96,12 @@ def _unrolled(w: Writer, layer: Any, x: Value, states: Sequence[Value], in_order
     if count is None:
         why = "it has a mask" if x.mask else "its cell has no operator in ONNX"
         raise ValueError(f"{layer._said} cannot be exported: {why}, and the length of its sequences varies")
-    sizes = _sizes(layer.cell.state_size)
+    sizes = flatten(layer.cell.state_size)
     flat = list(states) or [_zeros(w, x, size) for size in sizes]
     held = _nested(layer.cell.state_size, flat)
     held = held if isinstance(held, (list, tuple)) else [held]
     fused = isinstance(layer.cell, _Cell) and layer.cell.fused_activation
-    output = flat[0] if fused else _zeros(w, x, _output_size(layer.cell))  # of the step before the first
+    output = flat[0] if fused else _zeros(w, x, output_size(layer.cell))  # of the step before the first
     outputs = []
     for t in range(count)[:: -1 if layer.go_backwards else 1]:
         now = Value(
@@ -119,7 +119,7 @@ def _unrolled(w: Writer, layer: Any, x: Value, states: Sequence[Value], in_order
             here = w.op("Gather", x.mask, w.constant(np.array([t], np.int64)), axis=1)  # [N, 1]
             output = _chosen(w, here, new, output)
             zeroed = layer.zero_output_for_mask
-            outputs.append(_chosen(w, here, new, _zeros(w, x, _output_size(layer.cell))) if zeroed else output)
+            outputs.append(_chosen(w, here, new, _zeros(w, x, output_size(layer.cell))) if zeroed else output)
             after = [_chosen(w, here, a, b) for a, b in zip(after, flatten(held), strict=True)]
         else:
             outputs.append(new)

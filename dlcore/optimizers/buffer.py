@@ -1,0 +1,56 @@
+"""Flat buffers: the parameters of one dtype, their gradients and the optimizer's states, each laid end to end.
+
+Each variable starts at a multiple of 64 bytes; the padding stays zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Variable
+
+_ALIGNMENT = 64  # bytes
+
+
+class Buffer:
+    """The variables of one dtype and their weight decay, laid end to end."""
+
+    def __init__(self, backend: Any, variables: list[Variable], decayed: int, slots: dict[str, float]) -> None:
+        dtype = np.dtype(variables[0].dtype)
+        unit = _ALIGNMENT // dtype.itemsize
+        self.variables = variables
+        self.dtype = dtype
+        self.bounds: list[tuple[int, int]] = []  # start and end of each variable, padding not included
+        end = 0
+        for variable in variables:
+            self.bounds.append((end, end + variable.size))
+            end += -(-variable.size // unit) * unit
+        self.size = end
+        self.split = self.bounds[decayed][0] if decayed < len(variables) else end  # weight decay ends here
+        self.p = backend.zeros((end,), dtype)
+        self.g = backend.zeros((end,), dtype)
+        self.states = {}
+        for slot, initial in slots.items():
+            state = backend.zeros((end,), dtype)
+            if initial:
+                backend.fill(state, initial)
+            self.states[slot] = state
+        self.data_views = [self.p[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
+        self.grad_views = [self.g[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
+
+    def adopt(self, backend: Any) -> None:
+        """Bring in what the variables hold where it is not a view of the buffers yet."""
+        for i, variable in enumerate(self.variables):
+            if variable.data is not self.data_views[i]:
+                a, b = self.bounds[i]
+                backend.copy(variable.data.reshape(-1), self.p[a:b])
+                variable.data = self.data_views[i]
+            if variable.grad is not self.grad_views[i]:
+                a, b = self.bounds[i]
+                if variable.grad is None:
+                    backend.fill(self.g[a:b], 0.0)
+                else:
+                    backend.copy(variable.grad.reshape(-1), self.g[a:b])
+                variable.grad = self.grad_views[i]
