@@ -190,6 +190,8 @@ def test_an_unknown_way_of_convolution_is_refused():
         ((9, 24, 22, 32, 40), 3, 2, 1),
         ((2, 8, 8, 130, 192), 3, 2, 1),
         ((2, 16, 15, 32, 40), 5, 1, 2),
+        ((6, 32, 31, 48, 64), 3, 1, 1),  # gradients of the filters by several ranges of tiles
+        ((17, 33, 20, 33, 20), 3, 2, 1),
         ((32, 14, 12, 6, 16), 5, 1, 0),  # by rows of LANES images
         ((32, 9, 12, 6, 16), 5, 1, 2),
     ],

@@ -13,8 +13,13 @@ typedef struct {
     REAL *p, *state[STATES]; // a state that the rule lacks is NULL
     const REAL *g;
     REAL lr, decay, keep[2], rest[2], momentum, eps; // rest = 1 - keep, taken in double
-    int form;
+    int past; // p goes past the caches
 } optim_job;
+
+// Parameters are read by all cores, states only by the one that writes them.
+static int goes_apart(long n, const void *p) {
+    return pool_is_apart() && n * (long)sizeof(REAL) >= APART_BYTES && (uintptr_t)p % VBYTES == 0;
+}
 
 enum rule { SGD, MOMENTUM, ADAGRAD, RMSPROP, ADAM };
 
@@ -62,7 +67,7 @@ INLINE void update_loop(const int rule, const int form, const int used, const op
 #pragma GCC unroll 3
         for (int k = 0; k < STATES; k++)
             if (used >> k & 1) s[k] = load(o->state[k] + first + i);
-        store(p + i, updated(rule, form, o, load(p + i), load(g + i), s));
+        store_to(p + i, updated(rule, form, o, load(p + i), load(g + i), s), o->past);
 #pragma GCC unroll 3
         for (int k = 0; k < STATES; k++)
             if (used >> k & 1) store(o->state[k] + first + i, s[k]);
@@ -90,19 +95,19 @@ UPDATE(adam_chunk, ADAM, 0, 3)
 UPDATE(amsgrad_chunk, ADAM, 1, 7)
 
 static void sgd(long n, void *p, const void *g, double lr) {
-    optim_job o = {.p = p, .g = g, .lr = (REAL)lr};
+    optim_job o = {.p = p, .g = g, .past = goes_apart(n, p), .lr = (REAL)lr};
     flat_for(n, 1, sgd_chunk, &o);
 }
 
 static void momentum(long n, void *p, const void *g, void *m, double lr, double momentum, int form) {
     static const flat_function chunk[] = {classical_chunk, nesterov_chunk, averaged_chunk};
-    optim_job o = {.p = p, .g = g, .state = {m}, .lr = (REAL)lr, .keep = {(REAL)momentum},
+    optim_job o = {.p = p, .g = g, .past = goes_apart(n, p), .state = {m}, .lr = (REAL)lr, .keep = {(REAL)momentum},
                    .rest = {(REAL)(1 - momentum)}};
     flat_for(n, 1, chunk[form], &o);
 }
 
 static void adagrad(long n, void *p, const void *g, void *s, double lr, double eps) {
-    optim_job o = {.p = p, .g = g, .state = {s}, .lr = (REAL)lr, .eps = (REAL)eps};
+    optim_job o = {.p = p, .g = g, .past = goes_apart(n, p), .state = {s}, .lr = (REAL)lr, .eps = (REAL)eps};
     flat_for(n, 2, adagrad_chunk, &o);
 }
 
@@ -110,7 +115,7 @@ static void rmsprop(long n, void *p, const void *g, void *s, void *m, void *gbar
                     double eps) {
     static const flat_function chunk[] = {rmsprop_chunk, rmsprop_momentum_chunk, rmsprop_centered_chunk,
                                           rmsprop_both_chunk};
-    optim_job o = {.p = p, .g = g, .state = {s, m, gbar}, .lr = (REAL)lr, .keep = {(REAL)rho},
+    optim_job o = {.p = p, .g = g, .past = goes_apart(n, p), .state = {s, m, gbar}, .lr = (REAL)lr, .keep = {(REAL)rho},
                    .rest = {(REAL)(1 - rho)},
                    .momentum = (REAL)momentum, .eps = (REAL)eps};
     flat_for(n, 2, chunk[(m && momentum > 0) + 2 * (gbar != NULL)], &o);
@@ -119,7 +124,7 @@ static void rmsprop(long n, void *p, const void *g, void *s, void *m, void *gbar
 static void adam(long n, void *p, const void *g, void *m, void *v, void *vhat, double lr, double beta1, double beta2,
                  double eps, double weight_decay, long step) {
     double rate = lr * sqrt(1 - pow(beta2, (double)step)) / (1 - pow(beta1, (double)step));
-    optim_job o = {.p = p, .g = g, .state = {m, v, vhat}, .lr = (REAL)rate,
+    optim_job o = {.p = p, .g = g, .past = goes_apart(n, p), .state = {m, v, vhat}, .lr = (REAL)rate,
                    .decay = weight_decay > 0 ? (REAL)(lr * weight_decay) : 0,
                    .keep = {(REAL)beta1, (REAL)beta2},
                    .rest = {(REAL)(1 - beta1), (REAL)(1 - beta2)}, .eps = (REAL)eps};

@@ -67,7 +67,7 @@ INLINE void add_scaled_row(const REAL *x, REAL *y, long n, REAL factor) {
 enum { ROW_BUFFER = 4096 };
 
 INLINE int row_goes_past(long rows, long n, const REAL *x, const REAL *y) {
-    return n <= ROW_BUFFER && x != y && 2 * rows * n * (long)sizeof(REAL) >= STREAM_BYTES;
+    return n <= ROW_BUFFER && x != y && 2 * rows * n * (long)sizeof(REAL) >= past_from(STREAM_BYTES);
 }
 
 // Sum of a * b, or of a where b is NULL.

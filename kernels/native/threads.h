@@ -11,4 +11,6 @@ void pool_for(long items, pool_function function, void *job);
 // Returns once *count is at least `least`: for work that is split across the items of one call.
 void pool_await(const atomic_long *count, long least);
 int pool_size(void);
+// Whether some of its threads run on cores without a common cache.
+int pool_is_apart(void);
 void pool_resize(int threads);

@@ -530,7 +530,7 @@ int winograd_product(const winograd_call *call) {
     copy_made made[OWN_THREADS] = {0};
     g.made = made;
     long passing = bytes + (s->n * (s->h * s->w * s->c + s->oh * s->ow * s->k)) * (long)sizeof(REAL);
-    g.past = !s->pooled && g.activation <= RELU && passing >= PAST_BYTES && are_whole_lines(s->k, g.out);
+    g.past = !s->pooled && g.activation <= RELU && passing >= past_from(PAST_BYTES) && are_whole_lines(s->k, g.out);
     int few = g.tiles < 2 * MR * threads && g.panels * g.phases_out >= threads;
     return bytes > FILTER_CACHE || few ? by_channels(&g, threads) : by_tiles(&g, threads);
 }
@@ -692,7 +692,7 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
     g.m = scratch(SCRATCH_PARTIAL, threads * g.worker_m * sizeof(REAL));
     g.out = g.ranges > 1 ? scratch(SCRATCH_WEIGHTS, g.ranges * g.filter * sizeof(REAL)) : dw;
     if (!g.zeros || !g.v || !g.m || !g.out) return -1;
-    int past = g.ranges > 1 ? threads > 1 : !accumulate && n * (long)sizeof(REAL) >= PAST_FILTERS;
+    int past = g.ranges > 1 ? threads > 1 : !accumulate && n * (long)sizeof(REAL) >= past_from(PAST_FILTERS);
     g.past = past && g.blocks == g.ranges && are_whole_lines(s->k, g.out);
     if (alone) pool_for(g.ranges, range_item, &g);
     else
