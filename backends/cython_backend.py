@@ -71,6 +71,15 @@ class CythonBackend(Backend):
             return partial(fused, *arguments.values())
         return super().bind(name, arguments, constant)
 
+    def join(self, calls: list[Callable[[], None]]) -> Callable[[], None]:
+        heads: list[Any] = []
+        for call in calls:
+            if heads and isinstance(call, self._core.Prepared) and isinstance(heads[-1], self._core.Prepared):
+                heads[-1].join(call)
+            else:
+                heads.append(call)
+        return super().join(heads)
+
     def pools(self, arguments: dict[str, Any], pooled: str) -> bool:
         x, w, y = (arguments[key] for key in "xwy")
         fixed = (arguments[key] for key in ("stride", "padding", "dilation", "groups", "activation"))

@@ -10,7 +10,7 @@ variables trainable. A step that cannot be replayed says why, once, and runs eag
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,11 @@ class _Staged:
 
     def __init__(self, engine: Backend, leaves: list[np.ndarray]) -> None:
         self.arrays = [engine.empty(leaf.shape, leaf.dtype) for leaf in leaves]
-        self._inlets = [engine.inlet(array) for array in self.arrays]
+        self._inlets = [*enumerate(map(engine.inlet, self.arrays))]
 
-    def load(self, leaves: list[np.ndarray]) -> None:
-        for inlet, leaf in zip(self._inlets, leaves, strict=True):
-            inlet(leaf)
+    def load(self, leaves: Sequence[np.ndarray]) -> None:
+        for i, inlet in self._inlets:
+            inlet(leaves[i])
 
 
 class _Recording:
@@ -47,9 +47,12 @@ class _Recording:
         self.traits = traits
         self.staged = staged
         self.recorder = recorder
+        self.engine = recorder.engine
         self.results = results
         self.plain = all(type(part) is np.ndarray or part is None for part in data)
-        self._looks = [_plain_look(part) for part in data]
+        self.complete = all(part is not None for part in data)
+        looks = [(part.shape, part.dtype) if type(part) is np.ndarray else (None, None) for part in data]
+        self._looks = [(i, type(part), *look) for i, (part, look) in enumerate(zip(data, looks, strict=True))]
         leaves = flatten(results)
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
@@ -59,16 +62,18 @@ class _Recording:
 
     def fits(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
         """Whether it is of this engine, model and shape of batch; told quickly for plain arrays, else False."""
-        if not self.plain or self.recorder.engine is not engine:
+        if not self.plain or self.engine is not engine or (traits is not self.traits and traits != self.traits):
             return False
-        if traits is not self.traits and traits != self.traits:
-            return False
-        return [_plain_look(part) for part in data] == self._looks
+        for i, kind, shape, dtype in self._looks:
+            part = data[i]
+            if type(part) is not kind or (part is not None and (part.shape != shape or part.dtype != dtype)):
+                return False
+        return True
 
     def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
         """Make the program, and tensors in which it leaves the results."""
         recorder, views = self.recorder, [*self._views, *self._masks]
-        calls, engine = recorder.calls, recorder.engine
+        calls, engine = recorder.calls, self.engine
         self._checks = [check for call in calls if (check := self._check_of_batch(call)) is not None]
         calls = [call for call in calls if self._check_of_batch(call) is None]
         if rewrite is not None:
@@ -86,7 +91,7 @@ class _Recording:
         if call.function is None or len(call.arguments) != 1:
             return None
         (value,) = call.arguments.values()
-        engine = self.recorder.engine
+        engine = self.engine
         if isinstance(value, engine.array_type):
             for i, array in enumerate(self.staged.arrays):
                 same = value.dtype == array.dtype and value.size == array.size
@@ -94,7 +99,7 @@ class _Recording:
                     return call.function, i, value.shape
         return None
 
-    def run(self, leaves: list[np.ndarray]) -> None:
+    def run(self, leaves: Sequence[np.ndarray]) -> None:
         """Replay on a batch. What is to be checked of it is checked where it still is on the host."""
         for function, i, shape in self._checks:
             function(leaves[i].reshape(shape))
@@ -173,7 +178,10 @@ class Step:
         return self._function(*[part if part is None else map_structure(_as_tensor, part) for part in data])
 
     def _replay(self, found: _Recording, data: tuple) -> Any:
-        found.run([part for part in data if part is not None] if found.plain else _leaves(data))
+        if found.plain:
+            found.run(data if found.complete else [part for part in data if part is not None])
+        else:
+            found.run(_leaves(data))
         self.replayed = True
         return found.results
 
@@ -225,10 +233,6 @@ class Step:
             self._recordings.clear()
             warnings.warn(f"{self._name} runs eagerly, not by replay, because {problem}.", stacklevel=6)
         return results
-
-
-def _plain_look(part: Any) -> Any:
-    return (part.shape, part.dtype) if type(part) is np.ndarray else None if part is None else type(part)
 
 
 def _look_of(part: Any) -> Any:

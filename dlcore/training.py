@@ -23,6 +23,7 @@ from . import optimizers as optimizers_module
 from .backends import current
 from .backends.capture import Call
 from .backends.interface import Backend
+from .backends.registry import is_active, use_backend
 from .backends.rewrite import fuse_inference, fuse_training, overwrite_gradients
 from .batches import (
     Batches,
@@ -599,10 +600,10 @@ class Trainer:
 
     def _prediction(self) -> Step:
         """The step of `predict`."""
-        step = vars(self).get("_predict")
+        step = self.__dict__.get("_predict")
         if step is None:
             name = f"Prediction of {self._said}"  # type: ignore[attr-defined]
-            step = vars(self)["_predict"] = Step(
+            step = self.__dict__["_predict"] = Step(
                 self._predict_eagerly, name, self._traits, fuse_inference, self._constants
             )
         return step
@@ -914,13 +915,17 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as host arrays."""
-        with self._at_home():  # type: ignore[attr-defined]
+        home = self._home or self._find_home()  # type: ignore[attr-defined]
+        if home is not None and not is_active(home):
+            with use_backend(home):
+                return self.predict_on_batch(x)
+        if type(x) is not np.ndarray or x.dtype != self._dtype:
             x = to_arrays(x, self._dtype, "x")
-            if type(self).predict_step is not Trainer.predict_step:
-                with no_grad():
-                    return map_structure(_to_host, self.predict_step((map_structure(as_tensor, x),)))
-            outputs = self._run(self._prediction(), (x,))
-            return outputs.numpy().copy() if type(outputs) is Tensor else map_structure(_own_copy, outputs)
+        if type(self).predict_step is not Trainer.predict_step:
+            with no_grad():
+                return map_structure(_to_host, self.predict_step((map_structure(as_tensor, x),)))
+        outputs = self._run(self._prediction(), (x,))
+        return outputs.numpy().copy() if type(outputs) is Tensor else map_structure(_own_copy, outputs)
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple:
         if type(x) is type(y) is np.ndarray and sample_weight is None:  # the usual case, for which microseconds count
@@ -944,10 +949,10 @@ class Trainer:
     def _traits(self) -> list[Any]:
         """What a recorded step depends on, cheap to make and compare: the layers' attributes, the arrays behind the
         variables, and which of them are trainable. The same list as long as no attribute of anything was set."""
-        version, graph = attributes_version(), vars(self).get("_graph")
-        latest = vars(self).get("_latest_traits")
+        version, graph = attributes_version(), self._graph  # type: ignore[attr-defined]
+        latest = self.__dict__.get("_latest_traits")
         if latest is None or latest[0] != version or latest[1] is not graph:
-            latest = vars(self)["_latest_traits"] = version, graph, self._look_at_traits()
+            latest = self.__dict__["_latest_traits"] = version, graph, self._look_at_traits()
         return latest[2]
 
     def _look_at_traits(self) -> list[Any]:

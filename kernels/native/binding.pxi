@@ -1,6 +1,6 @@
 # What every binding module shares: the engine of each precision, and array arguments as pointers. Included by text, so
 # that a call pays no more than the checks of its own arguments (about 60 ns; typed memoryviews would cost ten times that).
-from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from numpy cimport NPY_FLOAT, PyArray_DATA, PyArray_TYPE, import_array, ndarray
 
 from dlcore.kernels.native import core as _core
@@ -41,3 +41,8 @@ cdef inline int check(int status) except -1:
     if status:
         raise MemoryError("the native engine ran out of memory for its scratch buffers")
     return 0
+
+
+cdef inline object prepared_call(void *plan, tuple arrays):
+    check(-(plan == NULL))
+    return _core.Prepared(PyCapsule_New(plan, "prepared", NULL), arrays)

@@ -134,7 +134,7 @@ typedef struct {
 #if REAL_BITS == 32
     winograd_call winograd;
 #endif
-    const REAL *weights;    // pointwise
+    const REAL *weights;    // pointwise, few channels
 } prepared_conv;
 
 static int run_pointwise(prepared *self) {
@@ -156,7 +156,7 @@ static int run_lanes(prepared *self) {
 
 static int run_few(prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
-    return few_channels_product(&p->s, p->g.in, p->g.filters, 0, p->g.bias, p->g.activation, p->g.out);
+    return few_channels_prepared(&p->s, p->g.in, p->weights, p->g.activation, p->g.out);
 }
 
 // Room for the arguments and `weights` elements, which begin at a line of their own.
@@ -197,9 +197,15 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
         return &p->base;
     }
 #endif
-    int few = !residual && few_channels_wins(s, s->k, s->ow);
-    if (few || is_depthwise(s)) {
-        a.base.run = few ? run_few : run_depthwise;
+    if (!residual && few_channels_wins(s, s->k, s->ow)) {
+        a.base.run = run_few;
+        if (!(p = allocate_prepared(&a, few_channels_packed(s), &room))) return NULL;
+        few_channels_pack(s, w, b, room);
+        p->weights = room;
+        return &p->base;
+    }
+    if (is_depthwise(s)) {
+        a.base.run = run_depthwise;
         return (prepared *)allocate_prepared(&a, 0, &room);
     }
     a.base.run = run_direct;

@@ -6,9 +6,7 @@ computed in float32.
 import os
 
 cdef extern from "prepared.h":
-    ctypedef struct prepared:
-        int (*run)(prepared *self) nogil
-        void (*release)(void *self)
+    ctypedef struct prepared
 
 cdef extern from "conv.h":
     ctypedef struct conv_shape:
@@ -71,38 +69,21 @@ def conv2d(ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation
     check(status)
 
 
-cdef class PreparedConv2D:
-    """conv2d on fixed arrays, everything decided and the filters packed: call it after the contents of x have changed.
+def prepare_conv2d(ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation, long groups, activation,
+                   ndarray residual=None, pooled=None):
+    """conv2d on fixed arrays, everything decided and the filters packed: call the result after the contents of x have changed.
 
     y = activation(conv(x, w) + b + residual), or of windows of 2x2 of that the mean or max, where `pools` says so. w and b must
     not change any more.
     """
-
-    cdef prepared *plan
-    cdef tuple arrays
-
-    def __cinit__(self, ndarray x, ndarray w, ndarray b, ndarray y, stride, padding, dilation, long groups, activation,
-                  ndarray residual=None, pooled=None):
-        cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
-        cdef conv_shape s = shape_of(x, w, y, stride, padding, dilation, groups)
-        if pooled:
-            s.pooled, s.oh, s.ow = POOLED[pooled], 2 * s.oh, 2 * s.ow
-        self.arrays = (x, w, b, y, residual)
-        self.plan = kernels.prepare(&s, pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation], pointer(residual))
-        check(-(self.plan == NULL))
-
-    def __call__(self):
-        cdef int status
-        with nogil:
-            status = self.plan.run(self.plan)
-        check(status)
-
-    def __dealloc__(self):
-        if self.plan != NULL:
-            self.plan.release(self.plan)
-
-
-prepare_conv2d = PreparedConv2D
+    cdef const conv_kernels *kernels = <const conv_kernels *>engine_of(x).conv
+    cdef conv_shape s = shape_of(x, w, y, stride, padding, dilation, groups)
+    if pooled:
+        s.pooled, s.oh, s.ow = POOLED[pooled], 2 * s.oh, 2 * s.ow
+    return prepared_call(
+        kernels.prepare(&s, pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation], pointer(residual)),
+        (x, w, b, y, residual),
+    )
 
 
 cdef backward_input(ndarray dz, ndarray w, ndarray dx, stride, padding, dilation, long groups, ndarray residual, ndarray gate):
@@ -167,7 +148,7 @@ def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
 
 
 def pools(x, w, y, stride, padding, dilation, long groups, activation, dtype, pooled):
-    """Whether a PreparedConv2D of these shapes may be `pooled`, "mean" or "max"."""
+    """Whether prepare_conv2d, for these shapes, takes `pooled`, "mean" or "max"."""
     cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
     cdef conv_shape s = shape_from(x, w, y, stride, padding, dilation, groups)
     s.pooled = POOLED[pooled]

@@ -1,7 +1,8 @@
 """The native engine's core: the build in use, its threads, its memory. Holds the C code of all kernel families."""
 import os
 
-from cpython.pycapsule cimport PyCapsule_New
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stddef cimport size_t
 from libc.string cimport memcpy, memset
 from numpy cimport (
@@ -30,6 +31,11 @@ cdef extern from "arena.h":
     size_t arena_size(const void *block) nogil
     void arena_release() nogil
     void arena_survive_fork()
+
+cdef extern from "prepared.h":
+    ctypedef struct prepared:
+        int (*run)(prepared *self) nogil
+        void (*release)(void *self)
 
 cdef extern from "numpy/arrayobject.h":
     object PyDataMem_SetHandler(object handler)
@@ -170,6 +176,47 @@ cdef class Inlet:
                 pool_for(items, _copy_item, &g)
         else:
             PyArray_CopyInto(self.array, host)
+
+
+cdef class Prepared:
+    """A primitive on fixed arrays: call it after their contents have changed. It runs those `joined` to it, too, one after
+    the other with no Python in between (30 ns a call)."""
+
+    cdef prepared *plan
+    cdef prepared **plans # with those of what was joined
+    cdef long count
+    cdef list owned
+
+    def __cinit__(self, capsule, arrays):
+        self.plan = <prepared *>PyCapsule_GetPointer(capsule, "prepared")
+        self.owned = [arrays]
+        self.append(self.plan)
+
+    cdef append(self, prepared *plan):
+        cdef void *plans = PyMem_Realloc(self.plans, (self.count + 1) * sizeof(prepared *))
+        if plans == NULL:
+            raise MemoryError
+        self.plans = <prepared **>plans
+        self.plans[self.count] = plan
+        self.count += 1
+
+    def join(self, Prepared following not None):
+        self.append(following.plan)
+        self.owned.append(following)
+
+    def __call__(self):
+        cdef int status = 0
+        cdef long i
+        with nogil:
+            for i in range(self.count):
+                status |= self.plans[i].run(self.plans[i])
+        if status:
+            raise MemoryError("the native engine ran out of memory for its scratch buffers")
+
+    def __dealloc__(self):
+        PyMem_Free(self.plans)
+        if self.plan != NULL:
+            self.plan.release(self.plan)
 
 
 arena_survive_fork()

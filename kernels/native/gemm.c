@@ -20,7 +20,7 @@ enum {
     PACK_A_FROM = 6,    // panels of B that read a row of A before packing A pays
     PACK_B_FROM = 3 * MR, // rows of A before packing B pays
     DOT_ROWS = 4,        // rows up to which a transposed B is not packed
-    SERIAL_FLOPS = 400000, // below this a second thread costs more than it brings
+    SERIAL_FLOPS = 300000, // below this a second thread costs more than it brings
     FEW_ROWS = 4           // of A: B's way to the registers takes longer than so much arithmetic
 };
 

@@ -1,9 +1,7 @@
 """Binds linear.c; contracts in backends/interface.py."""
 
 cdef extern from "prepared.h":
-    ctypedef struct prepared:
-        int (*run)(prepared *self) nogil
-        void (*release)(void *self)
+    ctypedef struct prepared
 
 cdef extern from "linear.h":
     ctypedef struct linear_kernels:
@@ -29,35 +27,16 @@ def linear(ndarray x, ndarray w, ndarray b, ndarray y, activation):
     check(status)
 
 
-cdef class PreparedLinear:
-    """linear on fixed arrays with the weights packed: call it after the contents of x have changed.
+def prepare_linear(ndarray x, ndarray w, ndarray b, ndarray y, activation):
+    """linear on fixed arrays with the weights packed: call the result after the contents of x have changed.
 
     y = activation(x w + b). w and b must not change any more.
     """
-
-    cdef prepared *plan
-    cdef tuple arrays
-
-    def __cinit__(self, ndarray x, ndarray w, ndarray b, ndarray y, activation):
-        cdef const linear_kernels *kernels = <const linear_kernels *>engine_of(x).linear
-        self.arrays = (x, w, b, y)
-        self.plan = kernels.prepare(
-            x.shape[0], w.shape[1], x.shape[1], pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation]
-        )
-        check(-(self.plan == NULL))
-
-    def __call__(self):
-        cdef int status
-        with nogil:
-            status = self.plan.run(self.plan)
-        check(status)
-
-    def __dealloc__(self):
-        if self.plan != NULL:
-            self.plan.release(self.plan)
-
-
-prepare_linear = PreparedLinear
+    cdef const linear_kernels *kernels = <const linear_kernels *>engine_of(x).linear
+    cdef prepared *plan = kernels.prepare(
+        x.shape[0], w.shape[1], x.shape[1], pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation]
+    )
+    return prepared_call(plan, (x, w, b, y))
 
 
 def linear_backward_input(ndarray dz, ndarray w, ndarray dx):
