@@ -20,19 +20,19 @@
 // any size and not their errors: linear.c leaves those to gemm.c. float64 is for checking and always takes the plain product.
 //
 // Measured on two cores of a Zen 4 against the plain product, 1 and 2 levels; rows x inputs x outputs:
-//     128 x 256 x 256     1.02  1.00       128 x 1024 x 1024    1.15  1.23        128 x 2048 x 512    1.17  1.26
-//     128 x 512 x 256     1.06  1.10       512 x 1024 x 1024    1.13  1.19        128 x 512 x 2048    1.12  1.18
-//     128 x 784 x 512     1.16  1.24      1024 x 1024 x 1024    1.14  1.22        128 x 4096 x 4096   1.01  0.92
-//     128 x 512 x 512     1.12  1.18      1024 x 2048 x 2048    1.18  1.26       3136 x 256 x 64     0.90  0.47
-// What helped, two levels of 128 x 784 x 512:
+//     128 x 256 x 256     1.02  1.00       128 x 1024 x 1024    1.12  1.24        128 x 2048 x 512    1.14  1.23
+//     128 x 512 x 256     1.06  1.10       512 x 1024 x 1024    1.09  1.20        128 x 512 x 2048    1.11  1.17
+//     128 x 512 x 512     1.12  1.17      1024 x 1024 x 1024    1.11  1.20        128 x 4096 x 4096   1.01  0.92
+//     128 x 784 x 512     1.12  1.21      1024 x 2048 x 2048    1.14  1.23       3136 x 256 x 64      0.90  0.47
+// (AVX2: 1.12 and 1.10 for 128 x 512 x 512, 1.14 and 1.16 for 1024 x 1024 x 1024.) What helped, two levels of 128 x 784 x 512:
 //     strips of rows instead of columns for the threads: no sum is formed twice      1.06 times
 //     seven sums in one pass instead of each on its own                              1.03
 //     partial results in a buffer instead of in y, whose rows lie a power of two apart where layers are so wide and meet in
-//     a few cache sets                                                               1.03
+//     a few cache sets                                                               1.02
 //     that buffer and the sums in scratch of each worker's own: side by side in one, the cores fetch ahead what the other
 //     writes                                                                         1.11
 //     the next panel of weights fetched meanwhile      1.00, with 2048 x 2048 weights 1.09
-// Without gain: blocks of x that stand alone read in place; fewer outputs or more rows at a time; results fetched ahead (0.97).
+// Without gain: fewer outputs or more rows at a time; results fetched ahead (0.97).
 #include "strassen.h"
 #if REAL_BITS == 32
 #include "arena.h"
