@@ -197,13 +197,98 @@ def test_a_prepared_dense_layer_gives_the_bits_of_the_plain_one_and_sees_new_inp
     x = np.empty((rows, inputs), dtype)
     for b in (bias, None):
         plain, prepared = np.empty((2, rows, outputs), dtype)
-        run = linear.prepare_linear(x, w, b, prepared, activation)
+        run = linear.prepare_linear(x, w, b, prepared, activation, levels=0)
         for _ in range(2):
             x[...] = rng.standard_normal(x.shape)
             linear.linear(x, w, b, plain, activation)
             prepared.fill(np.nan)
             run()
             np.testing.assert_array_equal(prepared, plain)
+
+
+def _dense(rows, inputs, outputs):
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, inputs), (inputs, outputs), outputs))
+    return x, w, b, np.full((rows, outputs), np.nan, np.float32)
+
+
+def _row_errors(y, x, w, b, activation):
+    """Largest error of each row, as a part of its largest sum."""
+    sums = x.astype(np.float64) @ w
+    exact = sums + (0 if b is None else b)
+    exact = np.maximum(exact, 0) if activation == "relu" else exact
+    return np.abs(y - exact).max(axis=1) / np.abs(sums).max(axis=1)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (128, 784, 512), (127, 783, 509), (131, 40, 70), (66, 33, 129), (4, 4, 4), (3, 5, 2), (1, 1, 1), (9, 64, 31),
+        (21, 4100, 40), (18, 50, 2100), (20, 2300, 2200), (300, 17, 33),
+    ],
+)  # fmt: skip
+def test_products_of_strassen_are_as_exact_as_stated(shape, activation, levels):
+    x, w, bias, y = _dense(*shape)
+    for b in (bias, None):
+        run = linear.prepare_linear(x, w, b, y, activation, levels=levels)
+        for sign in (1, -1):
+            np.negative(x, out=x)
+            y.fill(np.nan)
+            run()
+            assert _row_errors(y, x, w, b, activation).max() < (2.5e-6, 5e-6)[levels - 1], sign
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_row_of_a_product_of_strassen_does_not_spoil_another(levels):
+    x, w, _, y = _dense(100, 300, 200)
+    run = linear.prepare_linear(x, w, None, y, "linear", levels=levels)
+    x[7] = 0
+    x[50:53] *= 1e12
+    x[60] *= 1e-12
+    x[99] *= 1e30
+    run()
+    sound = np.arange(len(x)) != 7
+    assert _row_errors(y[sound], x[sound], w, None, "linear").max() < 2e-5
+    assert not y[7].any()
+    x[3, 5], x[30, 299], x[98, 0] = np.nan, np.inf, -np.inf
+    run()
+    sound[[3, 30, 98]] = False
+    assert _row_errors(y[sound], x[sound], w, None, "linear").max() < 2e-5
+    assert np.isnan(y[3]).all()
+    np.testing.assert_array_equal(y[30], np.inf * np.sign(w[299]))
+    np.testing.assert_array_equal(y[98], -np.inf * np.sign(w[0]))
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_product_of_strassen_keeps_inputs_of_very_different_size_apart(levels):
+    x, w, b, y = _dense(70, 300, 200)
+    x[:, ::2] *= 1e6
+    w[::2] *= 1e-6
+    linear.prepare_linear(x, w, b, y, "linear", levels=levels)()
+    assert _row_errors(y, x, w, b, "linear").max() < 5e-6
+    w[:, 150] = np.nan
+    w[5, 160] = np.inf
+    linear.prepare_linear(x, w, b, y, "linear", levels=levels)()
+    assert np.isnan(y[:, 150]).all()
+    assert np.isinf(y[:, 160]).all()
+    kept = np.delete(np.arange(200), [150, 160])
+    assert _row_errors(y[:, kept], x, w[:, kept], b[kept], "linear").max() < 5e-6
+
+
+def test_products_of_strassen_serve_where_they_are_faster():
+    x, w, b, y = _dense(128, 784, 512)
+    plain, two = np.empty_like(y), np.empty_like(y)
+    linear.prepare_linear(x, w, b, y, "relu")()
+    linear.prepare_linear(x, w, b, plain, "relu", levels=0)()
+    linear.prepare_linear(x, w, b, two, "relu", levels=2)()
+    assert (y != plain).any()
+    np.testing.assert_array_equal(y, two)
+    for activation in ("sigmoid", "tanh"):  # which shrink the results and not their errors
+        linear.prepare_linear(x, w, b, y, activation)()
+        linear.linear(x, w, b, plain, activation)
+        np.testing.assert_array_equal(y, plain)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

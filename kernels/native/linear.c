@@ -6,6 +6,7 @@
 #include "flat.h"
 #include "gemm.h"
 #include "rows.h"
+#include "strassen.h"
 #include "threads.h"
 
 static int linear(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
@@ -70,7 +71,7 @@ static int run_prepared(prepared *self) {
     return gemm_packed(p->m, p->n, p->k, p->x, p->k, p->weights, p->b, NULL, p->activation, p->from_the_end, p->y);
 }
 
-static prepared *prepare(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
+static prepared *prepare_packed(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
     size_t size = (sizeof(prepared_linear) + 63) / 64 * 64;
     prepared_linear *p = arena_allocate(size + packed_size(k, n) * sizeof(REAL));
     if (!p) return NULL;
@@ -78,6 +79,37 @@ static prepared *prepare(long m, long n, long k, const void *x, const void *w, c
     *p = (prepared_linear){{run_prepared, arena_free}, m, n, k, x, weights, b, y, activation, 0};
     pack_weights(k, n, w, n, 1, weights);
     return &p->base;
+}
+
+#if REAL_BITS == 32
+typedef struct {
+    prepared base;
+    strassen_call call;
+} prepared_strassen;
+
+static int run_strassen(prepared *self) { return strassen_product(&((const prepared_strassen *)self)->call); }
+
+static prepared *prepare_strassen(strassen_call call) {
+    size_t size = (sizeof(prepared_strassen) + 63) / 64 * 64;
+    prepared_strassen *p = arena_allocate(size + strassen_size(&call) * sizeof(REAL));
+    if (!p) return NULL;
+    call.packed = (REAL *)((char *)p + size);
+    strassen_pack(&call);
+    *p = (prepared_strassen){{run_strassen, arena_free}, call};
+    return &p->base;
+}
+#endif
+
+static prepared *prepare(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation,
+                         int levels) {
+#if REAL_BITS == 32
+    if (levels == STRASSEN_AUTO) levels = strassen_levels(m, n, k);
+    if (levels && activation <= RELU)
+        return prepare_strassen((strassen_call){
+            .m = m, .n = n, .k = k, .levels = levels, .activation = activation, .x = x, .w = w, .b = b, .y = y});
+#endif
+    (void)levels;
+    return prepare_packed(m, n, k, x, w, b, y, activation);
 }
 
 // Many small products run side by side (a gemm inside an item stays in its thread), a few big ones one after the other.

@@ -8,7 +8,7 @@ cdef extern from "linear.h":
         int (*linear)(long m, long n, long k, void *x, void *w, void *b, void *y, int activation) nogil
         int (*linear_backward_input)(long m, long n, long k, void *dz, void *w, void *dx) nogil
         int (*linear_backward_weight)(long m, long n, long k, void *x, void *dz, void *dw, void *db, int accumulate) nogil
-        prepared *(*prepare)(long m, long n, long k, void *x, void *w, void *b, void *y, int activation) nogil
+        prepared *(*prepare)(long m, long n, long k, void *x, void *w, void *b, void *y, int activation, int levels) nogil
         int (*matmul)(long batch, long m, long n, long k, void *a, void *b, void *y, int transpose_a, int transpose_b) nogil
 
 include "binding.pxi"
@@ -27,14 +27,16 @@ def linear(ndarray x, ndarray w, ndarray b, ndarray y, activation):
     check(status)
 
 
-def prepare_linear(ndarray x, ndarray w, ndarray b, ndarray y, activation):
+def prepare_linear(ndarray x, ndarray w, ndarray b, ndarray y, activation, levels=None):
     """linear on fixed arrays with the weights packed: call the result after the contents of x have changed.
 
-    y = activation(x w + b). w and b must not change any more.
+    y = activation(x w + b). w and b must not change any more. levels: how often a product in float32 is halved for
+    Strassen's algorithm, at most 2; None, as often as makes it faster.
     """
     cdef const linear_kernels *kernels = <const linear_kernels *>engine_of(x).linear
     cdef prepared *plan = kernels.prepare(
-        x.shape[0], w.shape[1], x.shape[1], pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation]
+        x.shape[0], w.shape[1], x.shape[1], pointer(x), pointer(w), pointer(b), pointer(y), FUSED[activation],
+        -1 if levels is None else levels,
     )
     return prepared_call(plan, (x, w, b, y))
 
