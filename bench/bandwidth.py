@@ -311,10 +311,10 @@ What bounds the `cython` engine's kernels: the machine of these figures copies a
 at 90, as its neighbours leave it; a row's rate over its share tells which it was. Of 50 every kernel has two thirds or
 more, most nine tenths. The sum and the averages read as fast as anything that only reads: for two cores that is 38 GB/s
 where copying moves 52, and 50 to 60 where it moves 85. Of 90 some kernels have less, bound by arithmetic: gelu 40 %
-(25 cycles for a vector of 16, all but one of them products and the division), dropout 43 (Philox, ten rounds of products
-for four numbers, the same bits on every engine), softmax two thirds and its loss 60 (12 and 13.5 cycles for a vector in
-cache, 8.4 of them the exponential, where copying it from memory takes 11), windows of 3×3 40 to 60 (each place is read
-from the first cache more than twice).
+(25 cycles for a vector of 16, all but one of them products and the division), dropout 43 (Philox: ten rounds of
+products for four numbers, the same bits on every engine), softmax two thirds and its loss 60 (12 and 13.5 cycles for a
+vector in cache, 8.4 of them the exponential, where copying it from memory takes 11), windows of 3×3 40 to 60 (each
+place is read from the first cache more than twice).
 """
 
 
