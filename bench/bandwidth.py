@@ -7,12 +7,12 @@ Bytes: what the algorithm must move, each array once per pass that its definitio
 and what is written, two over x where all of it must be seen before the first result is known (batch normalisation).
 What a processor reads merely because it is about to be overwritten does not count, here or in the copy.
 
-Three ceilings. Copying (read and written bytes count) and filling with a number that is not zero, for writing takes
-longer than reading: both by the faster of NumPy, a part of the array per thread, and the engine's own primitive. And
-reading, which two cores alone may do at less than what they move in a copy: by NumPy's product of an array and itself,
-a part per thread. A kernel can take no less time than its bytes in a copy, nor than its written bytes in a fill, nor,
-where it writes next to nothing, than its bytes in reading; the share is that time over its own. All are measured in
-turn, round by round, since a shared machine drifts by half and more; a share is the median over the rounds.
+Three ceilings, each of the faster of NumPy, a part of the array per thread, and the engine's own primitive: copying
+(read and written bytes count), filling with a number that is not zero, for writing takes longer than reading, and
+reading (NumPy's product of an array and itself, the engine's sum), for a copy may move more than cores can read. A
+kernel can take no less time than its bytes in a copy, nor than its written bytes in a fill, nor than its read bytes in
+reading; the share is that time over its own. All are measured in turn, round by round, since a shared machine drifts
+by half and more; a share is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Kernel(NamedTuple):
     arguments: Callable[[Memory], tuple[Any, ...]]
     fused: str = ""  # the name of the last argument, where it is one that only some engines fuse
     written: int = 0  # bytes, where they are more than those that are read
-    read: int = 0  # bytes, where next to none are written
+    read: int = 0  # bytes, where they are three times those that are written, or more
 
 
 class Memory:
@@ -145,6 +145,7 @@ def row_kernels() -> Iterator[Kernel]:
                 *([m.take(x)] if r else []),
             ),
             "residual" * residual,
+            read=3 * rows * residual,
         )  # fmt: skip
     yield Kernel(
         "batchnorm_inference + relu", "batchnorm_inference", "1 read, 1 write", 2 * rows,
@@ -158,6 +159,7 @@ def row_kernels() -> Iterator[Kernel]:
                 *([m.take(c)] if relu else []),
             ),
             "relu_beta" * relu,
+            read=4 * rows,
         )  # fmt: skip
     wide = (ROWS // 8, 8 * COLUMNS)
     yield Kernel(
@@ -185,6 +187,7 @@ def pool_kernels() -> Iterator[Kernel]:
         yield Kernel(
             f"max_pool2d {name}", "max_pool2d", "1 read, ¼ write and bytes", image + pooled + pooled // 4,
             lambda m, out=out, how=how: (m.take(IMAGES), m.take(out), m.take(out, np.uint8), *how),
+            read=image,
         )  # fmt: skip
         yield Kernel(
             f"max_pool2d_backward {name}", "max_pool2d_backward", "¼ read and bytes, 1 write",
@@ -195,6 +198,7 @@ def pool_kernels() -> Iterator[Kernel]:
         yield Kernel(
             f"avg_pool2d {name}", "avg_pool2d", "1 read, ¼ write", image + pooled,
             lambda m, out=out, how=how: (m.take(IMAGES), m.take(out), *how),
+            read=image,
         )  # fmt: skip
         yield Kernel(
             f"avg_pool2d_backward {name}", "avg_pool2d_backward", "¼ read, 1 write", image + pooled,
@@ -238,7 +242,9 @@ class Ceilings:
 
     def read(self) -> float:
         """Bytes per second."""
-        return 4 * M / seconds(lambda: list(self.pool.map(np.dot, self.parts[1], self.parts[1])))
+        by_numpy = seconds(lambda: list(self.pool.map(np.dot, self.parts[1], self.parts[1])))
+        x, total = self.x.reshape(1, M, 1), self.y[:1].reshape(1, 1)
+        return 4 * M / min(by_numpy, seconds(lambda: self.engine.reduce(x, total, "sum")))
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -308,13 +314,12 @@ Written by `bench/bandwidth.py`, whose first lines say how bytes are counted. On
 {table}
 
 What bounds the `cython` engine's kernels: the machine of these figures copies at 50 GB/s or, for seconds to minutes,
-at 90, as its neighbours leave it; a row's rate over its share tells which it was. Of 50 every kernel has two thirds or
-more, most nine tenths. The sum and the averages read as fast as anything that only reads: for two cores that is 38 GB/s
-where copying moves 52, and 50 to 60 where it moves 85. Of 90 some kernels have less, bound by arithmetic: gelu 40 %
-(25 cycles for a vector of 16, all but one of them products and the division), dropout 43 (Philox: ten rounds of
-products for four numbers, the same bits on every engine), softmax two thirds and its loss 60 (12 and 13.5 cycles for a
-vector in cache, 8.4 of them the exponential, where copying it from memory takes 11), windows of 3×3 40 to 60 (each
-place is read from the first cache more than twice).
+at 90, as its neighbours leave it; a row's rate over its share tells which it was. Of 50 every kernel has three quarters
+or more, most nine tenths; what only reads, the sum and the averages, reads as fast as anything does. Of 90 some have
+less, bound by arithmetic: gelu 40 % (25 cycles for a vector of 16, all but one of them products and the division),
+dropout 43 (Philox: ten rounds of products for four numbers, the same bits on every engine), softmax two thirds and its
+loss 60 (12 and 13.5 cycles for a vector in cache, 8.4 of them the exponential, where copying it from memory takes 11),
+windows of 3×3 50 to 65 (each place is read from the first cache more than twice).
 """
 
 
