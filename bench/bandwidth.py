@@ -7,11 +7,12 @@ Bytes: what the algorithm must move, each array once per pass that its definitio
 and what is written, two over x where all of it must be seen before the first result is known (batch normalisation).
 What a processor reads merely because it is about to be overwritten does not count, here or in the copy.
 
-Two ceilings, both of the faster of NumPy, a part of the array per thread, and the engine's own primitive: copying
-(read and written bytes count) and filling with a number that is not zero, for writing takes longer than reading. A
-kernel can take no less time than its bytes in a copy, nor than its written bytes in a fill; the share is that time over
-its own. All three are measured in turn, round by round, since a shared machine drifts by half and more; a share is the
-median over the rounds.
+Three ceilings, each of the faster of NumPy, a part of the array per thread, and the engine's own primitive: copying
+(read and written bytes count), filling with a number that is not zero, for writing takes longer than reading, and
+reading (NumPy's product of an array and itself, the engine's sum), for a copy may move more than cores can read. A
+kernel can take no less time than its bytes in a copy, nor than its written bytes in a fill, nor than its read bytes in
+reading; the share is that time over its own. All are measured in turn, round by round, since a shared machine drifts
+by half and more; a share is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Kernel(NamedTuple):
     arguments: Callable[[Memory], tuple[Any, ...]]
     fused: str = ""  # the name of the last argument, where it is one that only some engines fuse
     written: int = 0  # bytes, where they are more than those that are read
+    read: int = 0  # bytes, where they are three times those that are written, or more
 
 
 class Memory:
@@ -89,7 +91,10 @@ def flat_kernels() -> Iterator[Kernel]:
         lambda m: (m.take(n, bool), m.take(n), m.take(n), m.take(n)),
     )  # fmt: skip
     yield Kernel("fill", "fill", "1 write", 4 * M, lambda m: (m.take(n), 1.5), written=4 * M)
-    yield Kernel("reduce sum", "reduce", "1 read", 4 * M, lambda m: (m.take(n).reshape(1, M, 1), m.take((1, 1)), "sum"))
+    yield Kernel(
+        "reduce sum", "reduce", "1 read", 4 * M, lambda m: (m.take(n).reshape(1, M, 1), m.take((1, 1)), "sum"),
+        read=4 * M,
+    )  # fmt: skip
     for kind in ("relu", "sigmoid", "tanh", "elu", "gelu"):
         yield Kernel(
             f"activation {kind}", "activation", "1 read, 1 write", 8 * M,
@@ -140,6 +145,7 @@ def row_kernels() -> Iterator[Kernel]:
                 *([m.take(x)] if r else []),
             ),
             "residual" * residual,
+            read=3 * rows * residual,
         )  # fmt: skip
     yield Kernel(
         "batchnorm_inference + relu", "batchnorm_inference", "1 read, 1 write", 2 * rows,
@@ -153,6 +159,7 @@ def row_kernels() -> Iterator[Kernel]:
                 *([m.take(c)] if relu else []),
             ),
             "relu_beta" * relu,
+            read=4 * rows,
         )  # fmt: skip
     wide = (ROWS // 8, 8 * COLUMNS)
     yield Kernel(
@@ -180,6 +187,7 @@ def pool_kernels() -> Iterator[Kernel]:
         yield Kernel(
             f"max_pool2d {name}", "max_pool2d", "1 read, ¼ write and bytes", image + pooled + pooled // 4,
             lambda m, out=out, how=how: (m.take(IMAGES), m.take(out), m.take(out, np.uint8), *how),
+            read=image,
         )  # fmt: skip
         yield Kernel(
             f"max_pool2d_backward {name}", "max_pool2d_backward", "¼ read and bytes, 1 write",
@@ -190,6 +198,7 @@ def pool_kernels() -> Iterator[Kernel]:
         yield Kernel(
             f"avg_pool2d {name}", "avg_pool2d", "1 read, ¼ write", image + pooled,
             lambda m, out=out, how=how: (m.take(IMAGES), m.take(out), *how),
+            read=image,
         )  # fmt: skip
         yield Kernel(
             f"avg_pool2d_backward {name}", "avg_pool2d_backward", "¼ read, 1 write", image + pooled,
@@ -199,6 +208,7 @@ def pool_kernels() -> Iterator[Kernel]:
     yield Kernel(
         "global_avg_pool", "global_avg_pool", "1 read", 4 * n * h * w * c,
         lambda m: (m.take((n, h * w, c)), m.take((n, c))),
+        read=4 * n * h * w * c,
     )  # fmt: skip
     yield Kernel(
         "global_avg_pool_backward", "global_avg_pool_backward", "1 write", 4 * n * h * w * c,
@@ -230,6 +240,12 @@ class Ceilings:
         by_numpy = seconds(lambda: list(self.pool.map(lambda part: part.fill(1.5), self.parts[0])))
         return 4 * M / min(by_numpy, seconds(lambda: self.engine.fill(self.y, 1.5)))
 
+    def read(self) -> float:
+        """Bytes per second."""
+        by_numpy = seconds(lambda: list(self.pool.map(np.dot, self.parts[1], self.parts[1])))
+        x, total = self.x.reshape(1, M, 1), self.y[:1].reshape(1, 1)
+        return 4 * M / min(by_numpy, seconds(lambda: self.engine.reduce(x, total, "sum")))
+
 
 def seconds(call: Callable[[], Any]) -> float:
     """The median of a few calls, the first of which does not count."""
@@ -246,7 +262,7 @@ def measure(engines: list[Backend], threads: int, chosen: str) -> tuple[list[lis
     """Rows of the table, and the medians of the ceilings."""
     ceilings = Ceilings(engines[0], threads)
     memories = {engine.name: Memory(engine) for engine in engines}
-    rows, copies, fills = [], [], []
+    rows, copies, fills, reads = [], [], [], []
     for kernel in KERNELS:
         if chosen not in kernel.name:
             continue
@@ -266,7 +282,8 @@ def measure(engines: list[Backend], threads: int, chosen: str) -> tuple[list[lis
         for _ in range(ROUNDS):
             copies.append(ceilings.copy())
             fills.append(ceilings.fill())
-            least = max(kernel.size / copies[-1], kernel.written / fills[-1])
+            reads.append(ceilings.read())
+            least = max(kernel.size / copies[-1], kernel.written / fills[-1], kernel.read / reads[-1])
             for name, call in calls.items():
                 took = seconds(call)
                 rates[name].append(kernel.size / took)
@@ -279,10 +296,8 @@ def measure(engines: list[Backend], threads: int, chosen: str) -> tuple[list[lis
         ]
         rows.append([kernel.name, kernel.passes, *cells])
         print("  ".join(rows[-1]), flush=True)
-    return (
-        rows,
-        f"{median(copies) / 1e9:.1f} GB/s in copying, {median(fills) / 1e9:.1f} GB/s in filling {4 * M >> 20} MiB",
-    )
+    copying, filling, reading = (f"{median(rates) / 1e9:.1f} GB/s" for rates in (copies, fills, reads))
+    return rows, f"{copying} in copying, {filling} in filling, {reading} in reading {4 * M >> 20} MiB"
 
 
 def page(rows: list[list[str]], ceilings: str, threads: int) -> str:
@@ -299,13 +314,12 @@ Written by `bench/bandwidth.py`, whose first lines say how bytes are counted. On
 {table}
 
 What bounds the `cython` engine's kernels: the machine of these figures copies at 50 GB/s or, for seconds to minutes,
-at 90, as its neighbours leave it; a row's rate over its share tells which it was. Of 50 every kernel has two thirds or
-more, most nine tenths. Those nearest to two thirds are bound by reading, the sum and the averages: reading alone
-brings two cores 38 GB/s where copying moves 54, and a kernel that writes little is held to a copy all the same. Of 90
-some have less, bound by arithmetic: gelu 40 % (25 cycles for a vector of 16, all but one of them products and the
-division), dropout 43 (Philox, ten rounds of products for four numbers, the same bits on every engine), softmax and its
-loss 50 (10 of their 16 cycles go to the exponential), windows of 3×3 40 to 60 (each place is read from the first cache
-more than twice).
+at 90, as its neighbours leave it; a row's rate over its share tells which it was. Of 50 every kernel has three quarters
+or more, most nine tenths; what only reads, the sum and the averages, reads as fast as anything does. Of 90 some have
+less, bound by arithmetic: gelu 40 % (25 cycles for a vector of 16, all but one of them products and the division),
+dropout 43 (Philox: ten rounds of products for four numbers, the same bits on every engine), softmax two thirds and its
+loss 60 (12 and 13.5 cycles for a vector in cache, 8.4 of them the exponential, where copying it from memory takes 11),
+windows of 3×3 50 to 65 (each place is read from the first cache more than twice).
 """
 
 

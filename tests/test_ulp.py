@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from ulp import FUNCTIONS
 
-BOTH = {"exp": 2, "log": 1, "sqrt": 0.5, "sin": 3, "cos": 3, "sigmoid": 3, "elu": 2, "softplus": 3, "silu": 4}
+BOTH = {
+    "exp": 2, "log": 1, "sqrt": 0.5, "sin": 3, "cos": 3, "sigmoid": 3, "elu": 2, "softplus": 3, "silu": 4, "softmax": 4,
+}  # fmt: skip
 BOUNDS = {"cython": {**BOTH, "tanh": 3, "gelu": 7}, "numba": {**BOTH, "tanh": 3, "gelu beside x": 3e-7}}
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.backends import Backend, get_backend
 
-SMALLEST = 2.0**-149
+SMALLEST, NORMAL = 2.0**-149, 2.0**-126
 
 
 class Function(NamedTuple):
@@ -45,6 +45,18 @@ def _activation(kind: str) -> Callable[[Backend, Any, Any], None]:
     return lambda engine, x, y: engine.activation(x, y, kind, 1.0)
 
 
+def _softmax(engine: Backend, x: Any, y: Any) -> None:
+    """The second of two, which is no more than the first."""
+    rows = engine.asarray(np.stack([np.zeros_like(x), -np.abs(x)], 1))
+    engine.softmax(rows, rows)
+    y[...] = rows[:, 1]
+
+
+def _softmax_unit(x: np.ndarray) -> np.ndarray:
+    p = _sigmoid(-np.abs(x))
+    return np.where(p < NORMAL, NORMAL, np.ldexp(1.0, np.frexp(np.maximum(p, NORMAL))[1] - 24))  # below that 0 will do
+
+
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1.0) / (1.0 + e)
@@ -65,6 +77,7 @@ FUNCTIONS = {
     "elu": Function(_activation("elu"), lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))),
     "softplus": Function(_activation("softplus"), lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
     "silu": Function(_activation("silu"), lambda x: x * _sigmoid(x), np.abs),
+    "softmax": Function(_softmax, lambda x: _sigmoid(-np.abs(x)), unit=_softmax_unit),
     "gelu": Function(_activation("gelu"), _gelu, np.abs),
     "gelu beside x": Function(_activation("gelu"), _gelu, unit=lambda x: np.maximum(1.0, np.abs(x))),
 }

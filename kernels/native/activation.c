@@ -7,8 +7,8 @@
 // (one by one: 5 % more); copying a vector from memory takes two cores 10 to 18, as the machine has it.
 //
 // softmax reads a row for its maximum, then for the exponentials and their sum, then scales it: a row that fits in
-// cache costs one pass over memory. Rows of up to four vectors stay in registers between the three, which takes half to
-// three quarters of the time.
+// cache costs one pass over memory, and three rows are under way at a time (rows.h). Rows of up to four vectors stay in
+// registers between the three, which takes half to three quarters of the time.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("schedule-insns") // lets the loops' two vectors go side by side
 #endif
@@ -191,7 +191,7 @@ INLINE void short_softmax(const int nv, const rows_job *g, long first, long rows
         const vec top = splat(max_lanes(all));
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) {
-            v[j] = vexp(v[j] - top);
+            v[j] = vexp_below(v[j] - top);
             all = j ? all + v[j] : v[j];
         }
         const vec factor = splat(1 / add_lanes(all));
@@ -210,21 +210,30 @@ static void softmax_rows(void *job, long first, long rows) {
     case 3: short_softmax(3, g, first, rows); return;
     case 4: short_softmax(4, g, first, rows); return;
     }
-    REAL buffer[ROW_BUFFER];
-    for (long r = first; r < first + rows; r++) {
-        const REAL *x = g->a + r * g->n;
-        REAL *y = g->out + r * g->n, *e = g->past ? buffer : y;
-        double sum = exp_row(x, e, g->n, row_max(x, g->n), g->n);
-        scale_row(e, y, g->n, (REAL)(1 / sum), g->past);
+    _Alignas(64) REAL buffer[2][ROW_BUFFER + PAGE / 2];
+    const REAL *x = g->a + first * g->n;
+    REAL *y = g->out + first * g->n;
+    beside b = {.top = row_max(x, g->n), .past = g->past};
+    for (long r = 0; r < rows; r++, x += g->n, y += g->n) {
+        REAL *e = g->n <= ROW_BUFFER ? buffer[r % 2] : y;
+        b.next = r + 1 < rows ? x + g->n : x;
+        double sum = r ? exp_row_scaling(x, e, g->n, b.top, -1, &b) : exp_row(x, e, g->n, b.top, -1, &b);
+        b.done = e;
+        b.y = y;
+        b.factor = (REAL)(1 / sum);
     }
+    scale_row(b.done, b.y, g->n, b.factor, g->past);
 }
 
 static void log_softmax_rows(void *job, long first, long rows) {
     const rows_job *g = job;
+    beside b = {.top = row_max(g->a + first * g->n, g->n)};
     for (long r = first; r < first + rows; r++) {
         const REAL *x = g->a + r * g->n;
-        REAL *y = g->out + r * g->n, top = row_max(x, g->n);
-        vec shift = splat(top), below = splat((REAL)log(exp_row(x, NULL, g->n, top, g->n)));
+        REAL *y = g->out + r * g->n;
+        vec shift = splat(b.top);
+        b.next = r + 1 < first + rows ? x + g->n : x;
+        vec below = splat((REAL)log(exp_row(x, NULL, g->n, b.top, -1, &b)));
         long i = 0;
         for (; i + LANES <= g->n; i += LANES) store(y + i, load(x + i) - shift - below);
         if (i < g->n) store_part(y + i, load_part(x + i, g->n - i) - shift - below, g->n - i);

@@ -1,8 +1,9 @@
 // Cross-entropies: the loss and its gradient from one reading of the logits.
 //
 // The plain version is log_softmax, a selection, and then exp again for the gradient, each a pass over memory. Here the
-// exponentials that the sum needs are left in dlogits and scaled there while the row is still in cache: logits (and
-// targets) are read once from memory and dlogits written once; about 25 flops per logit.
+// exponentials that the sum needs are kept and scaled while they are still in cache, with three rows under way (rows.h):
+// logits (and targets) are read once from memory and dlogits written once; about 20 flops per logit. Rows of up to four
+// vectors stay in registers (10 classes: 1.37 times faster).
 //
 // Where the label is the likeliest class by far, 1 - p and -log p are small and would be lost in rounding: both are
 // taken from the sum over the other classes alone, log1p(others) and -others / sum.
@@ -22,34 +23,76 @@ typedef struct {
     int past; // the gradient
 } loss_job;
 
-// e = exp(x - top), not kept where e is NULL; returns their sum without that of `label`, which is *own.
-INLINE double exp_others(const REAL *x, REAL *e, long n, REAL top, long label, REAL *own) {
-    const long at = label / LANES * LANES, after = min_l(n, at + LANES), part = n - at < LANES ? n - at : 0;
-    vec v = vexp((part ? load_filled(x + at, part, -INFINITY) : load(x + at)) - splat(top));
-    if (e) store_some(e + at, v, part);
-    *own = v[label - at];
-    vec others = blend((ivec)(lane_numbers() == isplat((INT)(label - at))), (vec){0}, v);
-    return exp_row(x, e, at, top, n) + add_lanes(others) + exp_row(x + after, e ? e + after : NULL, n - after, top, n);
+INLINE double sparse_loss(double below, double own, double others) {
+    return below > 0 ? below + log(others + own) : log1p(others);
+}
+
+// Rows of nv vectors, the last of which may be a part, stay in registers.
+INLINE void short_sparse(const int nv, const loss_job *g, long first, long rows) {
+    const long n = g->n, part = n % LANES;
+    const int past = g->past && !part && (uintptr_t)g->dlogits % VBYTES == 0;
+    for (long r = first; r < first + rows; r++) {
+        const REAL *x = g->logits + r * n;
+        const long label = g->labels[r];
+        const double weight = g->weight ? g->weight[r] : 1;
+        vec v[4], all = {0};
+        ivec other[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            v[j] = part && j == nv - 1 ? load_filled(x + j * LANES, part, -INFINITY) : load(x + j * LANES);
+            other[j] = (ivec)(lane_numbers() != isplat((INT)(label - j * LANES)));
+            all = j ? vmax(v[j], all) : v[j];
+        }
+        const REAL top = max_lanes(all), own = vexp_below(splat(x[label] - top))[0];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            v[j] = vexp_below(v[j] - splat(top));
+            vec kept = (vec)((ivec)v[j] & other[j]);
+            all = j ? all + kept : kept;
+        }
+        const double others = add_lanes(all);
+        g->losses[r] = (REAL)(weight * sparse_loss((double)top - x[label], own, others));
+        if (!g->dlogits) continue;
+        const vec factor = splat((REAL)(g->scale * weight / (others + own))), at_label = splat((REAL)-others);
+        REAL *dx = g->dlogits + r * n;
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            v[j] = blend(other[j], v[j], at_label) * factor;
+            if (part && j == nv - 1) store_part(dx + j * LANES, v[j], part);
+            else store_to(dx + j * LANES, v[j], past);
+        }
+    }
 }
 
 static void sparse_rows(void *job, long first, long rows) {
     const loss_job *g = job;
-    REAL buffer[ROW_BUFFER];
-    for (long r = first; r < first + rows; r++) {
-        const REAL *x = g->logits + r * g->n;
-        REAL *dx = g->dlogits ? g->dlogits + r * g->n : NULL;
-        long label = g->labels[r];
-        double weight = g->weight ? g->weight[r] : 1;
-        REAL top = row_max(x, g->n), *e = g->past ? buffer : dx;
-        double below = (double)top - x[label];
-        REAL own;
-        double others = e ? exp_others(x, e, g->n, top, label, &own) : exp_others(x, NULL, g->n, top, label, &own);
-        g->losses[r] = (REAL)(weight * (below > 0 ? below + log(others + own) : log1p(others)));
-        if (!dx) continue;
-        double factor = g->scale * weight / (others + own);
-        e[label] = (REAL)-others;
-        scale_row(e, dx, g->n, (REAL)factor, g->past);
+    const long n = g->n;
+    switch (div_up(n, LANES)) {
+    case 1: short_sparse(1, g, first, rows); return;
+    case 2: short_sparse(2, g, first, rows); return;
+    case 3: short_sparse(3, g, first, rows); return;
+    case 4: short_sparse(4, g, first, rows); return;
     }
+    _Alignas(64) REAL buffer[2][ROW_BUFFER + PAGE / 2];
+    const REAL *x = g->logits + first * n;
+    REAL *dx = g->dlogits ? g->dlogits + first * n : NULL;
+    beside b = {.top = row_max(x, n), .past = g->past};
+    for (long r = first; r < first + rows; r++, x += n) {
+        REAL *e = !dx ? NULL : n <= ROW_BUFFER ? buffer[r % 2] : dx, top = b.top;
+        const long label = g->labels[r];
+        const double weight = g->weight ? g->weight[r] : 1, below = (double)top - x[label];
+        const REAL own = vexp_below(splat(x[label] - top))[0];
+        b.next = r + 1 < first + rows ? x + n : x;
+        double others = b.done ? exp_row_scaling(x, e, n, top, label, &b) : exp_row(x, e, n, top, label, &b);
+        g->losses[r] = (REAL)(weight * sparse_loss(below, own, others));
+        if (!dx) continue;
+        e[label] = (REAL)-others;
+        b.done = e;
+        b.y = dx;
+        b.factor = (REAL)(g->scale * weight / (others + own));
+        dx += n;
+    }
+    if (dx) scale_row(b.done, b.y, n, b.factor, g->past);
 }
 
 // The sums that the dense loss needs besides the exponentials': of t, and of t (top - x), which is never negative.
@@ -77,12 +120,13 @@ INLINE void target_sums(const REAL *x, const REAL *t, long n, REAL top, double *
 
 static void dense_rows(void *job, long first, long rows) {
     const loss_job *g = job;
+    beside b = {.top = row_max(g->logits + first * g->n, g->n)};
     for (long r = first; r < first + rows; r++) {
-        const REAL *x = g->logits + r * g->n, *t = g->targets + r * g->n;
+        const REAL *x = g->logits + r * g->n, *t = g->targets + r * g->n, top = b.top;
         REAL *dx = g->dlogits ? g->dlogits + r * g->n : NULL;
         double weight = g->weight ? g->weight[r] : 1, mass, distance;
-        REAL top = row_max(x, g->n);
-        double sum = dx ? exp_row(x, dx, g->n, top, g->n) : exp_row(x, NULL, g->n, top, g->n);
+        b.next = r + 1 < first + rows ? x + g->n : x;
+        double sum = exp_row(x, dx, g->n, top, -1, &b);
         target_sums(x, t, g->n, top, &mass, &distance);
         g->losses[r] = (REAL)(weight * (mass * log(sum) + distance));
         if (!dx) continue;

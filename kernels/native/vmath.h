@@ -120,6 +120,43 @@ INLINE vec vexp(vec x) { // 2 ulp
     return scale_by_power((exp_tail(r) * r + splat(1.f)) * r + splat(1.f), n);
 }
 
+// e^x for x <= 0, as a softmax needs it. 3 ulp; what would be less than the smallest normal number may be 0.
+#if defined(__AVX512F__) && VBYTES == 64
+static const REAL THIRTY_SECONDTHS[32] __attribute__((aligned(64))) = { // 2^(i/32)
+    1.f, 1.0218972f, 1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f, 1.13878858f, 1.1637249f, 1.18920708f,
+    1.21524739f, 1.24185777f, 1.26905096f, 1.29683959f, 1.32523668f, 1.35425556f, 1.38390994f, 1.41421354f,
+    1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.5759809f, 1.61049032f, 1.64575553f, 1.68179286f,
+    1.71861935f, 1.75625217f, 1.79470909f, 1.8340081f, 1.87416768f, 1.91520655f, 1.95714414f,
+};
+
+// For n 32nds of ln 2 a table in two registers leaves |r| <= ln 2 / 64, for which a square is enough.
+INLINE vec vexp_below(vec x) {
+    const vec magic = splat(393216.f); // 1.5 * 2^18: adding it rounds to 32nds
+    x = vmax(splat(-104.f), x);
+    vec shifted = x * splat(1.44269504f) + magic, n = shifted - magic;
+    vec r = x - n * splat(0.693359375f);
+    r = r + n * splat(2.12194440e-4f);
+    vec power = __builtin_shuffle(load(THIRTY_SECONDTHS), load(THIRTY_SECONDTHS + LANES), (ivec)shifted);
+    vec tail = (r * splat(0.49999997f) + splat(1.00001466f)) * r;
+    return scale_by_power(power * tail + power, n); // rounds n down
+}
+#else
+INLINE vec vexp_below(vec x) {
+    const vec magic = splat(12582912.f);
+    x = vmax(splat(-88.f), x); // for which 2^n comes out as 0
+    vec shifted = x * splat(1.44269504f) + magic, n = shifted - magic;
+    vec r = x - n * splat(0.693359375f);
+    r = r + n * splat(2.12194440e-4f);
+    vec p = splat(8.2903123e-3f);
+    p = p * r + splat(4.1897975e-2f);
+    p = p * r + splat(0.16667636f);
+    p = p * r + splat(0.49999151f);
+    p = p * r + splat(0.9999997f);
+    p = p * r + splat(1.f);
+    return p * (vec)(((ivec)shifted << 23) + isplat(0x3f800000)); // n stands in the last bits of `shifted`
+}
+#endif
+
 // e^x - 1 for x <= 0, where e^x itself would cancel. 2 ulp.
 INLINE vec vexpm1(vec x) {
     vec n;
@@ -321,6 +358,7 @@ static NOINLINE __attribute__((unused)) vec vpow(vec v, vec b) {
 #else
 
 INLINE vec vexp(vec v) { EACH_LANE(exp(x)); }
+INLINE vec vexp_below(vec v) { return vexp(v); }
 INLINE vec vexpm1(vec v) { EACH_LANE(expm1(x)); }
 INLINE vec vsigmoid(vec v) { EACH_LANE(1 / (1 + exp(-x))); }
 INLINE vec vtanh(vec v) { EACH_LANE(tanh(x)); }
