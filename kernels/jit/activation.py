@@ -221,17 +221,12 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
                 d[i] = p[i] * (g[i] - total)
 
 
-def _copy(x: Array, y: Array) -> None:
-    if x.size <= _SMALL_COPY:
-        y[...] = x
-    else:
-        elementwise.copy(x, y)
-
-
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        if y is not x:
-            _copy(x, y)
+        if y is not x and x.size > _SMALL_COPY:
+            elementwise.copy(x, y)
+        elif y is not x:
+            y[...] = x
         return
     if kind == "tanh" and x.size <= _SMALL:
         np.tanh(x, y)
@@ -241,8 +236,10 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        if dx is not dy:
-            _copy(dy, dx)
+        if dx is not dy and y.size > _SMALL_COPY:
+            elementwise.copy(dy, dx)
+        elif dx is not dy:
+            dx[...] = dy
         return
     if kind == "step":
         elementwise.fill(dx, 0.0)

@@ -356,8 +356,8 @@ def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
     # NumPy's power is vectorised and a loop over the C library's is not.
-    n, u_size, v_size = y.size, a.size, b.size
-    if op != "pow" and (n <= _LARGE_ALONE or num_threads() > 1):
+    if op != "pow" and (y.size <= _LARGE_ALONE or num_threads() > 1):
+        n, u_size, v_size = y.size, a.size, b.size
         if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
             run(
                 _binary, n, n, flatten(a), 0, int(u_size == n), flatten(b), 0, int(v_size == n), flatten(y), n,

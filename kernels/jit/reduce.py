@@ -382,15 +382,15 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
     combine(partial[0], y, accumulate)
 
 
-def _is_numpys(count: int, rows: int, columns: int, op: str) -> bool:
-    if columns == 1 and count <= _FEW_RESULTS and op in ("max", "min"):
-        return num_threads() == 1 or count * rows <= _SMALL_EXTREME
-    return count == 1 and (columns == 1 or rows <= _NUMPY_ADDS) and rows * columns <= _SMALL_ONCE
+def _is_numpys(count: int, rows: int, op: str) -> bool:
+    few = op in ("max", "min") and count <= _FEW_RESULTS
+    return few and (num_threads() == 1 or count * rows <= _SMALL_EXTREME)
 
 
 def reduce(x: Array, y: Array, op: str) -> None:
     count, rows, columns = x.shape
-    if rows and (x.size <= _SMALL or _is_numpys(count, rows, columns, op)):
+    once = count == 1 and (columns == 1 or rows <= _NUMPY_ADDS)
+    if rows and (x.size <= (_SMALL_ONCE if once else _SMALL) or (columns == 1 and _is_numpys(count, rows, op))):
         _UFUNCS[op](x, 1, None, y)
         if op == "mean":
             np.divide(y, rows, y)
