@@ -59,7 +59,7 @@ _SMALL_EXTREME = 1 << 17
 _NUMPY_ADDS = 64
 _SMALL_ARGMAX = 1 << 12
 # Elements of a row from which NumPy, which finds the largest and its place in one pass, is the quicker on one core.
-_LONG = 500
+_LONG = 100
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
 # Rows of fewer than NARROW elements, which do not fill a vector, are joined to this width.
