@@ -66,6 +66,7 @@ bench: .venv/.installed-bench
 		--benchmark-json=out/bench.json
 	@.venv/bin/python bench/report.py out/bench.json
 	.venv/bin/python bench/bandwidth.py
+	.venv/bin/python bench/engines.py
 	.venv/bin/python bench/peers.py $(PEERS_ARGS)
 
 sanitize: .venv/.installed-test

@@ -117,13 +117,14 @@ def test_compiled_kernels_are_stale_where_what_they_call_has_changed():
 
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
 _LIMITS = {
-    "activation": ("_SMALL", "_SMALL_RELU"),
+    "activation": ("_SMALL", "_SMALL_COPY"),
     "conv": ("_SHORT_LINE",),
-    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SMALL_COMPARE", "_SEGMENT"),
-    "gemm": ("SMALL", "_SMALL_BATCHED"),
-    "linear": ("SMALL", "_SMALL_VECTOR"),
+    "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SMALL_COMPARE", "_SMALL_FILL", "_SMALL_NARROW", "_SMALL_SELECT"),
+    "gemm": ("SMALL", "_FEW_STEPS", "_NARROW", "_SMALL_BATCHED", "_SMALL_VECTOR", "_SMALL_UNPACKED"),
+    "linear": ("_SMALL_BIAS",),
+    "norm": ("_SMALL",),
     "pool": ("_NARROW",),
-    "reduce": ("_SMALL", "_SMALL_ARGMAX"),
+    "reduce": ("_SMALL", "_SMALL_ONCE", "_SMALL_EXTREME", "_SMALL_ARGMAX"),
 }
 
 
@@ -132,7 +133,7 @@ _LIMITS = {
 def test_conformance_where_nothing_is_small(engine, monkeypatch, primitive):
     for module, names in _LIMITS.items():
         for name in names:
-            monkeypatch.setattr(f"dlcore.kernels.jit.{module}.{name}", 64 if name == "_SEGMENT" else 0)
+            monkeypatch.setattr(f"dlcore.kernels.jit.{module}.{name}", 0)
     for module in ("threads", "gemm"):
         monkeypatch.setattr(f"dlcore.kernels.jit.{module}.GRAIN", 1)
     engine.set_num_threads(3)

@@ -32,8 +32,8 @@ CODES = {
 _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
 
 # Elements up to which a single call of NumPy's costs less than ours.
-_SMALL = 1 << 12
-_SMALL_RELU = 1 << 9
+_SMALL = 1 << 13
+_SMALL_COPY = 1 << 16
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -56,6 +56,7 @@ def apply_fused(x, code):
 
 @elementwise_kernel
 def _activation(start, stop, x, y, code, alpha):
+    alpha = x.dtype.type(alpha)
     x = x[start:stop]
     y = y[start:stop]
     real = x.dtype.type
@@ -120,6 +121,7 @@ def _activation(start, stop, x, y, code, alpha):
 @elementwise_kernel
 def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
     # x is empty for the kinds whose derivative follows from y.
+    alpha = y.dtype.type(alpha)
     dy = dy[start:stop]
     x = x[start:stop]
     y = y[start:stop]
@@ -172,14 +174,11 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
         six = real(6)
         for i in range(y.size):
             dx[i] = dy[i] if x[i] > zero and x[i] <= six else zero
-    elif code == 13:
+    else:
         sixth = real(1 / 6)
         three = real(3)
         for i in range(y.size):
             dx[i] = dy[i] * sixth if x[i] > -three and x[i] <= three else zero
-    else:
-        for i in range(y.size):
-            dx[i] = zero
 
 
 @reduction_kernel
@@ -224,31 +223,35 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        if y is not x:
+        if y is not x and x.size > _SMALL_COPY:
             elementwise.copy(x, y)
+        elif y is not x:
+            y[...] = x
         return
     if kind == "tanh" and x.size <= _SMALL:
-        np.tanh(x, out=y)
+        np.tanh(x, y)
         return
-    if kind == "relu" and x.size <= _SMALL_RELU:
-        np.maximum(x, 0, out=y)
-        return
-    run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], x.dtype.type(alpha))
+    run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], float(alpha))
 
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        if dx is not dy:
+        if dx is not dy and y.size > _SMALL_COPY:
             elementwise.copy(dy, dx)
+        elif dx is not dy:
+            dx[...] = dy
+        return
+    if kind == "step":
+        elementwise.fill(dx, 0.0)
         return
     if y.size <= _SMALL and kind == "exponential":
-        np.multiply(dy, y, out=dx)
+        np.multiply(dy, y, dx)
         return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
     inputs = absent(y.dtype) if x is None else flatten(x)
     run(
         _activation_backward, y.size, work,
-        flatten(dy), inputs, flatten(y), flatten(dx), CODES[kind], y.dtype.type(alpha),
+        flatten(dy), inputs, flatten(y), flatten(dx), CODES[kind], float(alpha),
     )  # fmt: skip
 
 

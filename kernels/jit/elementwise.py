@@ -1,9 +1,10 @@
 """Elementwise operations with broadcasting.
 
 Plain version: a ufunc per operation, one pass on one core. Here the pass is cut over the cores, and gradients of unary
-operations are one pass where NumPy needs two or three. Binary operations walk both operands in segments of equal
-width: an operand that is broadcast as a scalar or as a row along the last axis is laid out once as a tile of that
-width and reread from the cache, so that one kernel serves all these cases with nothing but contiguous inner loops.
+operations are one pass where NumPy needs two or three. Operations on two arrays walk both row by row, in loops that
+know either neighbouring elements of both or one number for a whole row; what is of one shape is one row. With that, and
+a step from row to row, one kernel serves the common kinds of broadcasting. (A number laid out as a tile of 4096, to be
+reread from the cache, took 1.5 times as long.)
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..reference import elementwise as reference
 from .gemm import transpose
 from .lanes import address
 from .scalar import FAR, cos, exp, log, sin
-from .threads import elementwise_jit, elementwise_kernel, flatten, run
+from .threads import elementwise_jit, elementwise_kernel, flatten, inline_jit, num_threads, run
 
 Array = Any
 
@@ -26,13 +26,25 @@ _UNARY = {
 }
 _BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", "minimum"))}
 _COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
-_SEGMENT = 4096
+_TURNED = (0, 1, 4, 5, 2, 3)  # the comparison of b with a that says the same
+_UFUNCS = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power,
+    **{op: getattr(np, op) for op in ("maximum", "minimum", *_COMPARE)},
+}  # fmt: skip
 _WAVES = 1024  # numbers whose sines are taken together
-# Elements up to which NumPy's call costs less than ours: a copy's, a comparison's, and those of operands of different
-# shapes, which we lay out first.
+# Elements up to which NumPy's call costs less than ours: a copy's, a selection's, those that are filled or copied as
+# they lie, or transposed with a short axis, a comparison's, and those of operands of different shapes, whose walk takes
+# some thought.
 _SMALL = 1 << 13
+_SMALL_SELECT = 1 << 9
+_SMALL_FILL = 1 << 16
+_SMALL_NARROW = 1 << 18
 _SMALL_COMPARE = 1 << 16
-_SMALL_BROADCAST = 1 << 17
+_SMALL_BROADCAST = 1 << 16
+# Elements from which memory sets the pace, and NumPy's loops on one core are a tenth ahead of LLVM's.
+_LARGE_ALONE = 1 << 18
+# Rows of fewer elements cost more than they hold.
+_SHORT = 64
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
 
@@ -133,98 +145,206 @@ def _unary_backward(start, stop, dy, x, y, dx, op):
                 target[i] = d[i] * slope[i] if op == 8 else -d[i] * slope[i]
 
 
-@elementwise_kernel
-def _binary(start, stop, a, a_step, b, b_step, y, width, op):
-    for s in range(start, stop):
-        z = y[s * width : min((s + 1) * width, y.size)]
-        u = a[s * a_step :][: z.size]
-        v = b[s * b_step :][: z.size]
-        if op == 0:
-            for i in range(z.size):
-                z[i] = u[i] + v[i]
-        elif op == 1:
-            for i in range(z.size):
-                z[i] = u[i] - v[i]
-        elif op == 2:
-            for i in range(z.size):
-                z[i] = u[i] * v[i]
-        elif op == 3:
-            for i in range(z.size):
-                z[i] = u[i] / v[i]
-        elif op == 4:
-            for i in range(z.size):
-                z[i] = u[i] if u[i] > v[i] or u[i] != u[i] else v[i]
-        else:
-            for i in range(z.size):
-                z[i] = u[i] if u[i] < v[i] or u[i] != u[i] else v[i]
+@inline_jit
+def _stretch(start, stop, y, width):
+    """Of elements start … stop of y those in the first row: its number, the first one's place in it, and they."""
+    row = start // width
+    first = start - row * width
+    return row, first, y[start : min(start + width - first, stop)]
 
 
-@elementwise_kernel
-def _compare(start, stop, a, a_step, b, b_step, y, width, op):
-    for s in range(start, stop):
-        z = y[s * width : min((s + 1) * width, y.size)]
-        u = a[s * a_step :][: z.size]
-        v = b[s * b_step :][: z.size]
-        if op == 0:
-            for i in range(z.size):
-                z[i] = u[i] == v[i]
-        elif op == 1:
-            for i in range(z.size):
-                z[i] = u[i] != v[i]
-        elif op == 2:
-            for i in range(z.size):
-                z[i] = u[i] < v[i]
-        elif op == 3:
-            for i in range(z.size):
-                z[i] = u[i] <= v[i]
-        elif op == 4:
-            for i in range(z.size):
-                z[i] = u[i] > v[i]
-        else:
-            for i in range(z.size):
-                z[i] = u[i] >= v[i]
-
-
-@elementwise_kernel
-def _select(start, stop, condition, a, a_step, b, b_step, y, width):
-    for s in range(start, stop):
-        z = y[s * width : min((s + 1) * width, y.size)]
-        c = condition[s * width :][: z.size]
-        u = a[s * a_step :][: z.size]
-        v = b[s * b_step :][: z.size]
-        # Both are read in any case, or the loop would branch at every element.
+@elementwise_jit
+def _of_pairs(u, v, z, op):
+    if op == 0:
         for i in range(z.size):
-            yes = u[i]
-            no = v[i]
-            z[i] = yes if c[i] else no
+            z[i] = u[i] + v[i]
+    elif op == 1:
+        for i in range(z.size):
+            z[i] = u[i] - v[i]
+    elif op == 2:
+        for i in range(z.size):
+            z[i] = u[i] * v[i]
+    elif op == 3:
+        for i in range(z.size):
+            z[i] = u[i] / v[i]
+    elif op == 4:
+        for i in range(z.size):
+            z[i] = u[i] if u[i] > v[i] or u[i] != u[i] else v[i]
+    else:
+        for i in range(z.size):
+            z[i] = u[i] if u[i] < v[i] or u[i] != u[i] else v[i]
 
 
-def _segment_width(y: Array, *operands: Array) -> int:
-    """The width to walk y in: a multiple of the last axis if an operand is a row along it.
+@elementwise_jit
+def _with_number(u, v, z, op, turned):
+    # `turned`: the number comes first.
+    if op == 0:
+        for i in range(z.size):
+            z[i] = u[i] + v
+    elif op == 1 and turned:
+        for i in range(z.size):
+            z[i] = v - u[i]
+    elif op == 1:
+        for i in range(z.size):
+            z[i] = u[i] - v
+    elif op == 2:
+        for i in range(z.size):
+            z[i] = u[i] * v
+    elif op == 3 and turned:
+        for i in range(z.size):
+            z[i] = v / u[i]
+    elif op == 3:
+        for i in range(z.size):
+            z[i] = u[i] / v
+    elif op == 4:
+        for i in range(z.size):
+            z[i] = u[i] if u[i] > v or u[i] != u[i] else v
+    else:
+        for i in range(z.size):
+            z[i] = u[i] if u[i] < v or u[i] != u[i] else v
 
-    0 if an operand is neither of y's shape nor a scalar nor a row.
+
+@elementwise_kernel
+def _binary(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
+    while start < stop:
+        row, first, z = _stretch(start, stop, y, width)
+        u = a[row * a_row + first * a_step :]
+        v = b[row * b_row + first * b_step :]
+        if a_step == 0:
+            _with_number(v[: z.size], u[0], z, op, True)
+        elif b_step == 0:
+            _with_number(u[: z.size], v[0], z, op, False)
+        else:
+            _of_pairs(u[: z.size], v[: z.size], z, op)
+        start += z.size
+
+
+@elementwise_jit
+def _compare_pairs(u, v, z, op):
+    if op == 0:
+        for i in range(z.size):
+            z[i] = u[i] == v[i]
+    elif op == 1:
+        for i in range(z.size):
+            z[i] = u[i] != v[i]
+    elif op == 2:
+        for i in range(z.size):
+            z[i] = u[i] < v[i]
+    else:
+        for i in range(z.size):
+            z[i] = u[i] <= v[i]
+
+
+@elementwise_jit
+def _compare_number(u, v, z, op):
+    if op == 0:
+        for i in range(z.size):
+            z[i] = u[i] == v
+    elif op == 1:
+        for i in range(z.size):
+            z[i] = u[i] != v
+    elif op == 2:
+        for i in range(z.size):
+            z[i] = u[i] < v
+    elif op == 3:
+        for i in range(z.size):
+            z[i] = u[i] <= v
+    elif op == 4:
+        for i in range(z.size):
+            z[i] = u[i] > v
+    else:
+        for i in range(z.size):
+            z[i] = u[i] >= v
+
+
+@elementwise_kernel
+def _compare(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
+    # If one of them is a number, it is b; pairs know no > and ≥.
+    while start < stop:
+        row, first, z = _stretch(start, stop, y, width)
+        u = a[row * a_row + first * a_step :][: z.size]
+        v = b[row * b_row + first * b_step :]
+        if b_step == 0:
+            _compare_number(u, v[0], z, op)
+        else:
+            _compare_pairs(u, v[: z.size], z, op)
+        start += z.size
+
+
+@elementwise_kernel
+def _select(start, stop, condition, a, a_row, a_step, b, b_row, b_step, y, width):
+    while start < stop:
+        row, first, z = _stretch(start, stop, y, width)
+        c = condition[start : start + z.size]
+        u = a[row * a_row + first * a_step :]
+        v = b[row * b_row + first * b_step :]
+        # Both are read in any case, or the loop would branch at every element.
+        if a_step == 0 and b_step == 0:
+            yes = u[0]
+            no = v[0]
+            for i in range(z.size):
+                z[i] = yes if c[i] else no
+        elif a_step == 0:
+            yes = u[0]
+            v = v[: z.size]
+            for i in range(z.size):
+                no = v[i]
+                z[i] = yes if c[i] else no
+        elif b_step == 0:
+            no = v[0]
+            u = u[: z.size]
+            for i in range(z.size):
+                yes = u[i]
+                z[i] = yes if c[i] else no
+        else:
+            u = u[: z.size]
+            v = v[: z.size]
+            for i in range(z.size):
+                yes = u[i]
+                no = v[i]
+                z[i] = yes if c[i] else no
+        start += z.size
+
+
+Walk = tuple[Array, int, int]  # an operand as a flat array, and its steps from row to row and within one
+
+
+def _walks(y: Array, *operands: Array) -> tuple[int, list[Walk]] | None:
+    """The width of y's rows, all elements or all that follow some axis, and how operands are walked in them.
+
+    Each is either one number or as wide as y in every row, and either a new one in every row or the same in all.
+    None where shapes are otherwise, or where rows are short.
     """
-    width = min(_SEGMENT, y.size)
-    for a in operands:
-        if a.shape == y.shape or a.size == 1:
-            continue
-        last = y.shape[-1]
-        if a.size != last or a.shape[-1] != last:
-            return 0
-        width = min(max(1, _SEGMENT // last) * last, y.size)
-    return width
-
-
-def _lay_out(a: Array, y: Array, width: int) -> tuple[Array, int]:
-    """The operand as a flat array and how far to move in it from one segment to the next."""
-    if a.shape == y.shape:
-        return a.reshape(-1), width
-    if a.size == 1:
-        return np.full(width, a.reshape(-1)[0], a.dtype), 0
-    return np.tile(a.reshape(-1), width // a.size), 0
+    if all(a.shape == y.shape or a.size == 1 for a in operands):
+        return y.size, [(flatten(a), 0, int(a.size > 1)) for a in operands]
+    shapes = [(1,) * (y.ndim - a.ndim) + a.shape for a in operands]
+    kinds = [[length != 1 for length in lengths] for n, *lengths in zip(y.shape, *shapes, strict=True) if n > 1]
+    lengths = [n for n in y.shape if n > 1]
+    inner = kinds[-1]
+    count = len(kinds)
+    while count and kinds[count - 1] == inner:
+        count -= 1
+    if any(kind != kinds[0] for kind in kinds[:count]):
+        return None
+    outer = kinds[0]
+    width = math.prod(lengths[count:])
+    walks = []
+    for a, varies_by_row, varies in zip(operands, outer, inner, strict=True):
+        walks.append((flatten(a), (width if varies else 1) if varies_by_row else 0, int(varies)))
+    if width >= _SHORT:
+        return width, walks
+    # A short row that is the same all over is repeated until it is long.
+    if not all(varies and (row or a.size == width) for a, row, varies in walks):
+        return None
+    repeats = _SHORT * 4 // width
+    return width * repeats, [(a, width * repeats, 1) if row else (np.tile(a, repeats), 0, 1) for a, row, _ in walks]
 
 
 def unary(x: Array, y: Array, op: str) -> None:
+    if op == "log" and num_threads() == 1:  # of all functions the one that NumPy takes faster
+        with np.errstate(all="ignore"):
+            np.log(x, y)
+        return
     work = x.size * (_TRANSCENDENTAL if op in ("exp", "log", "sin", "cos") else 1)
     run(_unary, x.size, work, flatten(x), flatten(y), _UNARY[op])
 
@@ -234,77 +354,59 @@ def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
     run(_unary_backward, x.size, work, flatten(dy), flatten(x), flatten(y), flatten(dx), _UNARY[op])
 
 
-def _together(kernel: Any, a: Array, b: Array, y: Array, code: int) -> None:
-    """Operands of one shape, the commonest case, without a look at how they are laid out."""
-    if y.size <= _SEGMENT:
-        kernel(0, 1, 1, flatten(a), 0, flatten(b), 0, flatten(y), y.size, code)
-        return
-    segments = -(-y.size // _SEGMENT)
-    run(kernel, segments, y.size, flatten(a), _SEGMENT, flatten(b), _SEGMENT, flatten(y), _SEGMENT, code)
-
-
-_UFUNCS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power"}
-
-
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
-    if a.shape == b.shape == y.shape and op != "pow":
-        _together(_binary, a, b, y, _BINARY[op])
-        return
-    if y.size <= _SMALL_BROADCAST:
-        reference.binary(a, b, y, op)
-        return
-    # NumPy's power is vectorised and a loop over the C library's is not; other shapes than the ones above are NumPy's
-    # too, whose iterator knows how to walk them.
-    width = _segment_width(y, a, b) if op != "pow" else 0
-    if width == 0:
-        with np.errstate(all="ignore"):
-            getattr(np, _UFUNCS.get(op, op))(a, b, out=y)
-        return
-    u, a_step = _lay_out(a, y, width)
-    v, b_step = _lay_out(b, y, width)
-    run(_binary, -(-y.size // width), y.size, u, a_step, v, b_step, y.reshape(-1), width, _BINARY[op])
+    # NumPy's power is vectorised and a loop over the C library's is not.
+    if op != "pow" and (y.size <= _LARGE_ALONE or num_threads() > 1):
+        n, u_size, v_size = y.size, a.size, b.size
+        if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
+            run(
+                _binary, n, n, flatten(a), 0, int(u_size == n), flatten(b), 0, int(v_size == n), flatten(y), n,
+                _BINARY[op],
+            )  # fmt: skip
+            return
+        if v_size >= _SHORT and u_size == n and v_size == y.shape[-1] == b.shape[-1]:
+            run(_binary, n, n, flatten(a), v_size, 1, flatten(b), 0, 1, flatten(y), v_size, _BINARY[op])
+            return
+        if n > _SMALL_BROADCAST and (found := _walks(y, a, b)):
+            width, (u, v) = found
+            run(_binary, n, n, *u, *v, flatten(y), width, _BINARY[op])
+            return
+    with np.errstate(all="ignore"):
+        _UFUNCS[op](a, b, out=y)
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
-    if a.shape == b.shape == y.shape:
-        if y.size <= _SMALL_COMPARE:
-            getattr(np, op)(a, b, out=y)
-        else:
-            _together(_compare, a, b, y, _COMPARE[op])
-        return
-    if y.size <= _SMALL_BROADCAST:
-        reference.compare(a, b, y, op)
-        return
-    width = _segment_width(y, a, b)
-    if width == 0:
-        getattr(np, op)(a, b, out=y)
-        return
-    u, a_step = _lay_out(a, y, width)
-    v, b_step = _lay_out(b, y, width)
-    run(_compare, -(-y.size // width), y.size, u, a_step, v, b_step, y.reshape(-1), width, _COMPARE[op])
+    if y.size > _SMALL_COMPARE and num_threads() > 1:
+        found = _walks(y, a, b)
+        if found:
+            width, (u, v) = found
+            code = _COMPARE[op]
+            if not u[2] or (code > 3 and v[2]):
+                u, v, code = v, u, _TURNED[code]
+            run(_compare, y.size, y.size, *u, *v, flatten(y), width, code)
+            return
+    _UFUNCS[op](a, b, y)
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
-    if condition.shape == a.shape == b.shape == y.shape:
-        width = min(_SEGMENT, y.size)
-        operands = flatten(condition), flatten(a), width, flatten(b), width, flatten(y), width
-        if y.size <= _SEGMENT:
-            _select(0, 1, 1, *operands)
-        else:
-            run(_select, -(-y.size // _SEGMENT), y.size, *operands)
-        return
-    if y.size <= _SMALL_BROADCAST:
-        reference.select(condition, a, b, y)
-        return
-    width = _segment_width(y, a, b) if condition.shape == y.shape else 0
-    if width == 0:
-        np.copyto(y, np.where(condition, a, b))
-        return
-    u, a_step = _lay_out(a, y, width)
-    v, b_step = _lay_out(b, y, width)
-    run(
-        _select, -(-y.size // width), y.size, condition.reshape(-1), u, a_step, v, b_step, y.reshape(-1), width
-    )  # fmt: skip
+    n, u_size, v_size = y.size, a.size, b.size
+    if condition.size == n:
+        if n <= _SMALL_SELECT and (u_size == n or u_size == 1):
+            y[...] = b
+            np.putmask(y, condition, a)
+            return
+        if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
+            run(
+                _select, n, n, flatten(condition), flatten(a), 0, int(u_size == n), flatten(b), 0, int(v_size == n),
+                flatten(y), n,
+            )  # fmt: skip
+            return
+        found = _walks(y, a, b) if n > _SMALL_BROADCAST else None
+        if found:
+            width, (u, v) = found
+            run(_select, y.size, y.size, flatten(condition), *u, *v, flatten(y), width)
+            return
+    y[...] = np.where(condition, a, b)
 
 
 @elementwise_kernel
@@ -323,59 +425,69 @@ def _copy_transposed(start, stop, x, x_batch, x_column, y, y_batch, y_row, rows,
     size = y.itemsize
     stripes = -(-rows // 8)
     for task in range(start, stop):
-        first = task % stripes * 8
-        source = task // stripes * x_batch + first
-        target = task // stripes * y_batch + first * y_row
+        n = task // stripes
+        first = (task - n * stripes) * 8
+        source = n * x_batch + first
+        target = n * y_batch + first * y_row
         count = min(8, rows - first)
         whole = columns // 8 * 8 if count == 8 else 0
         for c in range(0, whole, 8):
             transpose(
                 address(x) + size * (source + c * x_column), x_column, address(y) + size * (target + c), y_row, zero
             )
-        for c in range(whole, columns):
-            for r in range(count):
-                y[target + r * y_row + c] = x[source + r + c * x_column]
+        for r in range(count):
+            for c in range(whole, columns):
+                y[np.uint64(target + r * y_row + c)] = x[np.uint64(source + r + c * x_column)]
 
 
-def _merged_axes(x: Array, y: Array) -> list[tuple[int, int, int]]:
-    """Length and strides, in elements, of the axes of two views of one shape, merged where they are walked as one."""
+def _transposition(x: Array, y: Array) -> tuple[Any, ...] | None:
+    """How `_copy_transposed` walks two views of one shape, y contiguous: its arguments, or None if it cannot.
+
+    Axes are merged where they are walked as one.
+    """
+    if x.ndim == 2 and x.T.flags.c_contiguous and min(x.shape) >= 8:
+        return x.T.reshape(-1), 0, len(x), y.reshape(-1), 0, y.shape[1], *y.shape
     size = y.itemsize
-    axes = sorted(
-        ((n, s // size, t // size) for n, s, t in zip(y.shape, x.strides, y.strides, strict=True) if n > 1),
-        key=lambda axis: -axis[2],
-    )
-    merged: list[tuple[int, int, int]] = []
-    for n, s, t in axes:
-        if merged and merged[-1][1:] == (n * s, n * t):
-            merged[-1] = (merged[-1][0] * n, s, t)
-        else:
-            merged.append((n, s, t))
-    return merged
+    # Where neighbours are neighbours already, or none are, NumPy's copy does as well.
+    if x.strides[-1] <= size or size not in x.strides or min(x.strides) < 0:
+        return None
+    axes: list[tuple[int, int]] = []  # length and stride of x in elements
+    for n, stride in zip(x.shape, x.strides, strict=True):
+        if axes and axes[-1][1] == n * stride // size:
+            axes[-1] = axes[-1][0] * n, stride // size
+        elif n > 1:
+            axes.append((n, stride // size))
+    if len(axes) not in (2, 3) or axes[-2][1] != 1:
+        return None
+    (n, batch), (rows, _), (columns, step) = [(1, 0), *axes][-3:]
+    # Images of few channels: a vector of them is none.
+    if min(rows, columns) < 8 and (num_threads() == 1 or y.size <= _SMALL_NARROW):
+        return None
+    span = 1 + sum((length - 1) * stride for length, stride in axes)
+    source = np.lib.stride_tricks.as_strided(x, (span,), (size,))
+    return source, batch, step, y.reshape(-1), rows * columns, columns, rows, columns
 
 
 def copy(x: Array, y: Array) -> None:
-    if x.dtype == y.dtype and (y.size <= _SMALL or x.dtype.kind != "f"):
-        np.copyto(y, x)
-        return
-    if x.dtype == y.dtype:
-        if x.flags.c_contiguous and y.flags.c_contiguous:
-            run(_copy, y.size, y.size, x.reshape(-1), y.reshape(-1))
+    # Rounding to fewer digits may overflow, and what is not a number has no whole one.
+    silent = x.dtype == y.dtype or x.dtype.kind != "f" or (y.dtype.kind == "f" and y.itemsize > x.itemsize)
+    if y.size > _SMALL and x.dtype == y.dtype and x.dtype.kind == "f" and y.flags.c_contiguous:
+        together = x.flags.c_contiguous
+        if together and num_threads() > 1 and y.size > _SMALL_FILL:
+            run(_copy, y.size, y.size, flatten(x), flatten(y))
             return
-        if y.flags.c_contiguous and min(x.strides) > 0:
-            axes = _merged_axes(x, y)
-            if len(axes) in (2, 3) and axes[-2][1] == 1 and axes[-1][2] == 1:
-                (n, x_batch, y_batch), (rows, _, y_row), (columns, x_column, _) = [(1, 0, 0), *axes][-3:]
-                span = 1 + sum((length - 1) * stride for length, stride, _ in axes)
-                source = np.lib.stride_tricks.as_strided(x, (span,), (x.itemsize,))
-                run(
-                    _copy_transposed, n * -(-rows // 8), y.size * 2, source, x_batch, x_column, y.reshape(-1), y_batch,
-                    y_row, rows, columns,
-                )  # fmt: skip
-                return
+        found = None if together else _transposition(x, y)
+        if found:
+            *_, rows, columns = found
+            run(_copy_transposed, y.size // (rows * columns) * -(-rows // 8), y.size * 2, *found)
+            return
     # NumPy's own copy orders and merges the axes of any two strided views and converts between any two types, for
     # which a compiled kernel would need a specialisation per pair of types and number of axes.
-    with np.errstate(invalid="ignore"):
-        np.copyto(y, x, casting="unsafe")
+    if silent:
+        y[...] = x
+        return
+    with np.errstate(all="ignore"):
+        y[...] = x
 
 
 @elementwise_kernel
@@ -386,7 +498,7 @@ def _fill(start, stop, y, value):
 
 
 def fill(y: Array, value: float) -> None:
-    if y.size > _SMALL and y.flags.c_contiguous and y.dtype.kind == "f":
+    if y.size > _SMALL_FILL and y.flags.c_contiguous and y.dtype.kind == "f":
         run(_fill, y.size, y.size // 2, y.reshape(-1), y.dtype.type(value))
     else:
         y.fill(value)

@@ -27,8 +27,21 @@ from numba.core import cgutils, imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from ..reference import linear as reference
-from .lanes import BYTES, address, first_lanes, llvm_element, masked, pointer, spread
+from .lanes import (
+    BYTES,
+    address,
+    first_lanes,
+    llvm_element,
+    load,
+    load_some,
+    masked,
+    pointer,
+    splat,
+    spread,
+    store,
+    store_some,
+    twice,
+)
 from .threads import (
     GRAIN,
     absent,
@@ -236,20 +249,6 @@ def copy(typing, source, target, count, zero):
 
 
 @intrinsic
-def copy_panel_row(typing, source, target, zero):
-    """Copy as many elements as a panel has columns."""
-
-    def code(context, builder, signature, arguments):
-        vector = ir.VectorType(llvm_element(zero), WIDTH if zero == types.float32 else WIDTH // 2)
-        size = 4 if zero == types.float32 else 8
-        word = ir.IntType(64)(0)
-        row = builder.load(pointer(builder, arguments[0], word, vector), align=size)
-        builder.store(row, pointer(builder, arguments[1], word, vector), align=size)
-
-    return types.void(types.int64, types.int64, zero), code
-
-
-@intrinsic
 def transpose(typing, source, source_row, target, target_row, zero):
     """target[j, i] = source[i, j] for a square of 8 rows."""
 
@@ -312,11 +311,17 @@ def _pack_rows(b, at, b_row, b_column, packed, panel, k0, k1, count, width):
     zero = packed.dtype.type(0)
     size = packed.itemsize
     step = _panel_width(count, width)
+    wide, single = twice(zero), splat(zero, zero)
     for k in range(k0, k1):
         source = at + (k - k0) * b_row
         target = panel + k * step
         if b_column == 1 and count == width:
-            copy_panel_row(address(b) + size * source, address(packed) + size * target, zero)
+            store(address(packed) + size * target, load(address(b) + size * source, wide))
+        elif b_column == 1 and step == width:
+            store(address(packed) + size * target, load_some(address(b) + size * source, wide, count))
+        elif b_column == 1:
+            row = load_some(address(b) + size * source, single, count)
+            store_some(address(packed) + size * target, row, step)
         else:
             for n in range(count):
                 packed[np.uint64(target + n)] = b[np.uint64(source + n * b_column)]
@@ -615,11 +620,44 @@ def _few_steps(start, stop, a, b, y, bias, mode, clip):
 
 # Flops of a product that take as long as one element of a cheap loop.
 _FLOPS = 16
-# Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread; and of each of many.
+# Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread: OpenBLAS starts the
+# others above 2¹⁸, for a matrix and a vector above 2¹³, and has kernels for small products on processors with AVX-512,
+# which do without a packed b. Where there is but one thread, they are worth it to the end, at a million.
 SMALL = 1 << 18
+_SMALL_VECTOR = 1 << 13
+_SMALL_UNPACKED = 1 << 19 if BYTES == 64 else SMALL
+_SMALL_ALONE = 1_000_000
+# Columns up to which half of a tile goes to waste.
+_NARROW = 16 if BYTES == 64 else 0
+# Steps up to which those kernels are quicker for a transposed b too.
+_FEW_STEPS = 32
+# Elements of a result that are cleared in less time.
+_SMALL_RESULT = 1 << 13
+# Multiplications of each of many products up to which NumPy's call costs less than ours.
 _SMALL_BATCHED = 1 << 13
 # Bytes of a packed matrix up to which every thread packs its own.
 _SMALL_PACKED = 1 << 15
+
+
+def is_small(rows: int, depth: int, columns: int, transposed: bool = False) -> bool:
+    """Whether `by_numpy(a, b, y)` costs less than `gemm(a, b, y)`; `transposed`: b is read by columns."""
+    multiplications = rows * depth * columns
+    if multiplications <= _SMALL_VECTOR:
+        return True
+    alone = num_threads() == 1
+    if rows == 1 or columns == 1:
+        return alone
+    if transposed and depth > _FEW_STEPS:
+        return multiplications <= SMALL
+    return multiplications <= (_SMALL_ALONE if alone or columns <= _NARROW else _SMALL_UNPACKED)
+
+
+def by_numpy(a: Array, b: Array, y: Array) -> None:
+    """NumPy's product y = a b. Its `dot` is called in a third of the time that `matmul` takes, but clears y first."""
+    if y.size <= _SMALL_RESULT:
+        a.dot(b, y)
+    else:
+        np.matmul(a, b, y)
 
 
 def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
@@ -630,6 +668,9 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
     rows, depth = a.shape
     columns = y.shape[1]
     if y.size == 0:
+        return
+    if columns == 1 and rows > 1 and bias is None and not rectify:
+        gemm(b.T, a.T, y.T, add=add)
         return
     mode = STORED if add else ZERO if bias is None else BIAS
     start = absent(y.dtype) if bias is None else bias
@@ -650,7 +691,9 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
     panels = total
     packed = None
     if work >= 2 * GRAIN:
-        wanted = min(4 * num_threads(), work // GRAIN)
+        # A small product is cut into as many tasks as there are threads: more would be packed for more often, and three
+        # leave one of two threads waiting.
+        wanted = max(1, min(4, work // (4 * GRAIN * num_threads()))) * num_threads()
         if rows >= wanted * _ROWS and packed_elements(depth, columns, width) * y.itemsize <= _SMALL_PACKED:
             lines = -(-rows // wanted // _ROWS) * _ROWS
             packed = absent(y.dtype)
@@ -666,12 +709,25 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
     run(_product, tasks, work, multiplier(y.dtype), a, b, packed, y, start, mode, rectify, lines, panels)
 
 
-def batched(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
+def matmul(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
     """y[i] = op(a[i]) op(b[i]) for contiguous a, b and y."""
     count, rows, columns = y.shape
     depth = a.shape[1 if transpose_a else 2]
-    if rows * depth * columns <= _SMALL_BATCHED or y.size * depth <= SMALL:
-        reference.matmul(a, b, y, transpose_a, transpose_b)
+    multiplications = rows * depth * columns
+    if (
+        multiplications <= _SMALL_BATCHED
+        or count * multiplications <= SMALL
+        or ((count < num_threads() * 2 or num_threads() == 1) and is_small(rows, depth, columns, transpose_b))
+    ):
+        if count == 1:
+            a, b, y = a[0], b[0], y[0]
+            by_numpy(a.T if transpose_a else a, b.T if transpose_b else b, y)
+            return
+        if transpose_a:
+            a = a.transpose(0, 2, 1)
+        if transpose_b:
+            b = b.transpose(0, 2, 1)
+        np.matmul(a, b, y)
         return
     if count < 2 * num_threads():
         for i in range(count):

@@ -31,6 +31,11 @@ _WORD = ir.IntType(64)
 _INT = ir.IntType(32)
 
 
+def goes_past(result: Any, other: Any) -> bool:
+    """Whether a result is so large, with what it is made of, that it goes past the caches, and begins where it can."""
+    return result.nbytes + other.nbytes >= PAST_BYTES and result.ctypes.data % BYTES == 0
+
+
 class Lanes(types.Type):
     """Real numbers, or as many integers or truths about them."""
 
@@ -168,6 +173,20 @@ def load_some(typing, place, zero, count):
 
 
 @intrinsic
+def load_over(typing, place, lanes, count):
+    """The vector with its first `count` lanes, or all, loaded."""
+
+    def code(context, builder, signature, arguments):
+        place, lanes, count = arguments
+        size = bits(lanes.type.element) // 8
+        mask = first_lanes(builder, count, lanes.type.count)
+        at = pointer(builder, place, _WORD(0), lanes.type)
+        return builder.call(masked(builder, lanes.type, "load"), [at, _INT(size), mask, lanes])
+
+    return lanes(types.int64, lanes, types.int64), code
+
+
+@intrinsic
 def store(typing, place, lanes):
     def code(context, builder, signature, arguments):
         _store(builder, *arguments, None)
@@ -245,6 +264,131 @@ def beats(typing, new, best):
         return builder.and_(builder.fcmp_unordered(">", new, best), builder.fcmp_ordered("ord", best, best))
 
     return to(new, best), code
+
+
+def _halves(builder: Any, value: Any) -> list[Any]:
+    count = value.type.count // 2
+    places = (ir.VectorType(_INT, count)([*range(start, start + count)]) for start in (0, count))
+    return [builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), half) for half in places]
+
+
+def _choice(sign: str) -> tuple[Any, Any]:
+    def pick(builder: Any, a: Any, b: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(sign, a, b), a, b)
+
+    @intrinsic
+    def of_two(typing, a, b):
+        return a(a, b), lambda context, builder, signature, arguments: pick(builder, *arguments)
+
+    @intrinsic
+    def of_lanes(typing, lanes):
+        def code(context, builder, signature, arguments):
+            (value,) = arguments
+            while value.type.count > 1:
+                value = pick(builder, *_halves(builder, value))
+            return builder.extract_element(value, _INT(0))
+
+        return lanes.element(lanes), code
+
+    return of_two, of_lanes
+
+
+# The larger or smaller of two vectors in each lane, b's where either is NaN, and of the lanes of one: one instruction
+# on x86. NaN is found beside it, by magnitude, which takes two, none of them with a mask.
+larger, largest_lane = _choice(">")
+smaller, smallest_lane = _choice("<")
+
+
+_INFINITY = {32: 0xFF000000, 64: 0xFFE0000000000000}  # its magnitude
+
+
+def _whole(lanes: Lanes) -> Lanes:
+    return Lanes(types.uint32 if lanes.element == types.float32 else types.uint64, lanes.count)
+
+
+@intrinsic
+def magnitude(typing, lanes):
+    """Whole numbers in the order of the lanes' magnitudes: of infinity the largest but for NaN."""
+    to = _whole(lanes)
+
+    def code(context, builder, signature, arguments):
+        whole = builder.bitcast(arguments[0], context.get_value_type(to))
+        return builder.add(whole, whole)
+
+    return to(lanes), code
+
+
+@intrinsic
+def largest(typing, a, b):
+    """The larger of whole numbers in each lane."""
+
+    def code(context, builder, signature, arguments):
+        return builder.select(builder.icmp_unsigned(">", *arguments), *arguments)
+
+    return a(a, b), code
+
+
+@intrinsic
+def beyond_infinity(typing, lanes):
+    """Where a magnitude is NaN's."""
+    to = Lanes(types.boolean, lanes.count)
+
+    def code(context, builder, signature, arguments):
+        kind = arguments[0].type
+        infinity = _INFINITY[kind.element.width]
+        return builder.icmp_unsigned(">", arguments[0], ir.Constant(kind, [infinity] * kind.count))
+
+    return to(lanes), code
+
+
+@intrinsic
+def holds_nan(typing, lanes):
+    """Whether any of the magnitudes is NaN's."""
+
+    def code(context, builder, signature, arguments):
+        (whole,), size = arguments, lanes.element.bitwidth
+        while whole.type.count > BYTES * 8 // size:
+            one, other = _halves(builder, whole)
+            whole = builder.select(builder.icmp_unsigned(">", one, other), one, other)
+        count = whole.type.count
+        found = builder.icmp_unsigned(">", whole, ir.Constant(whole.type, [_INFINITY[size]] * count))
+        return builder.icmp_unsigned("!=", builder.bitcast(found, ir.IntType(count)), ir.IntType(count)(0))
+
+    return types.boolean(lanes), code
+
+
+@intrinsic
+def strange(typing, lanes):
+    """Where there is no number."""
+    to = Lanes(types.boolean, lanes.count)
+    return to(lanes), lambda context, builder, signature, arguments: builder.fcmp_unordered("uno", *arguments * 2)
+
+
+@intrinsic
+def same(typing, a, b):
+    """Where numbers are equal."""
+    to = Lanes(types.boolean, a.count)
+    return to(a, b), lambda context, builder, signature, arguments: builder.fcmp_ordered("==", *arguments)
+
+
+@intrinsic
+def at_least(typing, a, b):
+    """Where integers of a are at least as large as those of b."""
+    to = Lanes(types.boolean, a.count)
+    return to(a, b), lambda context, builder, signature, arguments: builder.icmp_signed(">=", *arguments)
+
+
+@intrinsic
+def first_true(typing, lanes):
+    """The first lane where a condition holds, the number of lanes if it holds nowhere."""
+
+    def code(context, builder, signature, arguments):
+        truths = builder.bitcast(arguments[0], ir.IntType(lanes.count))
+        if lanes.count < 64:
+            truths = builder.or_(builder.zext(truths, _WORD), _WORD(1 << lanes.count))
+        return builder.cttz(truths, ir.IntType(1)(0))
+
+    return types.int64(lanes), code
 
 
 @intrinsic

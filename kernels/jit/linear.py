@@ -2,7 +2,7 @@
 
 Plain version: a product, an addition of the bias and an activation, three passes over y and two temporaries. Here sums
 start from the bias and are rectified before they leave the registers (see `gemm`); the other activations follow in one
-pass over y.
+pass over y. Small products are left to NumPy's BLAS, where that keeps to one thread (`is_small`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..reference import linear as reference
 from .activation import CODES, apply_fused
-from .gemm import SMALL, batched, gemm
+from .activation import activation as activate
+from .gemm import by_numpy, gemm, is_small
+from .gemm import matmul as matmul
 from .reduce import column_sums
 from .threads import absent, elementwise_kernel, run
 
@@ -21,8 +22,8 @@ Array = Any
 
 # Elements to which short rows are joined.
 _WIDTH = 512
-# Multiplications of a matrix with a vector up to which NumPy's call costs less than ours.
-_SMALL_VECTOR = 1 << 13
+# Elements up to which a bias is NumPy's to add.
+_SMALL_BIAS = 1 << 13
 
 
 @elementwise_kernel
@@ -39,6 +40,12 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
     code = CODES[activation]
     if y.size == 0 or (b is None and code == 0):
         return
+    if y.size <= _SMALL_BIAS:
+        if b is not None:
+            np.add(y, b, y)
+        if code:
+            activate(y, y, activation, 0.0)
+        return
     rows, columns = y.shape
     # Short rows are walked several at a time, with the bias repeated.
     repeats = min(max(1, _WIDTH // columns), rows)
@@ -47,14 +54,14 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
     run(_epilogue, -(-y.size // width), y.size * (2 if code < 2 else 5), y.reshape(-1), bias, width, code)
 
 
-def _is_small(rows: int, depth: int, columns: int) -> bool:
-    # The BLAS gives a product with a vector to several threads much earlier than others.
-    return rows * depth * columns <= (SMALL if rows > 1 and columns > 1 else _SMALL_VECTOR)
-
-
 def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> None:
-    if _is_small(len(x), *w.shape):
-        reference.linear(x, w, b, y, activation)
+    if is_small(*x.shape, w.shape[1]):
+        by_numpy(x, w, y)
+        epilogue(y, b, activation)
+        return
+    if w.shape[1] == 1:
+        gemm(x, w, y)
+        epilogue(y, b, activation)
         return
     gemm(x, w, y, b, activation == "relu")
     if activation in ("sigmoid", "tanh"):
@@ -62,20 +69,18 @@ def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> No
 
 
 def linear_backward_input(dz: Array, w: Array, dx: Array) -> None:
-    if _is_small(len(dz), *w.shape):
-        np.matmul(dz, w.T, out=dx)
+    if is_small(*dz.shape, len(w), transposed=True):
+        by_numpy(dz, w.T, dx)
         return
     gemm(dz, w.T, dx)
 
 
 def linear_backward_weight(x: Array, dz: Array, dw: Array, db: Array | None, accumulate: bool = False) -> None:
-    if _is_small(len(x), *dw.shape):
-        reference.linear_backward_weight(x, dz, dw, db, accumulate)
-        return
-    gemm(x.T, dz, dw, add=accumulate)
+    if not is_small(x.shape[1], *dz.shape):
+        gemm(x.T, dz, dw, add=accumulate)
+    elif accumulate:
+        dw += x.T.dot(dz)
+    else:
+        by_numpy(x.T, dz, dw)
     if db is not None:
         column_sums(dz, db, accumulate)
-
-
-def matmul(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
-    batched(a, b, y, transpose_a, transpose_b)

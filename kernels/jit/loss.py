@@ -40,6 +40,7 @@ def _exponentials(row, out):
 
 @reduction_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
+    scale = losses.dtype.type(scale)
     none = dlogits.reshape(-1)[:0]
     for r in range(start, stop):
         z = logits[r]
@@ -55,6 +56,7 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
 
 @reduction_kernel
 def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
+    scale = losses.dtype.type(scale)
     none = dlogits.reshape(-1)[:0]
     for r in range(start, stop):
         z = logits[r]
@@ -88,6 +90,7 @@ def _sum_between(values, first, last):
 @elementwise_kernel
 def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
+    scale = losses.dtype.type(scale)
     zero = logits.dtype.type(0)
     one = logits.dtype.type(1)
     columns = logits.shape[1]
@@ -124,7 +127,7 @@ def _prepare(logits: Array, weight: Array | None, dlogits: Array | None, scale: 
     return (
         none if weight is None else weight,
         none.reshape(0, 0) if dlogits is None else dlogits,
-        logits.dtype.type(scale),
+        float(scale),
     )
 
 

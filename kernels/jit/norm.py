@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..reference import norm as reference
 from .activation import CODES, apply_fused
 from .lanes import (
     BYTES,
@@ -41,6 +42,8 @@ _quiet = np.errstate(all="ignore")
 _BLOCK = 1 << 16
 # Width that per-feature vectors are repeated to.
 _TILE = 1024
+# Elements up to which NumPy's passes cost less than our calls.
+_SMALL = 1 << 9
 
 
 @inline_jit
@@ -249,6 +252,7 @@ def _backward_input(start, stop, dz, x, dx, tiles):
 @reduction_kernel
 def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
     real = x.dtype.type
+    eps = real(eps)
     count = real(max(x.shape[1], 1))
     for r in range(start, stop):
         u = x[r]
@@ -488,7 +492,8 @@ def batchnorm_inference(
     eps: float,
     activation: str,
 ) -> None:
-    if x.shape[1] == 0:
+    if x.size <= _SMALL:
+        reference.batchnorm_inference(x, gamma, beta, running_mean, running_var, y, eps, activation)
         return
     none, tiles = absent(x.dtype), _tiles(3, x.shape[1], x.dtype)
     run(
@@ -532,7 +537,7 @@ def layernorm(
     none = absent(x.dtype)
     run(
         _layernorm, x.shape[0], x.size * 4, x, none if gamma is None else gamma, none if beta is None else beta,
-        y, mean, inv_std, x.dtype.type(eps),
+        y, mean, inv_std, float(eps),
     )  # fmt: skip
 
 

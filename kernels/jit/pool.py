@@ -2,8 +2,9 @@
 
 Plain version: one strided pass over the images per place of the window. Here a window's pixels are met in order while
 the result, a vector of channels, stays in registers (see `lanes`), cut over the cores by lines of output. Backward,
-windows that lie apart give each pixel of the image its value at once, also line by line; those that overlap add to the
-image, which is cut over the cores by whole images, a pixel of the window after the other.
+windows that lie apart give each pixel of the image its value at once, also line by line. Of those that overlap a pixel
+collects what it has won in each, so that it is written once: adding to the image window by window took twice as long.
+Averages that overlap are added so, and the image is cut over the cores by whole images.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..reference import pool as reference
 from .lanes import (
     BYTES,
-    PAST_BYTES,
     address,
     beats,
     choose,
     equal,
     finish_stores,
+    goes_past,
     load_places,
     load_some,
     splat,
@@ -36,6 +36,8 @@ Array = Any
 
 # Channels below which loops over them are slower than NumPy's passes over all places.
 _NARROW = 8
+# Places of a window up to which comparing with each, a vector of channels at a time, beats an addition per channel.
+_PLACES = 16
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
@@ -174,30 +176,80 @@ def _apart_backward(start, stop, dy, index, dx, size, past):
     finish_stores()
 
 
+@inline_jit
+def _from_windows(dy, place, rows, columns, row, column, number, down, right, size, index_size, index, zero, count):
+    # What a pixel has won in the windows that hold it. In the first it is number `number`, in the one to the right of a
+    # window `right` less, in the one below `down` less; windows are `column` and `row` elements apart.
+    total = zero
+    for i in range(rows):
+        for j in range(columns):
+            at = i * row + j * column
+            here = splat(np.int32(number - i * down - j * right), zero)
+            won = equal(load_places(place + index_size * at, index, zero, count), here)
+            total = total + choose(won, load_some(dy + size * at, zero, count), zero)
+    return total
+
+
 @elementwise_kernel
-def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
+def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner, past):
+    _, height, width, channels = dx.shape
+    out_height, out_width = dy.shape[1:3]
+    zero = dx.dtype.type(0)
+    wide = twice(zero)
+    single = splat(zero, zero)
+    lanes = len(single)
+    one, step = dx.itemsize, index.itemsize
+    one_index = index.dtype.type(0)
+    for line in range(start, stop):
+        n = line // height
+        top = line - n * height + corner[0]
+        # Windows from oh0, ow0 to before oh1, ow1 hold the pixel.
+        oh0 = max(0, (top - size[0]) // stride[0] + 1)
+        oh1 = min(out_height, top // stride[0] + 1)
+        ow0, ow1 = 0, 0
+        for iw in range(width):
+            left = iw + corner[1]
+            while ow1 < out_width and ow1 * stride[1] <= left:
+                ow1 += 1
+            while ow0 < ow1 and ow0 * stride[1] + size[1] <= left:
+                ow0 += 1
+            at = ((n * out_height + oh0) * out_width + ow0) * channels
+            source = address(dy) + one * at
+            place = address(index) + step * at
+            target = address(dx) + one * (line * width + iw) * channels
+            number = (top - oh0 * stride[0]) * size[1] + left - ow0 * stride[1]
+            c = 0
+            while channels - c >= len(wide):
+                value = _from_windows(
+                    source + one * c, place + step * c, oh1 - oh0, ow1 - ow0, out_width * channels, channels, number,
+                    stride[0] * size[1], stride[1], one, step, one_index, wide, len(wide),
+                )  # fmt: skip
+                _put(target + one * c, value, len(wide), past)
+                c += len(wide)
+            while c < channels:
+                count = min(lanes, channels - c)
+                value = _from_windows(
+                    source + one * c, place + step * c, oh1 - oh0, ow1 - ow0, out_width * channels, channels, number,
+                    stride[0] * size[1], stride[1], one, step, one_index, single, count,
+                )  # fmt: skip
+                _put(target + one * c, value, count, past)
+                c += lanes
+    finish_stores()
+
+
+@elementwise_kernel
+def _large_max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
     zero = dx.dtype.type(0)
     dx[start:stop] = zero
     for n in range(start, stop):
         for oh in range(dy.shape[1]):
             top = oh * stride[0] - corner[0]
-            i0, i1 = _inside(top, size[0], dx.shape[1])
             for ow in range(dy.shape[2]):
                 left = ow * stride[1] - corner[1]
-                j0, j1 = _inside(left, size[1], dx.shape[2])
                 d = dy[n, oh, ow]
                 place = index[n, oh, ow]
-                if size[0] * size[1] <= 16:
-                    # A vectorised comparison per place beats a scattered addition per channel while places are few.
-                    for i in range(i0, i1):
-                        for j in range(j0, j1):
-                            target = dx[n, top + i, left + j]
-                            number = index.dtype.type(i * size[1] + j)
-                            for c in range(d.size):
-                                target[c] += d[c] if place[c] == number else zero
-                else:
-                    for c in range(d.size):
-                        dx[n, top + place[c] // size[1], left + place[c] % size[1], c] += d[c]
+                for c in range(d.size):
+                    dx[n, top + place[c] // size[1], left + place[c] % size[1], c] += d[c]
 
 
 @inline_jit
@@ -307,24 +359,30 @@ def _global_avg_backward(start, stop, dy, dx):
 
 @elementwise_kernel
 def _global_max(start, stop, x, y, index):
-    place = np.empty(x.shape[2], np.int32)
+    _, places, channels = x.shape
+    zero = x.dtype.type(0)
+    wide = twice(zero)
+    single = splat(zero, zero)
+    lanes = len(single)
+    one = x.itemsize
+    step = index.itemsize if index.size else 0
     for n in range(start, stop):
-        best = y[n]
-        for c in range(best.size):
-            best[c] = x[n, 0, c]
-            place[c] = 0
-        for s in range(1, x.shape[1]):
-            source = x[n, s]
-            number = np.int32(s)
-            for c in range(best.size):
-                v = source[c]
-                b = best[c]
-                wins = v > b or (v != v and b == b)
-                best[c] = v if wins else b
-                place[c] = number if wins else place[c]
-        if index.size:
-            for c in range(best.size):
-                index[n, c] = place[c]
+        source = address(x) + one * n * places * channels
+        target = address(y) + one * n * channels
+        place = address(index) + step * n * channels if index.size else 0
+        c = 0
+        while channels - c >= len(wide):
+            _max_of_window(
+                source + one * c, 1, places, one * places * channels, one * channels, 0, places, target + one * c,
+                place + step * c, np.int32(0), wide, len(wide), False,
+            )  # fmt: skip
+            c += len(wide)
+        while c < channels:
+            _max_of_window(
+                source + one * c, 1, places, one * places * channels, one * channels, 0, places, target + one * c,
+                place + step * c, np.int32(0), single, min(lanes, channels - c), False,
+            )  # fmt: skip
+            c += lanes
 
 
 @elementwise_kernel
@@ -337,11 +395,7 @@ def _global_max_backward(start, stop, dy, index, dx):
 
 def _goes_past(result: Array, other: Array) -> bool:
     """Whether a result is so large that it goes past the caches, in whole vectors."""
-    return (
-        result.nbytes + other.nbytes >= PAST_BYTES
-        and result.shape[3] * result.itemsize % BYTES == 0
-        and result.ctypes.data % BYTES == 0
-    )
+    return result.shape[3] * result.itemsize % BYTES == 0 and goes_past(result, other)
 
 
 def _lie_apart(dy: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> bool:
@@ -364,7 +418,11 @@ def max_pool2d_backward(dy: Array, index: Array, dx: Array, size: Pair, stride: 
     if _lie_apart(dy, dx, size, stride, padding):
         run(_apart_backward, dx.shape[0] * dx.shape[1], work, dy, index, dx, tuple(size), _goes_past(dx, dy))
         return
-    run(_max_pool_backward, dx.shape[0], work, dy, index, dx, tuple(size), tuple(stride), (padding[0], padding[2]))
+    how = tuple(size), tuple(stride), (padding[0], padding[2])
+    if size[0] * size[1] <= _PLACES:
+        run(_max_pool_backward, dx.shape[0] * dx.shape[1], work, dy, index, dx, *how, _goes_past(dx, dy))
+    else:
+        run(_large_max_pool_backward, dx.shape[0], work, dy, index, dx, *how)
 
 
 def avg_pool2d(x: Array, y: Array, size: Pair, stride: Pair, padding: Padding) -> None:
@@ -393,16 +451,13 @@ def global_avg_pool(x: Array, y: Array) -> None:
 
 def global_avg_pool_backward(dy: Array, dx: Array) -> None:
     if dx.shape[2] < _NARROW:
-        reference.global_avg_pool_backward(dy, dx)
+        dx[...] = dy[:, None] / max(dx.shape[1], 1)
         return
     run(_global_avg_backward, dx.shape[0], dx.size, dy, dx)
 
 
 def global_max_pool(x: Array, y: Array, index: Array | None) -> None:
     if y.size == 0:
-        return
-    if x.shape[2] < _NARROW:
-        reference.global_max_pool(x, y, index)
         return
     run(
         _global_max, x.shape[0], x.size, x, y, absent(np.dtype(np.int32)).reshape(0, 0) if index is None else index

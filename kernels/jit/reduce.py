@@ -3,7 +3,8 @@
 Plain version: a ufunc's `reduce`, on one core and, for short inner axes, one element at a time. Here the axis is cut
 into blocks whose size depends on the shape alone: each block is summed in vector lanes, blocks run on all cores, and
 the blocks' sums are added in double precision. So sums over long axes stay accurate and do not depend on the number of
-threads. Sums over rows whose columns fill a vector stay in registers (see `lanes`); over rows of fewer (bias gradients,
+threads. The largest of many is found in vectors, one instruction each, and NaN, which that loses, beside it. Sums over
+rows whose columns fill a vector stay in registers (see `lanes`); over rows of fewer (bias gradients,
 image channels) they take several rows at a time, so that the vector lanes are full.
 """
 
@@ -13,10 +14,30 @@ from typing import Any
 
 import numpy as np
 
-from ..reference import reduce as reference
-from .lanes import address, load_some, splat, store, store_some, twice
+from .lanes import (
+    address,
+    beyond_infinity,
+    choose,
+    first_true,
+    holds_nan,
+    larger,
+    largest,
+    largest_lane,
+    load,
+    load_over,
+    load_some,
+    magnitude,
+    same,
+    smaller,
+    smallest_lane,
+    splat,
+    store,
+    store_some,
+    strange,
+    twice,
+)  # fmt: skip
 from .scalar import from_order_key, order_key
-from .threads import elementwise_jit, elementwise_kernel, inline_jit, reduction_jit, run, scratch
+from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads, reduction_jit, run, scratch
 
 Array = Any
 
@@ -26,9 +47,19 @@ _BLOCK = 1 << 13
 _LANES = 512
 # Elements whose maximum is taken at a time when its place is wanted.
 _STRETCH = 4096
-# Elements up to which NumPy's call costs less than ours.
+_UFUNCS = {"sum": np.add.reduce, "mean": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
+_OPS = {op: code for code, op in enumerate(("sum", "mean", "max", "min"))}
+# Elements up to which NumPy's call costs less than ours; and where there is one result, or one row of them, of up to so
+# many numbers that NumPy may add one after the other.
 _SMALL = 1 << 8
+_SMALL_ONCE = 1 << 14
+# The largest of so many stretches NumPy finds as quickly on one core, and sooner than two have woken up.
+_FEW_RESULTS = 8
+_SMALL_EXTREME = 1 << 17
+_NUMPY_ADDS = 64
 _SMALL_ARGMAX = 1 << 12
+# Elements of a row from which NumPy, which finds the largest and its place in one pass, is the quicker on one core.
+_LONG = 100
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
 # Rows of fewer than NARROW elements, which do not fill a vector, are joined to this width.
@@ -46,7 +77,7 @@ def row_sum(x):
 
 @reduction_jit
 def row_max(x):
-    """Largest element, NaN if there is one, −∞ of nothing."""
+    """Largest element, NaN if there is one, −∞ of nothing; for rows of any length in the midst of other work."""
     best = order_key(x.dtype.type(-np.inf))
     for i in range(x.size):
         k = order_key(x[i])
@@ -54,14 +85,79 @@ def row_max(x):
     return from_order_key(best)
 
 
-@reduction_jit
-def row_min(x):
-    """Smallest element, NaN if there is one, +∞ of nothing."""
-    best = order_key(x.dtype.type(-np.inf))
-    for i in range(x.size):
-        k = order_key(-x[i])
-        best = k if k > best else best
-    return -from_order_key(best)
+def _extremes(of_two: Any, of_lanes: Any, better: Any, worst: float) -> tuple[Any, Any]:
+    """The best element of x, NaN if there is one, the worst of nothing; and the best of each column of some rows."""
+
+    @elementwise_jit
+    def of_row(x):
+        zero = x.dtype.type(0)
+        best = splat(x.dtype.type(worst), zero)
+        if x.size < len(best):
+            found = x.dtype.type(worst)
+            for i in range(x.size):
+                found = x[i] if better(x[i], found) or (x[i] != x[i] and found == found) else found
+            return found
+        many = twice(twice(zero))
+        at = address(x)
+        end = at + x.itemsize * x.size
+        if x.size >= len(many):
+            bests = load(at, many)
+            sizes = magnitude(bests)
+            at += x.itemsize * len(many)
+            while end - at >= x.itemsize * len(many):
+                values = load(at, many)
+                sizes = largest(magnitude(values), sizes)
+                bests = of_two(values, bests)
+                at += x.itemsize * len(many)
+            if holds_nan(sizes):
+                return x.dtype.type(np.nan)
+            if at == end:
+                return of_lanes(bests)
+            best = splat(of_lanes(bests), zero)
+        most = magnitude(best)
+        while at < end:
+            values = load_over(at, best, (end - at) // x.itemsize)
+            most = largest(magnitude(values), most)
+            best = of_two(values, best)
+            at += x.itemsize * len(best)
+        return x.dtype.type(np.nan) if holds_nan(most) else of_lanes(best)
+
+    @inline_jit
+    def of_column(x, step, rows, zero, nan, count):
+        best = load_some(x, zero, count)
+        sizes = magnitude(best)
+        end = x + rows * step
+        x += step
+        while x < end:
+            row = load_some(x, zero, count)
+            sizes = largest(magnitude(row), sizes)
+            best = of_two(row, best)
+            x += step
+        return choose(beyond_infinity(sizes), splat(nan, zero), best)
+
+    @elementwise_jit
+    def of_columns(x, first, rows, y):
+        columns = y.size
+        size = y.itemsize
+        zero = y.dtype.type(0)
+        nan = y.dtype.type(np.nan)
+        single, four = splat(zero, zero), twice(twice(zero))
+        step = size * columns
+        source = address(x) + first * step
+        c = 0
+        while columns - c >= len(four):
+            store(address(y) + size * c, of_column(source + size * c, step, rows, four, nan, len(four)))
+            c += len(four)
+        while c < columns:
+            count = min(len(single), columns - c)
+            store_some(address(y) + size * c, of_column(source + size * c, step, rows, single, nan, count), count)
+            c += len(single)
+
+    return of_row, of_columns
+
+
+_max_of_row, _max_of_columns = _extremes(larger, largest_lane, inline_jit(lambda a, b: a > b), -np.inf)
+_min_of_row, _min_of_columns = _extremes(smaller, smallest_lane, inline_jit(lambda a, b: a < b), np.inf)
 
 
 @elementwise_jit
@@ -146,17 +242,10 @@ def _reduce_blocks(start, stop, x, rows, partial, width, op):
             lanes[:] = x.dtype.type(0)
             add_wide(z.reshape(-1)[first * columns : last * columns], lanes)
             fold(lanes, y)
+        elif op == 2:
+            _max_of_columns(z, first, last - first, y)
         else:
-            for i in range(columns):
-                y[i] = z[first, i]
-            for r in range(first + 1, last):
-                row = z[r]
-                if op == 2:
-                    for i in range(columns):
-                        y[i] = y[i] if y[i] > row[i] or y[i] != y[i] else row[i]
-                else:
-                    for i in range(columns):
-                        y[i] = y[i] if y[i] < row[i] or y[i] != y[i] else row[i]
+            _min_of_columns(z, first, last - first, y)
 
 
 @elementwise_kernel
@@ -194,36 +283,28 @@ def _argmax_short(start, stop, x, y):
 
 
 @elementwise_jit
-def _largest(x):
-    best = order_key(x.dtype.type(-np.inf))
-    zero = x.dtype.type(0)
-    for i in range(x.size):
-        k = order_key(x[i] + zero)
-        best = k if k > best else best
-    return best
-
-
-@elementwise_jit
-def _first_place(x, key):
-    zero = x.dtype.type(0)
-    place = np.int32(_STRETCH)
-    for i in range(x.size):
-        here = np.int32(i) if order_key(x[i] + zero) == key else np.int32(_STRETCH)
-        place = here if here < place else place
-    return place
+def _first_place(x, top):
+    # It is there, so that what a last vector holds beyond x does not matter.
+    two = twice(x.dtype.type(0))
+    wanted = splat(top, two)
+    for i in range(0, x.size, len(two)):
+        values = load_some(address(x) + x.itemsize * i, two, x.size - i)
+        place = first_true(strange(values)) if top != top else first_true(same(values, wanted))
+        if place < len(two):
+            return i + place
+    return 0
 
 
 @elementwise_kernel
 def _argmax(start, stop, x, y):
-    # The largest of each stretch is found in vector lanes, as integers that order as the elements do; of the first
-    # stretch that holds the largest, the first place where it stands. Adding 0 makes 0 of −0.
+    # The first of the stretches that hold the largest element, and its first place in that, while it is in the cache.
     for r in range(start, stop):
         row = x[r]
-        top = _largest(row[:_STRETCH])
+        top = _max_of_row(row[:_STRETCH])
         first = 0
         for s in range(_STRETCH, row.size, _STRETCH):
-            best = _largest(row[s : s + _STRETCH])
-            if best > top:
+            best = _max_of_row(row[s : s + _STRETCH])
+            if best > top or (best != best and top == top):
                 top = best
                 first = s
         y[r] = first + _first_place(row[first : first + _STRETCH], top)
@@ -240,9 +321,9 @@ def _reduce_rows(start, stop, x, rows, partial, op):
         if op < 2:
             partial[a, k, 0] = row_sum(row)
         elif op == 2:
-            partial[a, k, 0] = row_max(row)
+            partial[a, k, 0] = _max_of_row(row)
         else:
-            partial[a, k, 0] = row_min(row)
+            partial[a, k, 0] = _min_of_row(row)
 
 
 def lane_width(columns: int) -> int:
@@ -286,6 +367,12 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
     rows, columns = x.shape
     if columns == 0:
         return
+    if 0 < rows <= _NUMPY_ADDS and x.size <= _SMALL_ONCE:
+        if accumulate:
+            y += np.add.reduce(x, 0)
+        else:
+            np.add.reduce(x, 0, None, y)
+        return
     step = block_rows(columns)
     if rows <= step and not accumulate:
         run(_reduce_blocks, 1, x.size, x[None], step, y[None, None], lane_width(columns), 0)
@@ -295,44 +382,54 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
     combine(partial[0], y, accumulate)
 
 
+def _is_numpys(count: int, rows: int, op: str) -> bool:
+    few = op in ("max", "min") and count <= _FEW_RESULTS
+    return few and (num_threads() == 1 or count * rows <= _SMALL_EXTREME)
+
+
 def reduce(x: Array, y: Array, op: str) -> None:
-    if x.size <= _SMALL and x.shape[1]:
-        reference.reduce(x, y, op)
-        return
     count, rows, columns = x.shape
+    once = count == 1 and (columns == 1 or rows <= _NUMPY_ADDS)
+    if rows and (x.size <= (_SMALL_ONCE if once else _SMALL) or (columns == 1 and _is_numpys(count, rows, op))):
+        _UFUNCS[op](x, 1, None, y)
+        if op == "mean":
+            np.divide(y, rows, y)
+        return
+    code = _OPS[op]
     if y.size == 0:
         return
     if rows == 0:
         y.fill(0)
         return
     if rows == 1:
-        np.copyto(y, x[:, 0])
+        y[...] = x[:, 0]
         return
-    code = ("sum", "mean", "max", "min").index(op)
-    step = block_rows(columns)
-    blocks = -(-rows // step)
     if rows * columns <= _SHORT:
         run(_reduce_short, count, x.size * 4, x, y, code)
     else:
+        # The best of the best is the same however they are grouped: as few blocks as there are cores to share.
+        step = block_rows(columns) if code < 2 else max(block_rows(columns), -(-rows * count // (4 * num_threads())))
+        blocks = -(-rows // step)
         partial = y.reshape(count, 1, columns) if blocks == 1 else scratch("reduce", (count, blocks, columns), x.dtype)
         if columns == 1:
             run(_reduce_rows, count * blocks, x.size, x.reshape(count, rows), step, partial, code)
         else:
             run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
-    with np.errstate(all="ignore"):
         if blocks > 1:
-            if code < 2 and count == 1:
-                combine(partial[0], y)
-            elif code < 2:
-                y[...] = partial.sum(axis=1, dtype=np.float64)
-            else:
-                (np.max if code == 2 else np.min)(partial, axis=1, out=y)
-        if code == 1:
-            np.divide(y, rows, out=y)
+            with np.errstate(all="ignore"):
+                if code < 2 and count == 1:
+                    combine(partial[0], y)
+                elif code < 2:
+                    y[...] = partial.sum(axis=1, dtype=np.float64)
+                else:
+                    _UFUNCS[op](partial, 1, None, y)
+    if code == 1:
+        np.divide(y, rows, y)
 
 
 def argmax(x: Array, y: Array) -> None:
-    if x.size <= _SMALL_ARGMAX:
-        reference.argmax(x, y)
+    if x.size <= _SMALL_ARGMAX or (x.shape[1] >= _LONG and (x.size <= 8 * _SMALL_ARGMAX or num_threads() == 1)):
+        if y.size:
+            y[...] = x.argmax(1)
         return
     run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], x.size * 2, x, y)
