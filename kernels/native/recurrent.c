@@ -7,7 +7,7 @@
 //   2. where the kernels are large, the threads share out the panels of units of one group of sequences, and each keeps
 //      its part of the kernels in its own L2: no step begins before all of the step before is done, and a thread that is
 //      done early takes panels of one that is late. Small kernels fit the L2 of each: the batch is split for the whole
-//      sequence, and no step waits;
+//      sequence, and no step waits; so it is where the cores share no cache (LSTM 1.1 times: states cross no border);
 //   3. backward, the batch is split in any case (sharing would send all gates' gradients from core to core at every step:
 //      5 % slower). A step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves
 //      the gates' gradients packed as the products for the gradients of the weights want them; these come at the end,
@@ -152,8 +152,8 @@ static int run(sequence_run r) {
     const sequence_shape s = r.g->s;
     const int threads = pool_size();
     if (!s.n) return 0;
-    int shared = threads > 1 && r.tasks > 1 &&
-                 (s.n < threads || (size_t)(r.g->gates * s.h * (s.i + s.h)) * sizeof(REAL) > KERNEL_BYTES);
+    const size_t kernels = (size_t)(r.g->gates * s.h * (s.i + s.h)) * sizeof(REAL);
+    int shared = threads > 1 && r.tasks > 1 && (s.n < threads || (kernels > KERNEL_BYTES && !pool_is_apart()));
     long groups = div_up(s.n, ROWS);
     if (!shared) groups = round_up(groups, threads);
     r.share = div_up(s.n, groups);

@@ -150,7 +150,7 @@ INLINE void store_some(REAL *p, vec v, long part) {
 // Where the threads' cores share no cache they are the better way for smaller ones, too: to write a line that another core
 // has read means to wait until it has given it up, on a Zen 4 at 2.4 GB/s; past the caches it is 25.
 
-enum { STREAM_BYTES = 16 << 20, APART_BYTES = 256 << 10 };
+enum { STREAM_BYTES = 16 << 20, APART_BYTES = 64 << 10 };
 
 // Bytes from which results go past the caches; `together`: where the cores share one.
 INLINE long past_from(long together) { return pool_is_apart() ? APART_BYTES : together; }
