@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+import dlcore
 from dlcore.kernels.reference import recurrent as reference
 
 core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
@@ -213,6 +214,34 @@ def test_convolutions_give_the_same_bits_on_any_number_of_threads(shape, kernel,
         results.append((y, dx, dw))
     for one, many in zip(*results, strict=True):
         np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_cores_without_a_common_cache_change_no_bits(count, restore_threads):
+    core.set_num_threads(count)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((16, 16, 16, 32)).astype(np.float32)
+    y = rng.integers(0, 10, 16)
+    found = []
+    with dlcore.use_backend("cython"):
+        for apart in (False, True):
+            core.assume_apart(apart)
+            try:
+                dlcore.set_random_seed(0)
+                layers = dlcore.layers
+                model = dlcore.Sequential([
+                    layers.Input((16, 16, 32)),
+                    layers.Conv2D(32, 3, padding="same"), layers.BatchNormalization(), layers.Activation("relu"),
+                    layers.Conv2D(48, 3, padding="same", activation="tanh"), layers.MaxPooling2D(), layers.Dropout(0.1),
+                    layers.Reshape((64, 48)), layers.LSTM(192), layers.Dense(512, activation="gelu"), layers.Dense(10),
+                ])  # fmt: skip
+                model.compile("adam", dlcore.losses.SparseCategoricalCrossentropy(from_logits=True))
+                losses = [model.train_on_batch(x, y) for _ in range(5)]
+                found.append([losses, model.predict_on_batch(x), *model.get_weights()])
+            finally:
+                core.assume_apart(None)
+    for together, apart in zip(*found, strict=True):
+        np.testing.assert_array_equal(together, apart)
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -24,6 +24,7 @@ cdef extern from "threads.h":
     void pool_for(long items, pool_function function, void *job) nogil
     int pool_size()
     void pool_resize(int threads)
+    void pool_assume_apart(int apart)
 
 cdef extern from "arena.h":
     void *arena_allocate(size_t bytes) nogil
@@ -70,6 +71,11 @@ def num_threads():
 def set_num_threads(int count):
     """Use `count` threads (1 … 64) from the next primitive on."""
     pool_resize(count)
+
+
+def assume_apart(apart):
+    """For tests: take the cores to share no cache (True) or one (False) instead of finding out (None)."""
+    pool_assume_apart(-1 if apart is None else apart)
 
 
 # ---- arrays from the arena: NumPy keeps the handler of each array with it and frees through it -------------------------

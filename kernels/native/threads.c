@@ -29,7 +29,7 @@ enum { PROBE_EVERY = 1024, PROBE_AGAIN = 64, BATCHES = 4, PASSES = 16, PATIENCE 
 enum { ENTERED = 1, LEFT = 1 << 12, CLOSED = 1 << 30 }; // state: workers that take part, those that are done; no more may
 
 static struct {
-    int threads, started, home, apart, until_probe;
+    int threads, started, home, apart, assumed, until_probe;
     pthread_mutex_t busy, sleep;
     pthread_cond_t wake;
     pthread_t thread[MAX_THREADS];
@@ -43,7 +43,7 @@ static struct {
     _Alignas(64) atomic_int state;  // of this round
     _Alignas(64) atomic_int asleep;
     atomic_int generation; // workers of an older one leave
-} pool = {.threads = 1, .started = 1, .home = -1, .state = CLOSED, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+} pool = {.threads = 1, .started = 1, .home = -1, .assumed = -1, .state = CLOSED, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local int inside; // this thread is running an item
 
@@ -251,7 +251,8 @@ static void probe_item(void *job, long item, int worker) {
     pool.until_probe = PROBE_EVERY;
 }
 
-int pool_is_apart(void) { return pool.apart && pool.threads > 1; }
+int pool_is_apart(void) { return (pool.assumed < 0 ? pool.apart : pool.assumed) && pool.threads > 1; }
+void pool_assume_apart(int apart) { pool.assumed = apart; }
 
 // ---- the parallel-for ----
 

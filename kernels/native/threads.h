@@ -13,4 +13,5 @@ void pool_await(const atomic_long *count, long least);
 int pool_size(void);
 // Whether some of its threads run on cores without a common cache.
 int pool_is_apart(void);
+void pool_assume_apart(int apart); // for tests: 1 or 0 instead of what was found, -1 for that again
 void pool_resize(int threads);
