@@ -29,7 +29,7 @@ static inline void flat_for(long n, long weight, flat_function function, void *j
     if (n <= 0) return;
     if (n * weight < SERIAL_ELEMENTS) {
         function(job, 0, n);
-        if (pool_is_apart()) finish_stores();
+        if (n * weight >= APART_BYTES / 16) finish_stores(); // less has not gone past the caches
         return;
     }
     long chunk = max_l(CHUNK_ELEMENTS / max_l(weight, 1), n / (16 * pool_size()));

@@ -295,7 +295,7 @@ typedef struct {
     cut c;
     long share, ld; // rows of a strip; from row to row of a sum
     size_t room;    // of a worker, in elements
-    int failed;
+    atomic_int failed;
 } strassen_job;
 
 // Rows r ... r + count of all blocks; the grid at hand is at (step, column) and its weights at `weights`.

@@ -24,12 +24,13 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { MAX_THREADS = 64, SPIN_MICROSECONDS = 200, POLLS_PER_CLOCK = 64, JOB_LINES = 3 };
+enum { MAX_THREADS = 64, SPIN_NANOSECONDS = 200000, POLLS_PER_CLOCK = 64, JOB_LINES = 3 };
 enum { PROBE_EVERY = 1024, PROBE_AGAIN = 64, BATCHES = 4, PASSES = 16, PATIENCE = 4096, APART_NANOSECONDS = 80 };
 enum { ENTERED = 1, LEFT = 1 << 12, CLOSED = 1 << 30 }; // state: workers that take part, those that are done; no more may
 
 static struct {
-    int threads, started, home, apart, assumed, until_probe;
+    int threads, started, home, until_probe;
+    atomic_int apart, assumed; // kernels of other Python threads ask, too
     pthread_mutex_t busy, sleep;
     pthread_cond_t wake;
     pthread_t thread[MAX_THREADS];
@@ -57,10 +58,10 @@ static void pause_briefly(void) {
 
 static long div_up(long a, long b) { return (a + b - 1) / b; }
 
-static long microseconds(void) {
+static long nanoseconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+    return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
 static void work(int worker) {
@@ -83,12 +84,12 @@ static void doze(unsigned seen) {
 // Returns when the round is no longer `seen`. Yields now and then: should two of our threads share a core, the one
 // that has work gets it at once instead of after a whole time slice.
 static void await_round(unsigned seen) {
-    long start = microseconds();
+    long start = nanoseconds();
     for (int polls = 1; atomic_load_explicit(&pool.round, memory_order_acquire) == seen; polls++) {
         pause_briefly();
         if (polls % POLLS_PER_CLOCK) continue;
         sched_yield();
-        if (microseconds() - start < SPIN_MICROSECONDS) continue;
+        if (nanoseconds() - start < SPIN_NANOSECONDS) continue;
         pthread_mutex_lock(&pool.sleep);
         atomic_fetch_add(&pool.asleep, 1);
         doze(seen);
@@ -194,7 +195,8 @@ void pool_resize(int threads) {
     pthread_mutex_lock(&pool.busy);
     if (!registered) registered = !pthread_atfork(0, 0, after_fork_in_child);
     if (pool.started > 1) stop_workers();
-    pool.until_probe = pool.apart = 0;
+    pool.until_probe = 0;
+    pool.apart = 0;
     pool.threads = threads < 1 ? 1 : threads < MAX_THREADS ? threads : MAX_THREADS;
     pthread_mutex_unlock(&pool.busy);
 }
@@ -210,12 +212,6 @@ void pool_await(const atomic_long *count, long least) {
 typedef struct {
     _Alignas(64) atomic_int ball; // odd when it is the worker's turn; below 0 when it has not come yet
 } table;
-
-static long nanoseconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000L + t.tv_nsec;
-}
 
 static int await_ball(table *with, int value, int patience) {
     for (int polls = 0; atomic_load_explicit(&with->ball, memory_order_acquire) != value; polls++)
@@ -247,11 +243,15 @@ static void probe_item(void *job, long item, int worker) {
         if (least < 0) return; // it did not come, or was called away
         farthest = least > farthest ? least : farthest;
     }
-    pool.apart = farthest > APART_NANOSECONDS;
+    atomic_store_explicit(&pool.apart, farthest > APART_NANOSECONDS, memory_order_relaxed);
     pool.until_probe = PROBE_EVERY;
 }
 
-int pool_is_apart(void) { return (pool.assumed < 0 ? pool.apart : pool.assumed) && pool.threads > 1; }
+int pool_is_apart(void) {
+    int assumed = atomic_load_explicit(&pool.assumed, memory_order_relaxed);
+    return (assumed < 0 ? atomic_load_explicit(&pool.apart, memory_order_relaxed) : assumed) && pool.threads > 1;
+}
+
 void pool_assume_apart(int apart) { pool.assumed = apart; }
 
 // ---- the parallel-for ----

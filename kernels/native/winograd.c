@@ -76,7 +76,8 @@ enum {
     BLOCK_M = 2 << 20,      // and of M, per worker
     BLOCK_VZ = 2400 << 10,  // bytes of V and Z of a block, gradient of the filters
     MOST_VZ = 32 << 20,     // however few tiles that gives
-    RANGES = 16,            // of tiles there, at most: each has sums of its own
+    RANGES = 16,            // of tiles there, at most: each has a dw of its own
+    MOST_SUMS = 32 << 20,   // bytes of those
     SUM_TILES = 96,         // tiles per pass over the sums of an item there: their V and Z stay in L1
     SUM_CHANNELS = 64,      // input channels of an item there: its sums stay in L2
     STRIP = 16,             // channels of filters turned over at a time
@@ -468,16 +469,17 @@ static void inputs_item(void *job, long item, int worker) {
     for (long t = first; t < end; t++) transform_inputs(g, g->first + t, g->v, t);
 }
 
-static void transform_block(winograd_job *g) {
+// items: inputs_item or gradients_item.
+static void transform_block(winograd_job *g, pool_function items) {
     g->share = share_of(g->count, pool_size());
-    pool_for(div_up(g->count, g->share), inputs_item, g);
+    pool_for(div_up(g->count, g->share), items, g);
 }
 
 static void panel_item(void *job, long panel, int worker) {
     winograd_job copy = *(const winograd_job *)job;
     const winograd_job *g = &copy;
     copy.v += worker * g->worker_copy;
-    if (is_due(g, worker)) transform_block(&copy);
+    if (is_due(g, worker)) transform_block(&copy, inputs_item);
     REAL *own = g->u + worker * g->planes * g->plane_u, *m = g->m + worker * g->worker_m;
     for (long phase = 0; phase < g->phases_in; phase++) {
         const REAL *v = g->v + phase * g->planes * g->plane_v, *u = g->transformed ? filters_at(g, panel, phase, 0) : own;
@@ -500,7 +502,7 @@ static int by_channels(winograd_job *g, long threads) {
     if (!g->u || !g->v || !g->m) return -1;
     for (g->first = 0; g->first < g->tiles; g->first += g->block) {
         g->count = min_l(g->block, g->tiles - g->first);
-        if (!g->worker_copy) transform_block(g);
+        if (!g->worker_copy) transform_block(g, inputs_item);
         pool_for(g->panels * g->phases_out, panel_item, g);
     }
     return 0;
@@ -600,17 +602,12 @@ INLINE void filter_gradients_of(const winograd_job *g, const int way, long chann
         }
 }
 
-static void transform_both(winograd_job *g) {
-    g->share = share_of(g->count, pool_size());
-    pool_for(div_up(g->count, g->share), gradients_item, g);
-}
-
 static void sums_item(void *job, long item, int worker) {
     winograd_job copy = *(const winograd_job *)job;
     const winograd_job *g = &copy;
     copy.v += worker * g->worker_copy;
     copy.z += worker * g->worker_copy;
-    if (is_due(g, worker)) transform_both(&copy);
+    if (is_due(g, worker)) transform_block(&copy, gradients_item);
     const conv_shape *s = g->s;
     long piece = item % g->pieces, phase = item / g->pieces % g->phases_in, panel = item / g->pieces / g->phases_in;
     long c0 = piece * g->piece, channels = min_l(g->piece, s->c - c0), columns = min_l(NR, s->k - panel * NR);
@@ -644,7 +641,7 @@ static void range_item(void *job, long range, int worker) {
     g.out += range * g.filter;
     for (g.first = range * g.tiles / g.ranges; g.first < end; g.first += g.block, g.accumulate = 1) {
         g.count = min_l(g.block, end - g.first);
-        if (!g.worker_copy) transform_both(&g);
+        if (!g.worker_copy) transform_block(&g, gradients_item);
         pool_for(g.panels * g.phases_in * g.pieces, sums_item, &g);
     }
 }
@@ -673,9 +670,10 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
     g.dz = dz;
     g.made = made;
     g.blocks = div_up(g.tiles, max_l(max_l(BLOCK_VZ / tile, min_l(SUM_TILES, MOST_VZ / tile)), 1));
-    g.ranges = min_l(RANGES, g.blocks);
-    g.block = div_up(g.tiles, g.ranges * div_up(g.blocks, g.ranges));
+    g.blocks = min_l(g.tiles, g.blocks > 1 ? round_up(g.blocks, 2) : 1); // two threads then have as much to do
     g.filter = round_up(n, LINE);
+    g.ranges = min_l(g.blocks, max_l(1, min_l(RANGES, MOST_SUMS / (g.filter * (long)sizeof(REAL)) / 2 * 2)));
+    g.block = div_up(g.tiles, g.ranges * div_up(g.blocks, g.ranges));
     g.accumulate = accumulate && g.ranges == 1;
     g.pieces = max_l(div_up(s->c, SUM_CHANNELS), min_l(div_up(2 * threads, g.panels * g.phases_in), div_up(s->c, MR)));
     g.piece = round_up(div_up(s->c, g.pieces), LANES);

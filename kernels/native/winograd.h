@@ -14,9 +14,9 @@
 // s as given to the function concerned. Prepared: the filters are transformed. Forced: the fastest of those that can be.
 int winograd_way(const conv_shape *s, int flipped, int prepared, int forced);
 
-// out = activation(conv(in, filters) + bias + residual), and 0 where gate, the output of a ReLU, is not positive. Flipped: the filters are [kh][kw][k][c] and turned by 180 degrees,
-// which with the shape of the gradient (in = dz, out = dx, padding kh - 1 - top and kw - 1 - left, possibly negative) gives
-// the gradient of the input; of a stride of 2, too.
+// out = activation(conv(in, filters) + bias + residual), and 0 where gate, the output of a ReLU, is not positive. Flipped:
+// the filters are [kh][kw][k][c] and turned by 180 degrees, which with the shape of the gradient (in = dz, out = dx, padding
+// kh - 1 - top and kw - 1 - left, possibly negative) gives the gradient of the input; of a stride of 2, too.
 typedef struct {
     const conv_shape *s;
     const REAL *in, *filters;
