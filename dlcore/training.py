@@ -580,6 +580,8 @@ class Trainer:
     def _train_eagerly(self, x: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Any]:
         """Loss and predictions of a batch, with the gradients of the loss in the variables."""
         plan = self._compiled("fit")
+        if not plan.settled and all(layer.built for layer in self._flatten_layers()):  # type: ignore[attr-defined]
+            self._look()  # before the tape holds on to where the variables lie now
         y_pred = self._call(x, training=True)
         if not plan.settled:
             self._look()

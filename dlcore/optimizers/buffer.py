@@ -30,6 +30,9 @@ class Buffer:
         self.size = end
         self.split = self.bounds[decayed][0] if decayed < len(variables) else end  # weight decay ends here
         self.p = backend.zeros((end,), dtype)
+        self.data_views = [self.p[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
+        self._adopt_data(backend)
+        backend.release()  # where the variables lay before: room for what follows
         self.g = backend.zeros((end,), dtype)
         self.states = {}
         for slot, initial in slots.items():
@@ -37,16 +40,12 @@ class Buffer:
             if initial:
                 backend.fill(state, initial)
             self.states[slot] = state
-        self.data_views = [self.p[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
         self.grad_views = [self.g[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
 
     def adopt(self, backend: Any) -> None:
         """Bring in what the variables hold where it is not a view of the buffers yet."""
+        self._adopt_data(backend)
         for i, variable in enumerate(self.variables):
-            if variable.data is not self.data_views[i]:
-                a, b = self.bounds[i]
-                backend.copy(variable.data.reshape(-1), self.p[a:b])
-                variable.data = self.data_views[i]
             if variable.grad is not self.grad_views[i]:
                 a, b = self.bounds[i]
                 if variable.grad is None:
@@ -54,3 +53,9 @@ class Buffer:
                 else:
                     backend.copy(variable.grad.reshape(-1), self.g[a:b])
                 variable.grad = self.grad_views[i]
+
+    def _adopt_data(self, backend: Any) -> None:
+        for variable, view, (a, b) in zip(self.variables, self.data_views, self.bounds, strict=True):
+            if variable.data is not view:
+                backend.copy(variable.data.reshape(-1), self.p[a:b])
+                variable.data = view
