@@ -102,6 +102,9 @@ def test_idle_threads_sleep(restore_threads):
 
 
 def test_arrays_of_the_arena_are_aligned_and_recycled():
+    core.release()
+    other = [core.empty((length,), np.float32) for length in (50_000, 70_000, 300, 800_000)]
+    del other  # kept, which must not keep the next ones from being kept, too
     first = core.empty((1000, 100), np.float32)
     address = first.ctypes.data
     assert address % 64 == 0
@@ -118,8 +121,12 @@ def test_an_inlet_copies_whatever_way_the_host_array_lies():
     inlet = core.Inlet(place)
     values = np.arange(48, dtype=np.float32).reshape(12, 4)
     for host in (values[:6], values[::2], values[::-2], np.asfortranarray(values[6:]), values.reshape(8, 6)[:4].T):
-        inlet(host)
+        assert inlet(host)
         np.testing.assert_array_equal(place, host)
+    last = place.copy()
+    for other in (values, values[:5], values[:6].astype(np.float64), values[:6].astype(">f4"), values[:6, None], None):
+        assert not inlet(other)
+    np.testing.assert_array_equal(place, last)
     for length in (8192, 8193, 12289, 100003):  # small, and in parts by each thread
         host, place = np.arange(length, dtype=np.float32), core.empty((length,), np.float32)
         core.Inlet(place)(host)

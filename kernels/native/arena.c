@@ -134,19 +134,43 @@ void *arena_allocate(size_t bytes) {
     return block + 1;
 }
 
+// A kept block of another class, the next larger one if there is any, taken from its list; NULL if there is none.
+static header *take_other(int class) {
+    int other = class + 1;
+    while (other < CLASSES && !arena.free[other]) other++;
+    if (other == CLASSES)
+        for (other = class - 1; other >= 0 && !arena.free[other];) other--;
+    if (other < 0) return NULL;
+    header *block = arena.free[other];
+    arena.free[other] = block->next;
+    arena.kept -= block->capacity;
+    return block;
+}
+
+// The last block to be freed is the likeliest to be wanted again: it is kept, and others go, so that no more is kept than
+// was ever in use at a time.
 void arena_free(void *pointer) {
     if (!pointer) return;
-    header *block = (header *)pointer - 1;
+    header *block = (header *)pointer - 1, *gone = NULL, *other;
     pthread_mutex_lock(&arena.lock);
     arena.live -= block->capacity;
-    int keep = !EXACT && arena.kept + block->capacity <= arena.peak;
-    if (keep) {
+    while (arena.kept + block->capacity > arena.peak && (other = take_other(block->size_class))) {
+        other->next = gone;
+        gone = other;
+    }
+    if (!EXACT && arena.kept + block->capacity <= arena.peak) {
         block->next = arena.free[block->size_class];
         arena.free[block->size_class] = block;
         arena.kept += block->capacity;
+    } else {
+        block->next = gone;
+        gone = block;
     }
     pthread_mutex_unlock(&arena.lock);
-    if (!keep) free(block->start);
+    for (; gone; gone = other) {
+        other = gone->next;
+        free(gone->start);
+    }
 }
 
 void arena_release(void) {
