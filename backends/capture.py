@@ -14,7 +14,7 @@ constant that differs between two recordings of different batches, so a step is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -219,6 +219,7 @@ class Program:
         draws: the random numbers it takes.
         results: Views of arrays that are read after a run.
         constant: arrays that do not change while the program lives, by id: their kernels may prepare them.
+        once: calls to be made only now, whose results the others read in every run.
     """
 
     def __init__(
@@ -228,11 +229,15 @@ class Program:
         draws: list[Draw],
         results: Iterable[Any] = (),
         constant: Collection[int] = (),
+        once: Sequence[Call] = (),
     ) -> None:
         self._engine = engine
         self._draws = draws
         engine.release()  # the memory of eager steps, whose place the workspace takes
-        self._workspace = engine.empty((_plan_memory(calls, results),), np.uint8)
+        lasting = [value for call in once for value in call.arguments.values()]
+        self._workspace = engine.empty((_plan_memory(calls, results, lasting),), np.uint8)
+        for call in once:
+            self._bind(call, constant)()
         self._steps: list[Callable[[], None]] = []
         for fixed, group in groupby(calls, _is_fixed):
             steps = [self._bind(call, constant) for call in group]
@@ -274,8 +279,9 @@ def _random_step(kernel: Callable[..., None], arguments: dict[str, Any]) -> Call
     return lambda: kernel(*fixed, *draw.key)
 
 
-def _plan_memory(calls: list[Call], results: Iterable[Any]) -> int:
+def _plan_memory(calls: list[Call], results: Iterable[Any], lasting: Iterable[Any]) -> int:
     """Give each buffer a place such that no two that are alive at the same time overlap; gives the bytes needed.
+    Views among `results` are alive to the end, those among `lasting` throughout.
 
     Largest first, each at the lowest place that is free while it lives ("greedy by size", Pisarchyk & Lee 2020).
     """
@@ -287,6 +293,9 @@ def _plan_memory(calls: list[Call], results: Iterable[Any]) -> int:
     for value in results:
         if type(value) is View:
             lives.setdefault(value.buffer, [0, 0])[1] = len(calls)
+    for value in lasting:
+        if type(value) is View:
+            lives[value.buffer] = [0, len(calls)]
     placed: list[tuple[int, int, int, int]] = []  # place, end, first and last use
     for buffer, (first, last) in sorted(lives.items(), key=lambda item: -item[0].nbytes):
         size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .interface import PRIMITIVES, Array, Backend
+from .interface import PRIMITIVES, Array, Backend, fits
 
 OLDEST = 75  # compute capability, times ten: Turing, the oldest that CUDA 13 compiles for
 INSTALL = "pip install 'dlcore[cuda13]' (driver 580 or newer) or 'dlcore[cuda12]' (driver 525 or newer)"
@@ -153,7 +153,7 @@ class CupyBackend(Backend):
     def on_host(self, function: Callable[..., None], *arrays: Array) -> None:
         function(*map(self.to_numpy, arrays))
 
-    def inlet(self, array: Array) -> Callable[[np.ndarray], None]:
+    def inlet(self, array: Array) -> Callable[[Any], bool]:
         return _Inlet(self._cupy, self._copies, array).load
 
     def join(self, calls: list[Callable[[], None]]) -> Callable[[], None]:
@@ -180,9 +180,12 @@ class _Inlet:
         for event in self._read:  # until the current stream is done with whose memory that was
             event.record()
 
-    def load(self, host: np.ndarray) -> None:
+    def load(self, host: Any) -> bool:
+        if not fits(host, self._place):
+            return False
         with self._place.device:
             self._load(host)
+        return True
 
     def _load(self, host: np.ndarray) -> None:
         turn = self._turn = 1 - self._turn

@@ -55,6 +55,11 @@ def primitive(family: str) -> Callable[[Callable[..., None]], Callable[..., None
     return enter
 
 
+def fits(host: Any, place: Array) -> bool:
+    """Whether `host` is an array on the host of the shape and dtype of `place`."""
+    return isinstance(host, np.ndarray) and host.shape == place.shape and host.dtype == place.dtype
+
+
 class BackendUnavailableError(RuntimeError):
     """An engine cannot run here; the message says why and what to install."""
 
@@ -164,10 +169,17 @@ class Backend:
         """An array within `memory`, an array of bytes, whose first element lies at byte `place`."""
         return np.ndarray(shape, dtype, memory, place, strides)
 
-    def inlet(self, array: Array) -> Callable[[np.ndarray], None]:
-        """What copies a host array of the same shape and dtype into `array`, any number of times. The host array may be
-        changed as soon as that returns."""
-        return partial(np.copyto, array)
+    def inlet(self, array: Array) -> Callable[[Any], bool]:
+        """What copies a host array of the same shape and dtype into `array`, any number of times, and says True; of
+        anything else it says False. The host array may be changed as soon as that returns."""
+
+        def load(host: Any) -> bool:
+            if not fits(host, array):
+                return False
+            np.copyto(array, host)
+            return True
+
+        return load
 
     def join(self, calls: list[Callable[[], None]]) -> Callable[[], None]:
         """Calls that are repeated in this order, on the same memory and with the same attributes, as one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 
 from .capture import Buffer, Call, View
 from .interface import FUSED_ACTIVATIONS, Array, Backend
+
+LARGEST_CONSTANT = 64 << 10  # bytes
+_PLAIN = frozenset(("fill", "copy", "unary", "binary", "reduce"))  # they write y and read the others
+_ONLY_READ = frozenset(("a", "b", "x", "dy", "dz"))  # arguments that no primitive writes
 
 
 def overwrite_gradients(calls: list[Call], gradients: Sequence[Array], engine: Backend) -> list[Call]:
@@ -247,6 +252,39 @@ def _fuse_gradient(
     product[taken] = View(other.buffer, other.offset, dx)
     del calls[j]
     return True
+
+
+def split_constant(calls: list[Call], results: Sequence[Any], engine: Backend) -> tuple[list[Call], list[Call]]:
+    """The calls that do the same in every run, such as those that spread the gradient of a mean, and the others.
+
+    Only what is small counts: the memory of a constant cannot be used again.
+
+    Args:
+        calls: a recorded step. results: Views of what is read afterwards.
+    """
+    kept = {value.buffer for value in results if type(value) is View}
+    uses = [(key, value.buffer) for call in calls for key, value in call.arguments.items() if type(value) is View]
+    writers = Counter(buffer for key, buffer in uses if key not in _ONLY_READ)
+    known: set[Buffer] = set()
+    once: list[Call] = []
+    others: list[Call] = []
+    for call in calls:
+        y = call.arguments.get("y")
+        foldable = call.name in _PLAIN and type(y) is View and writers[y.buffer] == 1 and y.buffer not in kept
+        if foldable and y.buffer.nbytes <= LARGEST_CONSTANT and _reads_only(call, known, engine):
+            known.add(y.buffer)
+            once.append(call)
+        else:
+            others.append(call)
+    return once, others
+
+
+def _reads_only(call: Call, known: set[Buffer], engine: Backend) -> bool:
+    """Whether all arrays that a call reads, y being what it writes, lie in known buffers."""
+    read = [value for key, value in call.arguments.items() if key != "y"]
+    return all(
+        value.buffer in known if type(value) is View else not isinstance(value, engine.array_type) for value in read
+    )
 
 
 def _touched(calls: list[Call]) -> set[Any]:

@@ -19,6 +19,7 @@ from .backends.capture import Call, Program, Recorder, difference
 from .backends.interface import Backend
 from .backends.layout import images_in_lanes
 from .backends.registry import stand_in
+from .backends.rewrite import split_constant
 from .symbolic import flatten, map_structure
 from .tensor import as_tensor, weights_version, wrap
 
@@ -35,9 +36,12 @@ class _Staged:
         self.arrays = [engine.empty(leaf.shape, leaf.dtype) for leaf in leaves]
         self._inlets = [*enumerate(map(engine.inlet, self.arrays))]
 
-    def load(self, leaves: Sequence[np.ndarray]) -> None:
-        for i, inlet in self._inlets:
-            inlet(leaves[i])
+    def load(self, leaves: Sequence[Any]) -> bool:
+        """Copy a batch there; whether it is one of their shapes and dtypes."""
+        for i, inlet in self._inlets:  # noqa: SIM110, all() takes twice as long
+            if not inlet(leaves[i]):
+                return False
+        return True
 
 
 class _Recording:
@@ -49,10 +53,10 @@ class _Recording:
         self.recorder = recorder
         self.engine = recorder.engine
         self.results = results
-        self.plain = all(type(part) is np.ndarray or part is None for part in data)
-        self.complete = all(part is not None for part in data)
-        looks = [(part.shape, part.dtype) if type(part) is np.ndarray else (None, None) for part in data]
-        self._looks = [(i, type(part), *look) for i, (part, look) in enumerate(zip(data, looks, strict=True))]
+        given = [part for part in data if part is not None]
+        self._first_absent = len(given)
+        plain = all(type(part) is np.ndarray for part in given)
+        self._plain = plain and all(part is not None for part in data[: len(given)])  # arrays, and None behind them
         leaves = flatten(results)
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
@@ -60,15 +64,15 @@ class _Recording:
         self._checks: list[tuple[Callable[..., None], int, tuple[int, ...]]] = []
         self.version = weights_version()  # of those that the program may have packed
 
-    def fits(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
-        """Whether it is of this engine, model and shape of batch; told quickly for plain arrays, else False."""
-        if not self.plain or self.engine is not engine or (traits is not self.traits and traits != self.traits):
+    def takes(self, engine: Backend, traits: list[Any] | None, data: tuple) -> bool:
+        """Stage a batch, if it is of this engine, model and shape of batch; whether it was. Told quickly for plain
+        arrays, else False."""
+        if not self._plain or self.engine is not engine or (traits is not self.traits and traits != self.traits):
             return False
-        for i, kind, shape, dtype in self._looks:
-            part = data[i]
-            if type(part) is not kind or (part is not None and (part.shape != shape or part.dtype != dtype)):
+        for part in data[self._first_absent :]:
+            if part is not None:
                 return False
-        return True
+        return self.staged.load(data)
 
     def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
         """Make the program, and tensors in which it leaves the results."""
@@ -79,7 +83,8 @@ class _Recording:
         if rewrite is not None:
             calls = rewrite(calls, views, constant, engine)
         calls = images_in_lanes(calls, views, engine)
-        program = self.program = Program(engine, calls, recorder.draws, views, constant)
+        once, calls = split_constant(calls, views, engine)
+        program = self.program = Program(engine, calls, recorder.draws, views, constant, once)
         tensors = [wrap(program.array(view)) for view in self._views]
         for tensor, mask in zip(tensors, self._masks, strict=True):
             tensor.mask = program.array(mask)
@@ -99,13 +104,12 @@ class _Recording:
                     return call.function, i, value.shape
         return None
 
-    def run(self, leaves: Sequence[np.ndarray]) -> None:
-        """Replay on a batch. What is to be checked of it is checked where it still is on the host."""
+    def run(self, data: tuple) -> Any:
+        """Replay on the batch that is staged; gives the results. What is to be checked of it is checked on the host."""
         for function, i, shape in self._checks:
-            function(leaves[i].reshape(shape))
-        self.staged.load(leaves)
-        assert self.program is not None
-        self.program.run()
+            function(_leaves(data)[i].reshape(shape))
+        self.program.run()  # type: ignore[union-attr]
+        return self.results
 
 
 class Step:
@@ -151,20 +155,22 @@ class Step:
         Args:
             traits: as they are now, or None if the model is not ready to be recorded.
         """
+        latest = self._latest
+        if latest is not None and latest.takes(engine, traits, data):
+            self.replayed = self._is_bound(latest)
+            return latest.run(data) if self.replayed else self.eagerly(data)
         self.replayed = False
         if self._problem is not None:
             return self.eagerly(data)
-        latest = self._latest
-        if latest is not None and latest.fits(engine, traits, data):
-            return self._replay(latest, data) if self._is_bound(latest) else self.eagerly(data)
         key = engine, *map(_look_of, data)
         found = self._recordings.get(key)
-        if found is not None and found.traits == traits:
+        if found is not None and found.traits == traits and found.staged.load(_leaves(data)):
             self._last = key
-            if not self._is_bound(found):
+            self.replayed = self._is_bound(found)
+            if not self.replayed:
                 return self.eagerly(data)
             self._latest = found
-            return self._replay(found, data)
+            return found.run(data)
         self._latest = None
         if found is not None:
             del self._recordings[key]
@@ -176,14 +182,6 @@ class Step:
     def eagerly(self, data: tuple) -> Any:
         """The step without recording or replay."""
         return self._function(*[part if part is None else map_structure(_as_tensor, part) for part in data])
-
-    def _replay(self, found: _Recording, data: tuple) -> Any:
-        if found.plain:
-            found.run(data if found.complete else [part for part in data if part is not None])
-        else:
-            found.run(_leaves(data))
-        self.replayed = True
-        return found.results
 
     def _is_bound(self, found: _Recording) -> bool:
         """Whether the program of a recording is up to date, or made so: not at once when weights have changed, for they
@@ -230,6 +228,7 @@ class Step:
             self._recordings[key] = recording
         if problem is not None:
             self._problem = problem
+            self._latest = None
             self._recordings.clear()
             warnings.warn(f"{self._name} runs eagerly, not by replay, because {problem}.", stacklevel=6)
         return results

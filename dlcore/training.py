@@ -304,6 +304,7 @@ class _Plan:
         self.own_metrics: list[Metric] = []  # that users assigned to attributes
         self.traits: list[Any] | None = None  # of the model at that look, if every layer was built
         self.settled = False  # nothing has changed since
+        self.steppers: dict[str, Any] = {}
         self.train: Step
         self.test: Step
 
@@ -649,10 +650,15 @@ class Trainer:
             variable.zero_grad()
 
     def _stepper(self, kind: str) -> Any:
-        """The function that fit and evaluate call with each batch. It gives the figures, or a function that does.
+        """The function that fit and evaluate call with each batch. It gives the figures, or a function that does."""
+        steppers = self._compiled("fit").steppers
+        found = steppers.get(kind)
+        if found is None:
+            found = steppers[kind] = self._make_stepper(kind)
+        return found
 
-        The steps defined here skip what only an overriding one needs: tensors for labels, figures for every batch.
-        """
+    def _make_stepper(self, kind: str) -> Any:
+        """Steps defined here skip what only an overriding one needs: tensors for labels, figures for every batch."""
         cls = type(self)
         training = kind == "train"
         own = cls.train_step is not Trainer.train_step if training else cls.test_step is not Trainer.test_step
@@ -900,20 +906,24 @@ class Trainer:
         return_dict: bool = False,
     ) -> Any:
         """One update from one batch. Gives loss and metrics of the batch as `evaluate` does."""
-        self._compiled("train_on_batch")
+        plan = self._compiled("train_on_batch")
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("Arguments `class_weight` and `sample_weight` cannot be given at the same time.")
             sample_weight = class_weights(y, class_weight)
-        with self._at_home():  # type: ignore[attr-defined]
-            return self._report(self._stepper("train")(self._one_batch(x, y, sample_weight)), return_dict)
+        home = self._home or self._find_home()  # type: ignore[attr-defined]
+        if home is not None and not is_active(home):
+            with use_backend(home):
+                return self.train_on_batch(x, y, sample_weight, return_dict=return_dict)
+        data = self._one_batch(x, y, sample_weight)
+        return self._report(plan, self._stepper("train")(data), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, without an update."""
-        self._compiled("test_on_batch")
+        plan = self._compiled("test_on_batch")
         with self._at_home(), no_grad():  # type: ignore[attr-defined]
             data = self._one_batch(x, y, sample_weight)
-            return self._report(self._stepper("test")(data), return_dict)
+            return self._report(plan, self._stepper("test")(data), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as host arrays."""
@@ -941,8 +951,7 @@ class Trainer:
         self.reset_metrics()
         return (x, y) if sample_weight is None else (x, y, sample_weight)
 
-    def _report(self, logs: Any, return_dict: bool) -> Any:
-        plan = self._compiled("fit")
+    def _report(self, plan: _Plan, logs: Any, return_dict: bool) -> Any:
         if callable(logs) and not return_dict and self._only_the_loss(plan):
             return plan.loss_tracker.result()
         figures = self._epoch_logs(logs)
@@ -1037,7 +1046,9 @@ def _kept(y_pred: Tensor) -> Tensor:
 
 
 def _rows(x: Any) -> int:
-    return x.shape[0] if hasattr(x, "shape") else next(leaf for leaf in flatten(x) if leaf is not None).shape[0]
+    if type(x) is np.ndarray or hasattr(x, "shape"):
+        return x.shape[0]
+    return next(leaf for leaf in flatten(x) if leaf is not None).shape[0]
 
 
 def _numbers(logs: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dlcore import layers, optimizers, schedules
 from dlcore.backends.capture import Call, Program, Recorder, difference
 from dlcore.backends.interface import Backend
 from dlcore.backends.registry import available_backends, get_backend, stand_in
+from dlcore.backends.rewrite import split_constant
 from dlcore.tensor import as_tensor
 
 RNG = np.random.default_rng(7)
@@ -485,6 +486,46 @@ def test_arrays_that_live_at_different_times_share_memory():
     assert program._workspace.nbytes == 2 * source.nbytes
     program.run()
     np.testing.assert_array_equal(program.array(result), 21 * source)
+
+
+def test_what_is_the_same_in_every_run_is_done_once():
+    engine = get_backend("numpy")
+    recorder = Recorder(engine)
+    source = np.arange(64, dtype=np.float32)
+    with stand_in(recorder):
+        scale, row, changing, a, b, y = (recorder.empty((64,), np.float32) for _ in range(6))
+        recorder.fill(scale, 0.5)
+        recorder.unary(scale, row, "square")
+        recorder.binary(source, row, a, "mul")
+        recorder.fill(changing, 3.0)  # written again below: not a constant
+        recorder.binary(a, changing, b, "mul")
+        recorder.binary(source, source, changing, "add")
+        recorder.binary(b, changing, y, "add")
+    result = recorder.view_of(y)
+    once, calls = split_constant(recorder.calls, [result], engine)
+    assert [call.name for call in once] == ["fill", "unary"]
+    assert [call.name for call in calls] == ["binary", "fill", "binary", "binary", "binary"]
+    program = Program(engine, calls, recorder.draws, [result], once=once)
+    for _ in range(3):
+        source += 1
+        program.run()
+        np.testing.assert_array_equal(program.array(result), source * 0.25 * 3 + source + source)
+    assert split_constant(recorder.calls, [recorder.view_of(row)], engine)[0] == once[:1]  # what is read stays a result
+
+
+def test_a_regression_step_spreads_the_gradient_of_its_mean_only_once():
+    bound = []
+    with dl.use_backend("numpy"), pytest.MonkeyPatch.context() as patch:
+        model = dl.Sequential([layers.Input((6,)), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        x, y = _images(6)[:BATCH], _images(1)[:BATCH]
+        init = Program.__init__
+        patch.setattr(Program, "__init__", lambda *args: (bound.append(args), init(*args))[1])
+        for _ in range(4):
+            model.train_on_batch(x, y)
+    ((_, _, calls, *_, once),) = bound
+    assert {call.name for call in once} >= {"fill"}
+    assert "fill" not in {call.name for call in calls}
 
 
 def test_recordings_that_differ():

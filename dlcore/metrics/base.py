@@ -69,7 +69,7 @@ class Metric:
 def host(x: Any) -> np.ndarray:
     """An array on the host, from a tensor, an engine's array, or anything that NumPy takes."""
     if isinstance(x, Tensor):
-        return x.numpy()
+        return current().to_numpy(x.data)
     if isinstance(x, np.ndarray) or not hasattr(x, "__cuda_array_interface__"):
         return np.asarray(x)
     return current().to_numpy(x)

@@ -341,11 +341,8 @@ class Optimizer:
         backend = self._backend
         if backend is not current():
             with use_backend(backend):
-                self._update_all(backend, only, packed)
-        else:
-            self._update_all(backend, only, packed)
-
-    def _update_all(self, backend: Any, only: set[int] | None, packed: bool) -> None:
+                self.update_built(only, packed)
+            return
         weights_changed()
         if not packed:
             for buffer in self._buffers:
@@ -363,16 +360,12 @@ class Optimizer:
     def _apply_update(self, backend: Any, only: set[int] | None) -> None:
         if self.clipvalue or self.clipnorm or self.global_clipnorm:
             self._clip(backend)
-        rate = self.learning_rate
-        step = self.iterations + 1
+        rate, step = self.learning_rate, self.iterations + 1
         self.begin_update(step)
         for buffer in self._buffers:
-            for start, end in self._ranges(buffer, only):
-                whole = start == 0 and end == buffer.size
-                p, g = (buffer.p, buffer.g) if whole else (buffer.p[start:end], buffer.g[start:end])
-                states = buffer.states if whole else {k: s[start:end] for k, s in buffer.states.items()}
-                decay = self.weight_decay if self.weight_decay and start < buffer.split else 0.0
-                self.update(p, g, states, rate, decay, step)
+            parts = buffer.parts if only is None else self._parts_of(buffer, only)
+            for p, g, states, decays in parts:
+                self.update(p, g, states, rate, (decays and self.weight_decay) or 0.0, step)
 
     def _constrain(self, only: set[int] | None) -> None:
         """Project variables onto what their constraints allow; after every step, also one that only accumulates."""
@@ -381,12 +374,8 @@ class Optimizer:
                 with no_grad():
                     variable.assign(variable.constraint(variable))
 
-    def _ranges(self, buffer: Buffer, only: set[int] | None) -> list[tuple[int, int]]:
-        if only is None:
-            if 0 < buffer.split < buffer.size:
-                return [(0, buffer.split), (buffer.split, buffer.size)]
-            return [(0, buffer.size)]
-        return [bounds for v, bounds in zip(buffer.variables, buffer.bounds, strict=True) if id(v) in only]
+    def _parts_of(self, buffer: Buffer, only: set[int]) -> list[tuple[Any, Any, dict[str, Any], bool]]:
+        return [buffer.part(*ends) for v, ends in zip(buffer.variables, buffer.bounds, strict=True) if id(v) in only]
 
     def begin_update(self, step: int) -> None:
         """Called once before the ranges of one update; `step` counts from 1."""

@@ -41,6 +41,13 @@ class Buffer:
                 backend.fill(state, initial)
             self.states[slot] = state
         self.grad_views = [self.g[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
+        ranges = [(0, self.split), (self.split, end)] if 0 < self.split < end else [(0, end)]
+        self.parts = [self.part(*ends) for ends in ranges]
+
+    def part(self, start: int, end: int) -> tuple[Any, Any, dict[str, Any], bool]:
+        """Parameters, gradients and states of a range, and whether it takes part in weight decay."""
+        states = {slot: state[start:end] for slot, state in self.states.items()}
+        return self.p[start:end], self.g[start:end], states, start < self.split
 
     def adopt(self, backend: Any) -> None:
         """Bring in what the variables hold where it is not a view of the buffers yet."""

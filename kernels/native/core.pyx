@@ -6,7 +6,8 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stddef cimport size_t
 from libc.string cimport memcpy, memset
 from numpy cimport (
-    PyArray_CopyInto, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_NBYTES, PyDataMem_Handler, import_array, ndarray
+    PyArray_CopyInto, PyArray_DATA, PyArray_EquivArrTypes, PyArray_IS_C_CONTIGUOUS, PyArray_NBYTES, PyArray_SAMESHAPE,
+    PyDataMem_Handler, import_array, ndarray
 )
 
 import numpy as np
@@ -168,20 +169,26 @@ cdef class Inlet:
     def __init__(self, ndarray array not None):
         self.array = array
 
-    def __call__(self, ndarray host not None):
+    def __call__(self, given):
         cdef copy_job g
         cdef long items
-        if PyArray_IS_C_CONTIGUOUS(host) and PyArray_NBYTES(host) == PyArray_NBYTES(self.array):
-            g.to, g.source = <char *>PyArray_DATA(self.array), <char *>PyArray_DATA(host)
-            g.bytes = PyArray_NBYTES(host)
-            if g.bytes <= 2 * COPIED_BYTES:
-                memcpy(g.to, g.source, g.bytes)
-                return
-            items = (g.bytes + COPIED_BYTES - 1) // COPIED_BYTES
-            with nogil:
-                pool_for(items, _copy_item, &g)
-        else:
+        if not isinstance(given, ndarray):
+            return False
+        cdef ndarray host = given
+        if not PyArray_SAMESHAPE(host, self.array) or not PyArray_EquivArrTypes(host, self.array):
+            return False
+        if not PyArray_IS_C_CONTIGUOUS(host):
             PyArray_CopyInto(self.array, host)
+            return True
+        g.to, g.source = <char *>PyArray_DATA(self.array), <char *>PyArray_DATA(host)
+        g.bytes = PyArray_NBYTES(host)
+        if g.bytes <= 2 * COPIED_BYTES:
+            memcpy(g.to, g.source, g.bytes)
+            return True
+        items = (g.bytes + COPIED_BYTES - 1) // COPIED_BYTES
+        with nogil:
+            pool_for(items, _copy_item, &g)
+        return True
 
 
 cdef class Prepared:
