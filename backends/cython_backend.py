@@ -78,7 +78,7 @@ class CythonBackend(Backend):
                 heads[-1].join(call)
             else:
                 heads.append(call)
-        return super().join(heads)
+        return self._core.Sequence(heads)
 
     def pools(self, arguments: dict[str, Any], pooled: str) -> bool:
         x, w, y = (arguments[key] for key in "xwy")

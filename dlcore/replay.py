@@ -53,10 +53,9 @@ class _Recording:
         self.recorder = recorder
         self.engine = recorder.engine
         self.results = results
-        given = [part for part in data if part is not None]
-        self._first_absent = len(given)
-        plain = all(type(part) is np.ndarray for part in given)
-        self._plain = plain and all(part is not None for part in data[: len(given)])  # arrays, and None behind them
+        self._absent = [i for i, part in enumerate(data) if part is None]
+        given = data[: len(data) - len(self._absent)]
+        self._plain = all(type(part) is np.ndarray for part in given)  # arrays, and None only behind them
         leaves = flatten(results)
         self._views = [recorder.view_of(leaf.data) for leaf in leaves]
         self._masks = [None if leaf.mask is None else recorder.view_of(leaf.mask) for leaf in leaves]
@@ -69,8 +68,8 @@ class _Recording:
         arrays, else False."""
         if not self._plain or self.engine is not engine or (traits is not self.traits and traits != self.traits):
             return False
-        for part in data[self._first_absent :]:
-            if part is not None:
+        for i in self._absent:
+            if data[i] is not None:
                 return False
         return self.staged.load(data)
 

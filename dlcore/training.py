@@ -549,7 +549,7 @@ class Trainer:
     def _train_batch(self, x: Any, y: Any, sample_weight: Any, replay: bool = False) -> Any:
         """One update; gives the predictions. With `replay` the batch is of host arrays, and the next call overwrites
         the predictions."""
-        plan = self._compiled("fit")
+        plan = self._plan or self._compiled("fit")
         traits = self._traits()
         plan.settled = traits is plan.traits or traits == plan.traits
         data = x, y, sample_weight
@@ -651,7 +651,7 @@ class Trainer:
 
     def _stepper(self, kind: str) -> Any:
         """The function that fit and evaluate call with each batch. It gives the figures, or a function that does."""
-        steppers = self._compiled("fit").steppers
+        steppers = (self._plan or self._compiled("fit")).steppers
         found = steppers.get(kind)
         if found is None:
             found = steppers[kind] = self._make_stepper(kind)
@@ -685,7 +685,7 @@ class Trainer:
         return self._gather(y, self._test_batch(x, y, sample_weight, replay=True), sample_weight)
 
     def _gather(self, y: Any, y_pred: Any, sample_weight: Any) -> Any:
-        metrics = self._compiled("fit").metrics
+        metrics = (self._plan or self._compiled("fit")).metrics
         if metrics is not None:
             metrics.update_state(y, map_structure(_kept, y_pred), sample_weight)
         return self.get_metrics_result
@@ -906,7 +906,7 @@ class Trainer:
         return_dict: bool = False,
     ) -> Any:
         """One update from one batch. Gives loss and metrics of the batch as `evaluate` does."""
-        plan = self._compiled("train_on_batch")
+        plan = self._plan or self._compiled("train_on_batch")
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("Arguments `class_weight` and `sample_weight` cannot be given at the same time.")

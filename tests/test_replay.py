@@ -11,7 +11,7 @@ import pytest
 import dlcore as dl
 from dlcore import layers, optimizers, schedules
 from dlcore.backends.capture import Call, Program, Recorder, difference
-from dlcore.backends.interface import Backend
+from dlcore.backends.cython_backend import CythonBackend
 from dlcore.backends.registry import available_backends, get_backend, stand_in
 from dlcore.backends.rewrite import split_constant
 from dlcore.tensor import as_tensor
@@ -190,13 +190,13 @@ def _replays(model):
 
 @pytest.mark.skipif("cython" not in available_backends(), reason="the native engine is not built")
 def test_training_fuses_the_passes_around_batch_normalisation(monkeypatch):
-    names, join = [], Backend.join
+    names, join = [], CythonBackend.join
 
     def noting(engine, calls):
         names.extend(getattr(call, "func", call).__name__ for call in calls)
         return join(engine, calls)
 
-    monkeypatch.setattr(Backend, "join", noting)
+    monkeypatch.setattr(CythonBackend, "join", noting)
     with dl.use_backend("cython"):
         model = _residual()
         model.compile(optimizers.SGD(0.01), "sparse_categorical_crossentropy")
@@ -213,13 +213,13 @@ def test_training_fuses_the_passes_around_batch_normalisation(monkeypatch):
 @pytest.mark.parametrize("kind", ["relu", "sigmoid", "tanh"])
 def test_the_backward_of_an_average_pooling_takes_over_that_of_an_activation(monkeypatch, kind, samples, channels):
     pytest.importorskip("dlcore.kernels.native.core")
-    names, join = [], Backend.join
+    names, join = [], CythonBackend.join
 
     def noting(engine, calls):
         names.extend(getattr(call, "func", call).__name__ for call in calls)
         return join(engine, calls)
 
-    monkeypatch.setattr(Backend, "join", noting)
+    monkeypatch.setattr(CythonBackend, "join", noting)
     weights = []
     x, y = RNG.standard_normal((samples, 10, 12, 2)).astype(np.float32), RNG.integers(0, 3, samples)
     for eagerly in (False, True):

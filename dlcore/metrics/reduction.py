@@ -92,7 +92,8 @@ class Mean(_Reduction):
         return values.mean(axis=axes) if axes else values
 
     def result(self) -> float:
-        self._drain()
+        if self._pending:
+            self._drain()
         return self._total / self._count if self._count else 0.0
 
 
