@@ -3,7 +3,7 @@
 // The plain version calls libm for each element and passes over memory once per operation of the formula. Here each is
 // one pass on vectors, with the polynomials of vmath.h: 2 arrays of memory traffic for the forward, 3 for the backward,
 // and 1 (relu) to 40 (gelu) flops per element, so that most are bound by memory once out of cache. In cache a Zen 4 core
-// takes 10 cycles for an AVX-512 vector of exponentials, 13 of sigmoid, 14 of tanh, 25 of gelu, two vectors side by side
+// takes 10 cycles for an AVX-512 vector of exponentials, 13 of sigmoid, 14 of tanh, 22 of gelu, two vectors side by side
 // (one by one: 5 % more); copying a vector from memory takes two cores 10 to 18, as the machine has it.
 //
 // softmax reads a row for its maximum, then for the exponentials and their sum, then scales it: a row that fits in

@@ -188,26 +188,43 @@ INLINE vec vtanh(vec x) {
     return vcopysign(h / (h + splat(1.f)), x);
 }
 
-// The normal distribution's tail at a = |x|, which is 1 - Phi(a): e^(-a^2/2) p / q, the quotient fitted here to 2e-8 up to
-// 14.5, beyond which neither the tail nor a times it is a number that float32 has. The exponential comes as bell 2^n: far
-// out it is no normal number, and what is left to do is done before it is scaled.
-INLINE void normal_tail(vec x, vec *a, vec *bell, vec *n, vec *p, vec *q) {
-    const vec magic = splat(12582912.f);
-    *a = vmin(splat(14.5f), vabs(x));
-    // a^2 = -n ln 4 + r, from two parts of a^2, since what it rounds off is multiplied by a^2 in the exponential: the first
-    // is exact, and so is what the larger part of n ln 4 leaves of it.
-    vec high = (vec)((ivec)*a & isplat(~0xfff)), square = high * high;
-    *n = (square * splat(-0.721347520f) + magic) - magic;
-    vec r = square + *n * splat(1.38671875f);
+// e^(-a^2/2) as bell 2^n for 0 <= a <= 14.5: far out it is no normal number, and what is left to do is done before it is
+// scaled. What a^2 rounds off would be multiplied by a^2 in the exponential, hence its two parts.
+#if defined(__AVX512F__) && VBYTES == 64
+INLINE void bell_curve(vec a, vec *bell, vec *n) { // the table of vexp_below; n is rounded down where it scales
+    const vec magic = splat(393216.f);
+    vec square = a * a, rest = (vec)_mm512_fmsub_ps((__m512)a, (__m512)a, (__m512)square);
+    vec shifted = square * splat(-0.721347520f) + magic;
+    *n = shifted - magic;
+    vec r = square + *n * splat(1.38671875f); // a^2 = -n ln 4 + r; this is exact
     r = r - *n * splat(4.24388880e-4f);
-    r = r + (*a - high) * (*a + high);
-    vec e = splat(1.3820944587e-3f / 64); // e^(-r/2): the series of exp_tail, its coefficients times powers of -1/2
+    r = r + rest;
+    vec power = __builtin_shuffle(load(THIRTY_SECONDTHS), load(THIRTY_SECONDTHS + LANES), (ivec)shifted);
+    *bell = power * ((r * splat(0.12499999f) - splat(0.50000733f)) * r) + power;
+}
+#else
+INLINE void bell_curve(vec a, vec *bell, vec *n) { // the series of exp_tail, its coefficients times powers of -1/2
+    const vec magic = splat(12582912.f);
+    vec high = (vec)((ivec)a & isplat(~0xfff)), square = high * high; // exact
+    *n = (square * splat(-0.721347520f) + magic) - magic;
+    vec r = square + *n * splat(1.38671875f); // a^2 = -n ln 4 + r; this, too, is exact
+    r = r - *n * splat(4.24388880e-4f);
+    r = r + (a - high) * (a + high);
+    vec e = splat(1.3820944587e-3f / 64);
     e = e * r - splat(8.3686839789e-3f / 32);
     e = e * r + splat(4.1668266058e-2f / 16);
     e = e * r - splat(1.6666521132e-1f / 8);
     e = e * r + splat(4.9999994040e-1f / 4);
     e = e * r - splat(0.5f);
     *bell = e * r + splat(1.f);
+}
+#endif
+
+// The normal distribution's tail at a = |x|, which is 1 - Phi(a): bell 2^n p / q, the quotient fitted here to 2e-8 up to
+// 14.5, beyond which neither the tail nor a times it is a number that float32 has.
+INLINE void normal_tail(vec x, vec *a, vec *bell, vec *n, vec *p, vec *q) {
+    *a = vmin(splat(14.5f), vabs(x));
+    bell_curve(*a, bell, n);
     vec up = splat(4.116308410e-3f), down = splat(1.031793561e-2f);
     up = up * *a + splat(4.063321650e-2f);
     down = down * *a + splat(1.018588170e-1f);
@@ -220,7 +237,7 @@ INLINE void normal_tail(vec x, vec *a, vec *bell, vec *n, vec *p, vec *q) {
     *q = down * *a + splat(1.f);
 }
 
-// x Phi(x): x or 0, less |x| times the tail. 7 ulp, 5 where a product and a sum round once.
+// x Phi(x): x or 0, less |x| times the tail. 7 ulp.
 INLINE vec vgelu(vec x) {
     vec a, bell, n, p, q;
     normal_tail(x, &a, &bell, &n, &p, &q);
