@@ -12,8 +12,8 @@ import numpy as np
 
 from . import activations, layers, optimizers
 from .backends import use_backend
+from .compiled import make_loss
 from .tensor import Tensor, Variable
-from .training import _make_loss
 
 _PASSED = (layers.InputLayer, layers.Flatten, layers.Reshape, layers.Dropout, layers.Identity)
 _ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Softmax)
@@ -160,7 +160,7 @@ def _loss(notes: Explanation, identifier: Any, steps: list, outputs: list, y: np
     last, name = len(steps), steps[-1][2]
     y = y.reshape(1, *y.shape) if y.ndim == 0 or len(y) != count else y
     y = y[:, None] if y.ndim == 1 and a.shape[-1] == 1 else y
-    loss = _make_loss(identifier, y, a)
+    loss = make_loss(identifier, y, a)
     value = loss(y, a)
     title = loss.name.replace("_", " ")
     notes._begin(f"Loss: {title}")
