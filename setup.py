@@ -32,14 +32,18 @@ if platform.machine().lower() in ("x86_64", "amd64"):
         "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mbmi2",
         "-mprefer-vector-width=512", "-mtune=skylake-avx512",
     ]  # fmt: skip
-WIDE = "avx2" in ISAS and bool(os.getenv("DLCORE_WIDE"))
+
+
+def is_set(switch: str) -> bool:
+    return os.getenv(switch, "") not in ("", "0")
+
+
+WIDE = "avx2" in ISAS and is_set("DLCORE_WIDE")
 if WIDE:
     # At -O1 its tiles compile in reasonable time. Vectors are only passed to functions that are inlined.
     ISAS["wide"] = [*ISAS["avx2"], "-DVBYTES=64", "-O1", "-Wno-psabi"]
 FLOAT32_ONLY = ("avx512", "wide")
-SANITIZE = (
-    ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if os.getenv("DLCORE_SANITIZE") else []
-)
+SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if is_set("DLCORE_SANITIZE") else []
 
 
 class BuildNative(build_ext):
@@ -51,7 +55,7 @@ class BuildNative(build_ext):
             core.extra_objects = self.compile_variants()
             super().build_extensions()
         except Exception as error:
-            if os.getenv("DLCORE_REQUIRE_NATIVE") or SANITIZE:
+            if is_set("DLCORE_REQUIRE_NATIVE") or SANITIZE:
                 raise
             print(f"warning: installing without the native engine, which did not build: {error}", file=sys.stderr)
             self.extensions = []
