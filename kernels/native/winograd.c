@@ -708,14 +708,16 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
 // ---- the choice ----------------------------------------------------------------------------------------------------------
 
 // In multiply-adds per input and output channel, the direct way takes one per tap and pixel. Here a tile takes its products,
-// a third more than that for what a shorter sum and M cost, and its transforms, which weigh less the more channels share
-// them; the filters take as much as 5 tiles. So images that fill their tiles badly (5x5 under FOUR) and single small ones
-// stay direct. The constants are fitted to times on AVX2 and AVX-512; a gain of a fifth is asked for, as accuracy pays for it.
-// SIX's filters are the larger ones: to read a number from memory takes as long as 11 multiply-adds.
+// a third more than that for what a shorter sum and M cost (not under STRIDED, whose direct way is the slower one), and its
+// transforms, which weigh less the more channels share them; the filters take as much as 5 tiles. So images that fill their
+// tiles badly (5x5 under FOUR) and single small ones stay direct. The constants are fitted to times on AVX2 and AVX-512; a
+// gain of a fifth is asked for, as accuracy pays for it. Prepared filters are read: for a number from memory that takes as
+// long as 11 multiply-adds, which tells where they are many.
 static double cost_of(const conv_shape *s, int way, int flipped, int prepared) {
     winograd_job g = job_of(s, way, flipped);
     double products = way == STRIDED ? 81 : g.planes, in = g.planes * g.phases_in, out = g.planes * g.phases_out;
-    return 1.2 * (g.tiles * (products * 4 / 3 + 5 * in / s->k + 5 * out / s->c) + (prepared ? 0 : 5 * products));
+    double sum = way == STRIDED ? products : products * 4 / 3, more = way == SIX ? 64 - 36 : way == STRIDED ? 81 - 9 : 0;
+    return 1.2 * (g.tiles * (sum + 5 * in / s->k + 5 * out / s->c) + (prepared ? 11 * more : 5 * products));
 }
 
 int winograd_way(const conv_shape *s, int flipped, int prepared, int forced) {
@@ -734,7 +736,7 @@ int winograd_way(const conv_shape *s, int flipped, int prepared, int forced) {
     if (s->kh == 3 && s->kw == 3 && s->sh == 2 && s->sw == 2) ways[n++] = STRIDED;
     if (s->kh == 5 && s->kw == 5 && s->sh == 1 && s->sw == 1) ways[n++] = FIVE;
     for (int i = 0; i < n; i++) {
-        double cost = cost_of(s, ways[i], flipped, prepared) + (ways[i] == SIX ? 1.2 * 11 * (64 - 36) : 0);
+        double cost = cost_of(s, ways[i], flipped, prepared);
         if (cost >= least && !(forced && best < 0)) continue;
         best = ways[i];
         least = cost;
