@@ -351,6 +351,32 @@ def _col2im(start, stop, col, dx, shape, first, last, image, channel, channels, 
                             _add(dx, t + j * dw * depth, col, s + j * channels, channels)
 
 
+@elementwise_kernel
+def _add_taps(start, stop, col, dx, first, last, image, geometry):
+    # As `_col2im` for images of one channel, col `[taps, pixels]`: all that a tap gives to a line lies together.
+    out_height, out_width, kh, kw, sh, sw, top, left, dh, dw = geometry
+    height, width = dx.shape[1:3]
+    for k in range(start, stop):
+        n = image + k // height
+        ih = k % height
+        target = dx[n, ih, :, 0]
+        for i in range(kh):
+            reach = ih + top - i * dh
+            line = n * out_height + reach // sh
+            if reach < 0 or reach % sh != 0 or reach // sh >= out_height or line < first or line >= last:
+                continue
+            for j in range(kw):
+                source = col[i * kw + j, (line - first) * out_width :][:out_width]
+                at = j * dw - left
+                low, high = _taps_inside(at, out_width, sw, width)
+                if sw == 1:
+                    for ow in range(low, high):
+                        target[np.uint64(at + ow)] += source[np.uint64(ow)]
+                else:
+                    for ow in range(low, high):
+                        target[np.uint64(at + ow * sw)] += source[np.uint64(ow)]
+
+
 @elementwise_jit
 def _clear_of_edges(geometry, width):
     """The output pixels of a line whose windows lie inside the image: from the first to before the last."""
@@ -777,14 +803,21 @@ def conv2d_backward_input(
     matrices = [_matrix(w, g, groups) for g in range(groups)]
     lines = max(1, _chunk_rows(row, dz.itemsize) // out_width)
     for first, last in _chunks(dz.shape[0] * out_height, lines):
+        pixels = (last - first) * out_width
         rows = slice(first * out_width, last * out_width)
         image, final = first // out_height, (last - 1) // out_height
-        col = scratch("col", (rows.stop - rows.start, row), dz.dtype)
+        task = (final - image + 1) * height, pixels * row
+        if dx.shape[3] == 1:
+            col = scratch("col", (row, pixels), dz.dtype)
+            gemm(matrices[0], flat[rows].T, col)
+            run(_add_taps, *task, col, dx, first, last, image, geometry)
+            continue
+        col = scratch("col", (pixels, row), dz.dtype)
         for g, matrix in enumerate(matrices):
             gemm(np.ascontiguousarray(flat[rows, g * size : (g + 1) * size]), matrix.T, col)
             run(
-                _col2im, (final - image + 1) * height, col.size,
-                col.reshape(-1), dx.reshape(-1), dx.shape[1:], first, last, image, g * channels, channels, geometry,
+                _col2im, *task, col.reshape(-1), dx.reshape(-1), dx.shape[1:], first, last, image, g * channels,
+                channels, geometry,
             )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def _products(a: Any) -> None:
 
 def _convolutions(a: Any) -> None:
     rest = (0, 0, 0, 0), (1, 1)
-    for c, k, groups, stride in ((2, 4, 1, 1), (2, 4, 1, 2), (4, 4, 4, 1), (4, 4, 4, 2), (2, 4, 2, 1)):
+    for c, k, groups, stride in ((2, 4, 1, 1), (2, 4, 1, 2), (4, 4, 4, 1), (4, 4, 4, 2), (2, 4, 2, 1), (1, 16, 1, 1)):
         size = (6 - 3) // stride + 1
         x, w, y = a(1, 6, 6, c), a(3, 3, c // groups, k), a(1, size, size, k)
         how = ((stride, stride), *rest, groups)
