@@ -13,7 +13,7 @@ import numpy as np
 
 from .activation import CODES, apply_fused
 from .activation import activation as activate
-from .gemm import by_numpy, gemm, is_small
+from .gemm import FEW, SMALL_VECTOR, by_numpy, few_rows_transposed, gemm, is_small
 from .gemm import matmul as matmul
 from .reduce import column_sums
 from .threads import absent, elementwise_kernel, run
@@ -55,24 +55,28 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
 
 
 def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> None:
-    if is_small(*x.shape, w.shape[1]):
+    columns = w.shape[1]
+    if columns == 1 and x.size > SMALL_VECTOR:
+        if b is not None:
+            y[...] = b
+        few_rows_transposed(w.T, x, y.T, b is not None)
+        epilogue(y, None, activation)
+    elif y.size <= _SMALL_BIAS and is_small(*x.shape, columns):
         by_numpy(x, w, y)
         epilogue(y, b, activation)
-        return
-    if w.shape[1] == 1:
-        gemm(x, w, y)
-        epilogue(y, b, activation)
-        return
-    gemm(x, w, y, b, activation == "relu")
-    if activation in ("sigmoid", "tanh"):
-        epilogue(y, None, activation)
+    else:
+        gemm(x, w, y, b, activation == "relu")
+        if activation in ("sigmoid", "tanh"):
+            epilogue(y, None, activation)
 
 
 def linear_backward_input(dz: Array, w: Array, dx: Array) -> None:
-    if is_small(*dz.shape, len(w), transposed=True):
+    if len(dz) < FEW:
+        few_rows_transposed(dz, w, dx)
+    elif is_small(*dz.shape, len(w), transposed=True):
         by_numpy(dz, w.T, dx)
-        return
-    gemm(dz, w.T, dx)
+    else:
+        gemm(dz, w.T, dx)
 
 
 def linear_backward_weight(x: Array, dz: Array, dw: Array, db: Array | None, accumulate: bool = False) -> None:

@@ -465,7 +465,7 @@ def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
 
 def flatten(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A contiguous array as one axis."""
-    return array if array.ndim == 1 else array.reshape(-1)
+    return array if array.ndim == 1 else array.ravel()
 
 
 def absent(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
