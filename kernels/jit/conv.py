@@ -816,7 +816,7 @@ def conv2d_backward_input(
         for g, matrix in enumerate(matrices):
             gemm(np.ascontiguousarray(flat[rows, g * size : (g + 1) * size]), matrix.T, col)
             run(
-                _col2im, *task, col.reshape(-1), dx.reshape(-1), dx.shape[1:], first, last, image, g * channels,
+                _col2im, *task, col.ravel(), dx.ravel(), dx.shape[1:], first, last, image, g * channels,
                 channels, geometry,
             )  # fmt: skip
 

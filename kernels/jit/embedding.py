@@ -14,9 +14,17 @@ from .threads import elementwise_kernel, run
 
 Array = Any
 
+# Elements of a row for which a slice would cost more than they do.
+_SHORT = 8
+
 
 @elementwise_kernel
 def _gather(start, stop, ids, table, y):
+    if y.shape[1] < _SHORT:
+        for m in range(start, stop):
+            for i in range(y.shape[1]):
+                y[m, i] = table[ids[m], i]
+        return
     for m in range(start, stop):
         source = table[ids[m]]
         target = y[m]

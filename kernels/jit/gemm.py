@@ -796,17 +796,18 @@ def few_rows_transposed(a: Array, b: Array, y: Array, add: bool = False) -> None
     run(_few_rows_transposed, len(b), b.size // 2, a, b, y, STORED if add else ZERO)
 
 
-def matmul(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
-    """y[i] = op(a[i]) op(b[i]) for contiguous a, b and y."""
+def _is_numpys(a: Array, y: Array, transpose_a: bool, transpose_b: bool) -> bool:
     count, rows, columns = y.shape
     depth = a.shape[1 if transpose_a else 2]
-    multiplications = rows * depth * columns
-    if (
-        multiplications <= _SMALL_BATCHED
-        or count * multiplications <= SMALL
-        or ((count < num_threads() * 2 or num_threads() == 1) and is_small(rows, depth, columns, transpose_b))
-    ):
-        if count == 1:
+    if rows * depth * columns <= _SMALL_BATCHED:
+        return True
+    return (count < num_threads() * 2 or num_threads() == 1) and is_small(rows, depth, columns, transpose_b)
+
+
+def matmul(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
+    """y[i] = op(a[i]) op(b[i]) for contiguous a, b and y."""
+    if a.size * y.shape[2] <= SMALL or _is_numpys(a, y, transpose_a, transpose_b):
+        if len(y) == 1:
             a, b, y = a[0], b[0], y[0]
             by_numpy(a.T if transpose_a else a, b.T if transpose_b else b, y)
             return
@@ -816,14 +817,16 @@ def matmul(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -
             b = b.transpose(0, 2, 1)
         np.matmul(a, b, y)
         return
+    count, rows, columns = y.shape
+    depth = a.shape[1 if transpose_a else 2]
     if count < 2 * num_threads():
         for i in range(count):
             gemm(a[i].T if transpose_a else a[i], b[i].T if transpose_b else b[i], y[i])
         return
     run(
         _batched, count, y.size * depth // _FLOPS, multiplier(y.dtype),
-        a.reshape(-1), *((1, rows) if transpose_a else (depth, 1)),
-        b.reshape(-1), *((1, depth) if transpose_b else (columns, 1)),
+        a.ravel(), *((1, rows) if transpose_a else (depth, 1)),
+        b.ravel(), *((1, depth) if transpose_b else (columns, 1)),
         y, depth, packed_elements(depth, columns, WIDTH * 4 // y.itemsize),
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
     repeats = min(max(1, _WIDTH // columns), rows)
     width = repeats * columns
     bias = absent(y.dtype) if b is None else np.tile(b, repeats) if repeats > 1 else b
-    run(_epilogue, -(-y.size // width), y.size * (2 if code < 2 else 5), y.reshape(-1), bias, width, code)
+    run(_epilogue, -(-y.size // width), y.size * (2 if code < 2 else 5), y.ravel(), bias, width, code)
 
 
 def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> None:

@@ -448,9 +448,9 @@ def _apply(x: Array, tiles: Array, y: Array, activation: str) -> None:
     code = CODES[activation]
     segments = -(-x.size // tiles.shape[1])
     if code < 2 and _goes_past(x, y, tiles):
-        run(_normalise_past, segments, x.size * 2, x.reshape(-1), y.reshape(-1), tiles, code == 1)
+        run(_normalise_past, segments, x.size * 2, x.ravel(), y.ravel(), tiles, code == 1)
         return
-    run(_normalise, segments, x.size * (2 if code < 2 else 6), x.reshape(-1), y.reshape(-1), tiles, code)
+    run(_normalise, segments, x.size * (2 if code < 2 else 6), x.ravel(), y.ravel(), tiles, code)
 
 
 def batchnorm(
@@ -528,7 +528,7 @@ def batchnorm_backward(
     )  # fmt: skip
     if dx is not None:
         segments = -(-x.size // tiles.shape[1])
-        run(_backward_input, segments, x.size * 3, dz.reshape(-1), x.reshape(-1), dx.reshape(-1), tiles)
+        run(_backward_input, segments, x.size * 3, dz.ravel(), x.ravel(), dx.ravel(), tiles)
 
 
 def layernorm(

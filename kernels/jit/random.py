@@ -169,14 +169,14 @@ def _counter(seed: int, offset: int) -> tuple[np.uint64, np.uint64]:
 def random_uniform(y: Array, low: float, high: float, seed: int, offset: int) -> None:
     run(
         _uniform, _stretches(y.size), y.size * 6,
-        y.reshape(-1), float(low), float(high - low), *_counter(seed, offset),
+        y.ravel(), float(low), float(high - low), *_counter(seed, offset),
     )  # fmt: skip
 
 
 def random_normal(y: Array, mean: float, stddev: float, seed: int, offset: int) -> None:
     run(
         _normal, _stretches(y.size), y.size * 12,
-        y.reshape(-1), float(mean), float(stddev), *_counter(seed, offset),
+        y.ravel(), float(mean), float(stddev), *_counter(seed, offset),
     )  # fmt: skip
 
 
@@ -185,5 +185,5 @@ def dropout(x: Array, y: Array, rate: float, seed: int, offset: int) -> None:
     past = x is not y and goes_past(y, x)
     run(
         _dropout, _stretches(x.size), x.size * 6,
-        x.reshape(-1), y.reshape(-1), threshold, float(1 - rate), *_counter(seed, offset), past,
+        x.ravel(), y.ravel(), threshold, float(1 - rate), *_counter(seed, offset), past,
     )  # fmt: skip

@@ -49,12 +49,11 @@ _LANES = 512
 _STRETCH = 4096
 _UFUNCS = {"sum": np.add.reduce, "mean": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
 _OPS = {op: code for code, op in enumerate(("sum", "mean", "max", "min"))}
-# Elements up to which NumPy's call costs less than ours; and where there is one result, or one row of them, of up to so
-# many numbers that NumPy may add one after the other.
+# Elements of many columns up to which NumPy's call costs less than ours; and where there is one result, or one row of
+# them, of up to so many numbers that NumPy may add one after the other.
 _SMALL = 1 << 8
 _SMALL_ONCE = 1 << 14
-# The largest of so many stretches NumPy finds as quickly on one core, and sooner than two have woken up.
-_FEW_RESULTS = 8
+# Elements of which one core finds the largest before two have woken up.
 _SMALL_EXTREME = 1 << 17
 _NUMPY_ADDS = 64
 _SMALL_ARGMAX = 1 << 12
@@ -311,19 +310,19 @@ def _argmax(start, stop, x, y):
 
 
 @elementwise_kernel
-def _reduce_rows(start, stop, x, rows, partial, op):
-    # x [A, R], cut along R.
-    blocks = partial.shape[1]
+def _reduce_rows(start, stop, x, length, step, partial, op):
+    # The rows of x, each cut into blocks.
+    blocks = -(-length // step)
     for task in range(start, stop):
         a = task // blocks
-        k = task % blocks
-        row = x[a, k * rows : (k + 1) * rows]
+        first = (task - a * blocks) * step
+        row = x[a * length + first : a * length + min(first + step, length)]
         if op < 2:
-            partial[a, k, 0] = row_sum(row)
+            partial[task] = row_sum(row)
         elif op == 2:
-            partial[a, k, 0] = _max_of_row(row)
+            partial[task] = _max_of_row(row)
         else:
-            partial[a, k, 0] = _min_of_row(row)
+            partial[task] = _min_of_row(row)
 
 
 def lane_width(columns: int) -> int:
@@ -358,7 +357,7 @@ def _combine(start, stop, partial, y, accumulate):
 
 def combine(partial: Array, y: Array, accumulate: bool = False) -> None:
     """y = sums of partial over its first axis, added in double precision; all contiguous."""
-    flat = y.reshape(-1)
+    flat = y.ravel()
     run(_combine, flat.size, partial.size, partial.reshape(len(partial), flat.size), flat, accumulate)
 
 
@@ -382,54 +381,61 @@ def column_sums(x: Array, y: Array, accumulate: bool = False) -> None:
     combine(partial[0], y, accumulate)
 
 
-def _is_numpys(count: int, rows: int, op: str) -> bool:
-    few = op in ("max", "min") and count <= _FEW_RESULTS
-    return few and (num_threads() == 1 or count * rows <= _SMALL_EXTREME)
+def _is_whole(count: int, rows: int, code: int) -> bool:
+    """Whether rows are one block each: of two threads the second wakes up too late for the largest of few numbers."""
+    return rows <= _BLOCK or (code > 1 and (num_threads() == 1 or count * rows <= _SMALL_EXTREME))
 
 
 def reduce(x: Array, y: Array, op: str) -> None:
     count, rows, columns = x.shape
-    once = count == 1 and (columns == 1 or rows <= _NUMPY_ADDS)
-    if rows and (x.size <= (_SMALL_ONCE if once else _SMALL) or (columns == 1 and _is_numpys(count, rows, op))):
-        _UFUNCS[op](x, 1, None, y)
-        if op == "mean":
-            np.divide(y, rows, y)
-        return
     code = _OPS[op]
-    if y.size == 0:
+    if rows == 1:
+        y[...] = x[:, 0]
         return
     if rows == 0:
         y.fill(0)
         return
-    if rows == 1:
-        y[...] = x[:, 0]
-        return
-    if rows * columns <= _SHORT:
+    once = count == 1 and (columns == 1 or rows <= _NUMPY_ADDS)
+    if rows * columns <= _SHORT and (columns == 1 or x.size > _SMALL):
         run(_reduce_short, count, x.size * 4, x, y, code)
+    elif columns == 1 and _is_whole(count, rows, code):
+        run(_reduce_rows, count, x.size // 4 if code > 1 else x.size, x.ravel(), rows, rows, y.ravel(), code)
+    elif x.size <= (_SMALL_ONCE if once else _SMALL):
+        _UFUNCS[op](x, 1, None, y)
     else:
-        # The best of the best is the same however they are grouped: as few blocks as there are cores to share.
-        step = block_rows(columns) if code < 2 else max(block_rows(columns), -(-rows * count // (4 * num_threads())))
-        blocks = -(-rows // step)
-        partial = y.reshape(count, 1, columns) if blocks == 1 else scratch("reduce", (count, blocks, columns), x.dtype)
-        if columns == 1:
-            run(_reduce_rows, count * blocks, x.size, x.reshape(count, rows), step, partial, code)
-        else:
-            run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
-        if blocks > 1:
-            with np.errstate(all="ignore"):
-                if code < 2 and count == 1:
-                    combine(partial[0], y)
-                elif code < 2:
-                    y[...] = partial.sum(axis=1, dtype=np.float64)
-                else:
-                    _UFUNCS[op](partial, 1, None, y)
+        _reduce_in_blocks(x, y, op)
     if code == 1:
         np.divide(y, rows, y)
 
 
+def _reduce_in_blocks(x: Array, y: Array, op: str) -> None:
+    count, rows, columns = x.shape
+    code = _OPS[op]
+    if y.size == 0:
+        return
+    # The best of the best is the same however they are grouped: as few blocks as there are cores to share.
+    step = block_rows(columns) if code < 2 else max(block_rows(columns), -(-rows * count // (4 * num_threads())))
+    blocks = -(-rows // step)
+    partial = y.reshape(count, 1, columns) if blocks == 1 else scratch("reduce", (count, blocks, columns), x.dtype)
+    if columns == 1:
+        run(_reduce_rows, count * blocks, x.size, x.ravel(), rows, step, partial.ravel(), code)
+    else:
+        run(_reduce_blocks, count * blocks, x.size, x, step, partial, lane_width(columns), code)
+    if blocks == 1:
+        return
+    with np.errstate(all="ignore"):
+        if code < 2 and count == 1:
+            combine(partial[0], y)
+        elif code < 2:
+            y[...] = partial.sum(axis=1, dtype=np.float64)
+        else:
+            _UFUNCS[op](partial, 1, None, y)
+
+
 def argmax(x: Array, y: Array) -> None:
-    if x.size <= _SMALL_ARGMAX or (x.shape[1] >= _LONG and (x.size <= 8 * _SMALL_ARGMAX or num_threads() == 1)):
-        if y.size:
+    n = x.size
+    if n <= _SMALL_ARGMAX or (x.shape[1] >= _LONG and (n <= 8 * _SMALL_ARGMAX or num_threads() == 1)):
+        if n:
             y[...] = x.argmax(1)
         return
-    run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], x.size * 2, x, y)
+    run(_argmax_short if x.shape[1] <= _SHORT else _argmax, x.shape[0], n * 2, x, y)

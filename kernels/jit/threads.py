@@ -463,11 +463,6 @@ def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
     return held[:size].view(dtype).reshape(shape)
 
 
-def flatten(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A contiguous array as one axis."""
-    return array if array.ndim == 1 else array.ravel()
-
-
 def absent(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """What a kernel gets for an array that is None: an empty one, which spares a second compilation."""
     return _ABSENT[dtype]
