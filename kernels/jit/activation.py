@@ -15,7 +15,7 @@ from ..reference import activation as reference
 from . import elementwise
 from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel, run
+from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel
 
 Array = Any
 
@@ -231,7 +231,7 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
         return
     n = x.size
     code, cost = _HOW[kind]
-    run(_activation, n, n * cost, x.ravel(), y.ravel(), code, float(alpha))
+    _activation(n, n * cost, x.ravel(), y.ravel(), code, float(alpha))
 
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
@@ -247,8 +247,8 @@ def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: s
         return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
     inputs = absent(y.dtype) if x is None else x.ravel()
-    run(
-        _activation_backward, y.size, work,
+    _activation_backward(
+        y.size, work,
         dy.ravel(), inputs, y.ravel(), dx.ravel(), CODES[kind], float(alpha),
     )  # fmt: skip
 
@@ -257,19 +257,19 @@ def softmax(x: Array, y: Array) -> None:
     if x.shape[1] == 1:
         reference.softmax(x, y)
         return
-    run(_softmax, x.shape[0], x.size * 6, x, y, False)
+    _softmax(x.shape[0], x.size * 6, x, y, False)
 
 
 def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
-    run(_softmax_backward, y.shape[0], y.size * 3, dy, y, dx, False)
+    _softmax_backward(y.shape[0], y.size * 3, dy, y, dx, False)
 
 
 def log_softmax(x: Array, y: Array) -> None:
     if x.shape[1] == 1:
         reference.log_softmax(x, y)
         return
-    run(_softmax, x.shape[0], x.size * 6, x, y, True)
+    _softmax(x.shape[0], x.size * 6, x, y, True)
 
 
 def log_softmax_backward(dy: Array, y: Array, dx: Array) -> None:
-    run(_softmax_backward, y.shape[0], y.size * 5, dy, y, dx, True)
+    _softmax_backward(y.shape[0], y.size * 5, dy, y, dx, True)

@@ -17,7 +17,7 @@ import numpy as np
 from .gemm import transpose
 from .lanes import address
 from .scalar import FAR, cos, exp, log, sin
-from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads, run
+from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads
 
 Array = Any
 
@@ -41,7 +41,7 @@ _SMALL_FILL = 1 << 16
 _SMALL_NARROW = 1 << 18
 _SMALL_COMPARE = 1 << 16
 _SMALL_BROADCAST = 1 << 16
-# Elements from which memory sets the pace, and NumPy's loops on one core are a tenth ahead of LLVM's.
+# Elements from which memory sets the pace, and NumPy's sums and products on one core are a twentieth ahead of LLVM's.
 _LARGE_ALONE = 1 << 18
 # Rows of fewer elements cost more than they hold, but so few of them less than NumPy's call.
 _SHORT = 64
@@ -347,38 +347,44 @@ def unary(x: Array, y: Array, op: str) -> None:
             np.log(x, y)
         return
     work = x.size * (_TRANSCENDENTAL if op in ("exp", "log", "sin", "cos") else 1)
-    run(_unary, x.size, work, x.ravel(), y.ravel(), _UNARY[op])
+    _unary(x.size, work, x.ravel(), y.ravel(), _UNARY[op])
 
 
 def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
     work = x.size * (_TRANSCENDENTAL if op in ("sin", "cos") else 2)
-    run(_unary_backward, x.size, work, dy.ravel(), x.ravel(), y.ravel(), dx.ravel(), _UNARY[op])
+    _unary_backward(x.size, work, dy.ravel(), x.ravel(), y.ravel(), dx.ravel(), _UNARY[op])
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
     # NumPy's power is vectorised and a loop over the C library's is not.
-    if op != "pow" and (y.size <= _LARGE_ALONE or num_threads() > 1):
-        n, u_size, v_size = y.size, a.size, b.size
-        if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
-            run(
-                _binary, n, n, a.ravel(), 0, int(u_size == n), b.ravel(), 0, int(v_size == n), y.ravel(), n,
-                _BINARY[op],
-            )  # fmt: skip
-            return
-        width = y.shape[-1]
-        if u_size == n and (width >= _SHORT or n <= _FEW_ROWS * width):
-            if v_size == width == b.shape[-1]:
-                run(_binary, n, n, a.ravel(), width, 1, b.ravel(), 0, 1, y.ravel(), width, _BINARY[op])
-                return
-            if v_size * width == n and b.shape[-1] == 1:
-                run(_binary, n, n, a.ravel(), width, 1, b.ravel(), 1, 0, y.ravel(), width, _BINARY[op])
-                return
-        if n > _SMALL_BROADCAST and (found := _walks(y, a, b)):
-            width, (u, v) = found
-            run(_binary, n, n, *u, *v, y.ravel(), width, _BINARY[op])
-            return
-    with np.errstate(all="ignore"):
-        _UFUNCS[op](a, b, out=y)
+    if op == "pow" or not _binary_by_kernel(a, b, y, op):
+        with np.errstate(all="ignore"):
+            _UFUNCS[op](a, b, out=y)
+
+
+def _binary_by_kernel(a: Array, b: Array, y: Array, op: str) -> bool:
+    """Compute, if the kernel does it faster than NumPy."""
+    n, u_size, v_size = y.size, a.size, b.size
+    code = _BINARY[op]
+    if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
+        if n > _LARGE_ALONE and num_threads() == 1 and code < 4:
+            return False
+        _binary(n, n, a.ravel(), 0, int(u_size == n), b.ravel(), 0, int(v_size == n), y.ravel(), n, code)
+        return True
+    width = y.shape[-1]
+    if u_size == n and (width >= _SHORT or n <= _FEW_ROWS * width):
+        if v_size == width == b.shape[-1]:
+            _binary(n, n, a.ravel(), width, 1, b.ravel(), 0, 1, y.ravel(), width, code)
+            return True
+        if v_size * width == n and b.shape[-1] == 1:
+            _binary(n, n, a.ravel(), width, 1, b.ravel(), 1, 0, y.ravel(), width, code)
+            return True
+    found = _walks(y, a, b) if n > _SMALL_BROADCAST else None
+    if found is None:
+        return False
+    width, (u, v) = found
+    _binary(n, n, *u, *v, y.ravel(), width, code)
+    return True
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
@@ -393,7 +399,7 @@ def compare(a: Array, b: Array, y: Array, op: str) -> None:
     code = _COMPARE[op]
     if not u[2] or (code > 3 and v[2]):
         u, v, code = v, u, _TURNED[code]
-    run(_compare, y.size, y.size, *u, *v, y.ravel(), width, code)
+    _compare(y.size, y.size, *u, *v, y.ravel(), width, code)
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
@@ -404,15 +410,15 @@ def select(condition: Array, a: Array, b: Array, y: Array) -> None:
             np.putmask(y, condition, a)
             return
         if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
-            run(
-                _select, n, n, condition.ravel(), a.ravel(), 0, int(u_size == n), b.ravel(), 0, int(v_size == n),
+            _select(
+                n, n, condition.ravel(), a.ravel(), 0, int(u_size == n), b.ravel(), 0, int(v_size == n),
                 y.ravel(), n,
             )  # fmt: skip
             return
         found = _walks(y, a, b) if n > _SMALL_BROADCAST else None
         if found:
             width, (u, v) = found
-            run(_select, y.size, y.size, condition.ravel(), *u, *v, y.ravel(), width)
+            _select(y.size, y.size, condition.ravel(), *u, *v, y.ravel(), width)
             return
     y[...] = np.where(condition, a, b)
 
@@ -498,13 +504,13 @@ def _copy_by_kernel(x: Array, y: Array) -> bool:
     if x.flags.c_contiguous:
         if num_threads() == 1 or y.size <= _SMALL_FILL:
             return False
-        run(_copy, y.size, y.size, x.ravel(), y.ravel())
+        _copy(y.size, y.size, x.ravel(), y.ravel())
         return True
     found = _transposition(x, y)
     if found is None:
         return False
     *_, rows, columns = found
-    run(_copy_transposed, y.size // (rows * columns) * -(-rows // 8), y.size * 2, *found)
+    _copy_transposed(y.size // (rows * columns) * -(-rows // 8), y.size * 2, *found)
     return True
 
 
@@ -517,6 +523,6 @@ def _fill(start, stop, y, value):
 
 def fill(y: Array, value: float) -> None:
     if y.size > _SMALL_FILL and y.flags.c_contiguous and y.dtype.kind == "f":
-        run(_fill, y.size, y.size // 2, y.ravel(), y.dtype.type(value))
+        _fill(y.size, y.size // 2, y.ravel(), y.dtype.type(value))
     else:
         y.fill(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .elementwise import fill
-from .threads import elementwise_kernel, run
+from .threads import elementwise_kernel
 
 Array = Any
 
@@ -42,10 +42,10 @@ def _scatter_add(start, stop, dy, ids, dtable):
 
 
 def embedding(ids: Array, table: Array, y: Array) -> None:
-    run(_gather, ids.size, y.size, ids, table, y)
+    _gather(ids.size, y.size, ids, table, y)
 
 
 def embedding_backward(dy: Array, ids: Array, dtable: Array, accumulate: bool = False) -> None:
     if not accumulate:
         fill(dtable, 0)
-    run(_scatter_add, dtable.shape[1], dy.size, dy, ids, dtable)
+    _scatter_add(dtable.shape[1], dy.size, dy, ids, dtable)
