@@ -117,11 +117,11 @@ def test_compiled_kernels_are_stale_where_what_they_call_has_changed():
 
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
 _LIMITS = {
-    "activation": ("_SMALL", "_SMALL_COPY"),
+    "activation": ("_SMALL",),
     "conv": ("_SHORT_LINE",),
     "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SMALL_COMPARE", "_SMALL_FILL", "_SMALL_NARROW", "_SMALL_SELECT"),
-    "gemm": ("SMALL", "_FEW_STEPS", "_NARROW", "_SMALL_BATCHED", "_SMALL_VECTOR", "_SMALL_UNPACKED"),
-    "linear": ("_SMALL_BIAS",),
+    "gemm": ("SMALL", "_FEW_STEPS", "_NARROW", "_SMALL_BATCHED", "SMALL_VECTOR", "_SMALL_UNPACKED"),
+    "linear": ("SMALL_VECTOR", "_SMALL_BIAS"),
     "norm": ("_SMALL",),
     "pool": ("_NARROW",),
     "reduce": ("_SMALL", "_SMALL_ONCE", "_SMALL_EXTREME", "_SMALL_ARGMAX"),

@@ -15,7 +15,7 @@ from ..reference import activation as reference
 from . import elementwise
 from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .threads import absent, elementwise_jit, elementwise_kernel, flatten, reduction_kernel, run
+from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel
 
 Array = Any
 
@@ -30,10 +30,10 @@ CODES = {
 }  # fmt: skip
 # Rough cost of an element against one addition, for the decision to use more threads.
 _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
+_HOW = {kind: (code, _COST.get(kind, 1)) for kind, code in CODES.items()}
 
 # Elements up to which a single call of NumPy's costs less than ours.
 _SMALL = 1 << 13
-_SMALL_COPY = 1 << 16
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -223,22 +223,20 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        if y is not x and x.size > _SMALL_COPY:
-            elementwise.copy(x, y)
-        elif y is not x:
+        if y is not x:
             y[...] = x
         return
     if kind == "tanh" and x.size <= _SMALL:
         np.tanh(x, y)
         return
-    run(_activation, x.size, x.size * _COST.get(kind, 1), flatten(x), flatten(y), CODES[kind], float(alpha))
+    n = x.size
+    code, cost = _HOW[kind]
+    _activation(n, n * cost, x.ravel(), y.ravel(), code, float(alpha))
 
 
 def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: str, alpha: float) -> None:
     if kind == "linear":
-        if dx is not dy and y.size > _SMALL_COPY:
-            elementwise.copy(dy, dx)
-        elif dx is not dy:
+        if dx is not dy:
             dx[...] = dy
         return
     if kind == "step":
@@ -248,10 +246,10 @@ def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: s
         np.multiply(dy, y, dx)
         return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)
-    inputs = absent(y.dtype) if x is None else flatten(x)
-    run(
-        _activation_backward, y.size, work,
-        flatten(dy), inputs, flatten(y), flatten(dx), CODES[kind], float(alpha),
+    inputs = absent(y.dtype) if x is None else x.ravel()
+    _activation_backward(
+        y.size, work,
+        dy.ravel(), inputs, y.ravel(), dx.ravel(), CODES[kind], float(alpha),
     )  # fmt: skip
 
 
@@ -259,19 +257,19 @@ def softmax(x: Array, y: Array) -> None:
     if x.shape[1] == 1:
         reference.softmax(x, y)
         return
-    run(_softmax, x.shape[0], x.size * 6, x, y, False)
+    _softmax(x.shape[0], x.size * 6, x, y, False)
 
 
 def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
-    run(_softmax_backward, y.shape[0], y.size * 3, dy, y, dx, False)
+    _softmax_backward(y.shape[0], y.size * 3, dy, y, dx, False)
 
 
 def log_softmax(x: Array, y: Array) -> None:
     if x.shape[1] == 1:
         reference.log_softmax(x, y)
         return
-    run(_softmax, x.shape[0], x.size * 6, x, y, True)
+    _softmax(x.shape[0], x.size * 6, x, y, True)
 
 
 def log_softmax_backward(dy: Array, y: Array, dx: Array) -> None:
-    run(_softmax_backward, y.shape[0], y.size * 5, dy, y, dx, True)
+    _softmax_backward(y.shape[0], y.size * 5, dy, y, dx, True)

@@ -17,7 +17,7 @@ import numpy as np
 from .gemm import transpose
 from .lanes import address
 from .scalar import FAR, cos, exp, log, sin
-from .threads import elementwise_jit, elementwise_kernel, flatten, inline_jit, num_threads, run
+from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads
 
 Array = Any
 
@@ -41,10 +41,11 @@ _SMALL_FILL = 1 << 16
 _SMALL_NARROW = 1 << 18
 _SMALL_COMPARE = 1 << 16
 _SMALL_BROADCAST = 1 << 16
-# Elements from which memory sets the pace, and NumPy's loops on one core are a tenth ahead of LLVM's.
+# Elements from which memory sets the pace, and NumPy's sums and products on one core are a twentieth ahead of LLVM's.
 _LARGE_ALONE = 1 << 18
-# Rows of fewer elements cost more than they hold.
+# Rows of fewer elements cost more than they hold, but so few of them less than NumPy's call.
 _SHORT = 64
+_FEW_ROWS = 64
 # Rough cost of an element against one addition, for the decision to use more threads.
 _TRANSCENDENTAL = 4
 
@@ -316,7 +317,7 @@ def _walks(y: Array, *operands: Array) -> tuple[int, list[Walk]] | None:
     None where shapes are otherwise, or where rows are short.
     """
     if all(a.shape == y.shape or a.size == 1 for a in operands):
-        return y.size, [(flatten(a), 0, int(a.size > 1)) for a in operands]
+        return y.size, [(a.ravel(), 0, int(a.size > 1)) for a in operands]
     shapes = [(1,) * (y.ndim - a.ndim) + a.shape for a in operands]
     kinds = [[length != 1 for length in lengths] for n, *lengths in zip(y.shape, *shapes, strict=True) if n > 1]
     lengths = [n for n in y.shape if n > 1]
@@ -330,7 +331,7 @@ def _walks(y: Array, *operands: Array) -> tuple[int, list[Walk]] | None:
     width = math.prod(lengths[count:])
     walks = []
     for a, varies_by_row, varies in zip(operands, outer, inner, strict=True):
-        walks.append((flatten(a), (width if varies else 1) if varies_by_row else 0, int(varies)))
+        walks.append((a.ravel(), (width if varies else 1) if varies_by_row else 0, int(varies)))
     if width >= _SHORT:
         return width, walks
     # A short row that is the same all over is repeated until it is long.
@@ -346,46 +347,59 @@ def unary(x: Array, y: Array, op: str) -> None:
             np.log(x, y)
         return
     work = x.size * (_TRANSCENDENTAL if op in ("exp", "log", "sin", "cos") else 1)
-    run(_unary, x.size, work, flatten(x), flatten(y), _UNARY[op])
+    _unary(x.size, work, x.ravel(), y.ravel(), _UNARY[op])
 
 
 def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
     work = x.size * (_TRANSCENDENTAL if op in ("sin", "cos") else 2)
-    run(_unary_backward, x.size, work, flatten(dy), flatten(x), flatten(y), flatten(dx), _UNARY[op])
+    _unary_backward(x.size, work, dy.ravel(), x.ravel(), y.ravel(), dx.ravel(), _UNARY[op])
 
 
 def binary(a: Array, b: Array, y: Array, op: str) -> None:
     # NumPy's power is vectorised and a loop over the C library's is not.
-    if op != "pow" and (y.size <= _LARGE_ALONE or num_threads() > 1):
-        n, u_size, v_size = y.size, a.size, b.size
-        if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
-            run(
-                _binary, n, n, flatten(a), 0, int(u_size == n), flatten(b), 0, int(v_size == n), flatten(y), n,
-                _BINARY[op],
-            )  # fmt: skip
-            return
-        if v_size >= _SHORT and u_size == n and v_size == y.shape[-1] == b.shape[-1]:
-            run(_binary, n, n, flatten(a), v_size, 1, flatten(b), 0, 1, flatten(y), v_size, _BINARY[op])
-            return
-        if n > _SMALL_BROADCAST and (found := _walks(y, a, b)):
-            width, (u, v) = found
-            run(_binary, n, n, *u, *v, flatten(y), width, _BINARY[op])
-            return
-    with np.errstate(all="ignore"):
-        _UFUNCS[op](a, b, out=y)
+    if op == "pow" or not _binary_by_kernel(a, b, y, op):
+        with np.errstate(all="ignore"):
+            _UFUNCS[op](a, b, out=y)
+
+
+def _binary_by_kernel(a: Array, b: Array, y: Array, op: str) -> bool:
+    """Compute, if the kernel does it faster than NumPy."""
+    n, u_size, v_size = y.size, a.size, b.size
+    code = _BINARY[op]
+    if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
+        if n > _LARGE_ALONE and num_threads() == 1 and code < 4:
+            return False
+        _binary(n, n, a.ravel(), 0, int(u_size == n), b.ravel(), 0, int(v_size == n), y.ravel(), n, code)
+        return True
+    width = y.shape[-1]
+    if u_size == n and (width >= _SHORT or n <= _FEW_ROWS * width):
+        if v_size == width == b.shape[-1]:
+            _binary(n, n, a.ravel(), width, 1, b.ravel(), 0, 1, y.ravel(), width, code)
+            return True
+        if v_size * width == n and b.shape[-1] == 1:
+            _binary(n, n, a.ravel(), width, 1, b.ravel(), 1, 0, y.ravel(), width, code)
+            return True
+    found = _walks(y, a, b) if n > _SMALL_BROADCAST else None
+    if found is None:
+        return False
+    width, (u, v) = found
+    _binary(n, n, *u, *v, y.ravel(), width, code)
+    return True
 
 
 def compare(a: Array, b: Array, y: Array, op: str) -> None:
-    if y.size > _SMALL_COMPARE and num_threads() > 1:
-        found = _walks(y, a, b)
-        if found:
-            width, (u, v) = found
-            code = _COMPARE[op]
-            if not u[2] or (code > 3 and v[2]):
-                u, v, code = v, u, _TURNED[code]
-            run(_compare, y.size, y.size, *u, *v, flatten(y), width, code)
-            return
-    _UFUNCS[op](a, b, y)
+    if y.size <= _SMALL_COMPARE:
+        _UFUNCS[op](a, b, y)
+        return
+    found = _walks(y, a, b) if num_threads() > 1 else None
+    if found is None:
+        _UFUNCS[op](a, b, y)
+        return
+    width, (u, v) = found
+    code = _COMPARE[op]
+    if not u[2] or (code > 3 and v[2]):
+        u, v, code = v, u, _TURNED[code]
+    _compare(y.size, y.size, *u, *v, y.ravel(), width, code)
 
 
 def select(condition: Array, a: Array, b: Array, y: Array) -> None:
@@ -396,15 +410,15 @@ def select(condition: Array, a: Array, b: Array, y: Array) -> None:
             np.putmask(y, condition, a)
             return
         if (u_size == n or u_size == 1) and (v_size == n or v_size == 1):
-            run(
-                _select, n, n, flatten(condition), flatten(a), 0, int(u_size == n), flatten(b), 0, int(v_size == n),
-                flatten(y), n,
+            _select(
+                n, n, condition.ravel(), a.ravel(), 0, int(u_size == n), b.ravel(), 0, int(v_size == n),
+                y.ravel(), n,
             )  # fmt: skip
             return
         found = _walks(y, a, b) if n > _SMALL_BROADCAST else None
         if found:
             width, (u, v) = found
-            run(_select, y.size, y.size, flatten(condition), *u, *v, flatten(y), width)
+            _select(y.size, y.size, condition.ravel(), *u, *v, y.ravel(), width)
             return
     y[...] = np.where(condition, a, b)
 
@@ -445,8 +459,11 @@ def _transposition(x: Array, y: Array) -> tuple[Any, ...] | None:
 
     Axes are merged where they are walked as one.
     """
-    if x.ndim == 2 and x.T.flags.c_contiguous and min(x.shape) >= 8:
-        return x.T.reshape(-1), 0, len(x), y.reshape(-1), 0, y.shape[1], *y.shape
+    if x.ndim == 2:
+        if min(x.shape) < 8 and y.size <= _SMALL_NARROW:
+            return None
+        if x.T.flags.c_contiguous and min(x.shape) >= 8:
+            return x.T.ravel(), 0, len(x), y.ravel(), 0, y.shape[1], *y.shape
     size = y.itemsize
     # Where neighbours are neighbours already, or none are, NumPy's copy does as well.
     if x.strides[-1] <= size or size not in x.strides or min(x.strides) < 0:
@@ -465,29 +482,36 @@ def _transposition(x: Array, y: Array) -> tuple[Any, ...] | None:
         return None
     span = 1 + sum((length - 1) * stride for length, stride in axes)
     source = np.lib.stride_tricks.as_strided(x, (span,), (size,))
-    return source, batch, step, y.reshape(-1), rows * columns, columns, rows, columns
+    return source, batch, step, y.ravel(), rows * columns, columns, rows, columns
 
 
 def copy(x: Array, y: Array) -> None:
-    # Rounding to fewer digits may overflow, and what is not a number has no whole one.
-    silent = x.dtype == y.dtype or x.dtype.kind != "f" or (y.dtype.kind == "f" and y.itemsize > x.itemsize)
-    if y.size > _SMALL and x.dtype == y.dtype and x.dtype.kind == "f" and y.flags.c_contiguous:
-        together = x.flags.c_contiguous
-        if together and num_threads() > 1 and y.size > _SMALL_FILL:
-            run(_copy, y.size, y.size, flatten(x), flatten(y))
-            return
-        found = None if together else _transposition(x, y)
-        if found:
-            *_, rows, columns = found
-            run(_copy_transposed, y.size // (rows * columns) * -(-rows // 8), y.size * 2, *found)
-            return
     # NumPy's own copy orders and merges the axes of any two strided views and converts between any two types, for
     # which a compiled kernel would need a specialisation per pair of types and number of axes.
-    if silent:
+    if x.dtype == y.dtype:
+        if y.size <= _SMALL or x.dtype.kind != "f" or not y.flags.c_contiguous or not _copy_by_kernel(x, y):
+            y[...] = x
+    elif x.dtype.kind != "f" or (y.dtype.kind == "f" and y.itemsize > x.itemsize):
         y[...] = x
-        return
-    with np.errstate(all="ignore"):
-        y[...] = x
+    else:
+        # Rounding to fewer digits may overflow, and what is not a number has no whole one.
+        with np.errstate(all="ignore"):
+            y[...] = x
+
+
+def _copy_by_kernel(x: Array, y: Array) -> bool:
+    """Copy, if one of the kernels does it faster than NumPy."""
+    if x.flags.c_contiguous:
+        if num_threads() == 1 or y.size <= _SMALL_FILL:
+            return False
+        _copy(y.size, y.size, x.ravel(), y.ravel())
+        return True
+    found = _transposition(x, y)
+    if found is None:
+        return False
+    *_, rows, columns = found
+    _copy_transposed(y.size // (rows * columns) * -(-rows // 8), y.size * 2, *found)
+    return True
 
 
 @elementwise_kernel
@@ -499,6 +523,6 @@ def _fill(start, stop, y, value):
 
 def fill(y: Array, value: float) -> None:
     if y.size > _SMALL_FILL and y.flags.c_contiguous and y.dtype.kind == "f":
-        run(_fill, y.size, y.size // 2, y.reshape(-1), y.dtype.type(value))
+        _fill(y.size, y.size // 2, y.ravel(), y.dtype.type(value))
     else:
         y.fill(value)

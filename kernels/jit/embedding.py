@@ -10,13 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 from .elementwise import fill
-from .threads import elementwise_kernel, run
+from .threads import elementwise_kernel
 
 Array = Any
+
+# Elements of a row for which a slice would cost more than they do.
+_SHORT = 8
 
 
 @elementwise_kernel
 def _gather(start, stop, ids, table, y):
+    if y.shape[1] < _SHORT:
+        for m in range(start, stop):
+            for i in range(y.shape[1]):
+                y[m, i] = table[ids[m], i]
+        return
     for m in range(start, stop):
         source = table[ids[m]]
         target = y[m]
@@ -34,10 +42,10 @@ def _scatter_add(start, stop, dy, ids, dtable):
 
 
 def embedding(ids: Array, table: Array, y: Array) -> None:
-    run(_gather, ids.size, y.size, ids, table, y)
+    _gather(ids.size, y.size, ids, table, y)
 
 
 def embedding_backward(dy: Array, ids: Array, dtable: Array, accumulate: bool = False) -> None:
     if not accumulate:
         fill(dtable, 0)
-    run(_scatter_add, dtable.shape[1], dy.size, dy, ids, dtable)
+    _scatter_add(dtable.shape[1], dy.size, dy, ids, dtable)

@@ -293,6 +293,43 @@ def _choice(sign: str) -> tuple[Any, Any]:
     return of_two, of_lanes
 
 
+@intrinsic
+def multiply_add(typing, a, b, c):
+    """a·b + c, rounded once where the processor can."""
+
+    def code(context, builder, signature, arguments):
+        vector = arguments[0].type
+        name = f"llvm.fmuladd.v{vector.count}f{bits(vector.element)}"
+        kind = ir.FunctionType(vector, [vector] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    return c(a, b, c), code
+
+
+@intrinsic
+def sums_of_four(typing, a, b, c, d):
+    """The sums of the lanes of each of four vectors, as a vector."""
+    to = Lanes(a.element, 4)
+
+    def folded(builder: Any, one: Any, other: Any, group: int) -> Any:
+        # Both have groups of lanes that belong together: the first half of each is added to the second.
+        low = [i for i in range(2 * one.type.count if other else one.type.count) if i % group < group // 2]
+        halves = (ir.Constant(ir.VectorType(_INT, len(low)), [i + shift for i in low]) for shift in (0, group // 2))
+        return builder.fadd(*(builder.shuffle_vector(one, other or one, half) for half in halves))
+
+    def code(context, builder, signature, arguments):
+        group = a.count
+        one, other = (folded(builder, *arguments[i : i + 2], group) for i in (0, 2))
+        if group == 2:
+            return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INT, 4), [0, 1, 2, 3]))
+        value = folded(builder, one, other, group // 2)
+        for width in range(group.bit_length() - 3, 0, -1):
+            value = folded(builder, value, None, 1 << width)
+        return value
+
+    return to(a, b, c, d), code
+
+
 # The larger or smaller of two vectors in each lane, b's where either is NaN, and of the lanes of one: one instruction
 # on x86. NaN is found beside it, by magnitude, which takes two, none of them with a mask.
 larger, largest_lane = _choice(">")

@@ -14,7 +14,7 @@ import numpy as np
 from ..reference import loss as reference
 from .reduce import multiply_by, row_max
 from .scalar import exp, log, log1p
-from .threads import absent, elementwise_kernel, reduction_jit, reduction_kernel, run
+from .threads import absent, elementwise_kernel, reduction_jit, reduction_kernel
 
 Array = Any
 
@@ -138,18 +138,18 @@ def softmax_cross_entropy(
         reference.softmax_cross_entropy(logits, labels, weight, losses, dlogits, scale)
         return
     w, g, s = _prepare(logits, weight, dlogits, scale)
-    run(_softmax_labels, logits.shape[0], logits.size * 6, logits, labels, w, losses, g, s)
+    _softmax_labels(logits.shape[0], logits.size * 6, logits, labels, w, losses, g, s)
 
 
 def softmax_cross_entropy_dense(
     logits: Array, targets: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
 ) -> None:
     w, g, s = _prepare(logits, weight, dlogits, scale)
-    run(_softmax_dense, logits.shape[0], logits.size * 8, logits, targets, w, losses, g, s)
+    _softmax_dense(logits.shape[0], logits.size * 8, logits, targets, w, losses, g, s)
 
 
 def sigmoid_cross_entropy(
     logits: Array, targets: Array, weight: Array | None, losses: Array, dlogits: Array | None, scale: float
 ) -> None:
     w, g, s = _prepare(logits, weight, dlogits, scale)
-    run(_sigmoid, logits.shape[0], logits.size * 10, logits, targets, w, losses, g, s)
+    _sigmoid(logits.shape[0], logits.size * 10, logits, targets, w, losses, g, s)

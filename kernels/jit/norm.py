@@ -31,7 +31,7 @@ from .lanes import (
     twice,
 )
 from .reduce import NARROW, add_wide, fold, lane_width, row_sum, sum_rows
-from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, run, scratch
+from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, scratch
 
 Array = Any
 
@@ -448,9 +448,9 @@ def _apply(x: Array, tiles: Array, y: Array, activation: str) -> None:
     code = CODES[activation]
     segments = -(-x.size // tiles.shape[1])
     if code < 2 and _goes_past(x, y, tiles):
-        run(_normalise_past, segments, x.size * 2, x.reshape(-1), y.reshape(-1), tiles, code == 1)
+        _normalise_past(segments, x.size * 2, x.ravel(), y.ravel(), tiles, code == 1)
         return
-    run(_normalise, segments, x.size * (2 if code < 2 else 6), x.reshape(-1), y.reshape(-1), tiles, code)
+    _normalise(segments, x.size * (2 if code < 2 else 6), x.ravel(), y.ravel(), tiles, code)
 
 
 def batchnorm(
@@ -472,10 +472,10 @@ def batchnorm(
     step = _block_rows(columns)
     blocks = -(-rows // step)
     moments = scratch("moments", (2, blocks, columns), x.dtype)
-    run(_moments, blocks, x.size * 2, x, step, moments[0], moments[1], lane_width(columns))
+    _moments(blocks, x.size * 2, x, step, moments[0], moments[1], lane_width(columns))
     none, tiles = absent(x.dtype), _tiles(3, columns, x.dtype)
-    run(
-        _merge_moments, columns, columns * blocks, moments, step, rows, float(momentum), float(eps),
+    _merge_moments(
+        columns, columns * blocks, moments, step, rows, float(momentum), float(eps),
         none if gamma is None else gamma, none if beta is None else beta, running_mean, running_var, mean, inv_std,
         tiles,
     )  # fmt: skip
@@ -496,8 +496,8 @@ def batchnorm_inference(
         reference.batchnorm_inference(x, gamma, beta, running_mean, running_var, y, eps, activation)
         return
     none, tiles = absent(x.dtype), _tiles(3, x.shape[1], x.dtype)
-    run(
-        _lay_out, x.shape[1], tiles.size, running_mean, running_var, float(eps), none if gamma is None else gamma,
+    _lay_out(
+        x.shape[1], tiles.size, running_mean, running_var, float(eps), none if gamma is None else gamma,
         none if beta is None else beta, tiles,
     )  # fmt: skip
     _apply(x, tiles, y, activation)
@@ -520,23 +520,23 @@ def batchnorm_backward(
     step = _block_rows(columns)
     width = lane_width(columns)
     partial = scratch("moments", (-(-rows // step), 2, columns), x.dtype)
-    run(_backward_sums, len(partial), x.size * 2, dz, x, step, mean, partial, width)
+    _backward_sums(len(partial), x.size * 2, dz, x, step, mean, partial, width)
     none, tiles = absent(x.dtype), _tiles(4, columns, x.dtype)
-    run(
-        _merge_gradients, columns, columns * len(partial), partial, rows, none if gamma is None else gamma, mean,
+    _merge_gradients(
+        columns, columns * len(partial), partial, rows, none if gamma is None else gamma, mean,
         inv_std, none if dgamma is None else dgamma, none if dbeta is None else dbeta, accumulate, tiles,
     )  # fmt: skip
     if dx is not None:
         segments = -(-x.size // tiles.shape[1])
-        run(_backward_input, segments, x.size * 3, dz.reshape(-1), x.reshape(-1), dx.reshape(-1), tiles)
+        _backward_input(segments, x.size * 3, dz.ravel(), x.ravel(), dx.ravel(), tiles)
 
 
 def layernorm(
     x: Array, gamma: Array | None, beta: Array | None, y: Array, mean: Array, inv_std: Array, eps: float
 ) -> None:
     none = absent(x.dtype)
-    run(
-        _layernorm, x.shape[0], x.size * 4, x, none if gamma is None else gamma, none if beta is None else beta,
+    _layernorm(
+        x.shape[0], x.size * 4, x, none if gamma is None else gamma, none if beta is None else beta,
         y, mean, inv_std, float(eps),
     )  # fmt: skip
 
@@ -559,8 +559,8 @@ def layernorm_backward(
     blocks = -(-rows // step)
     wanted = dgamma is not None or dbeta is not None
     partial = scratch("moments", (blocks if wanted else 0, 2, columns), x.dtype)
-    run(
-        _layernorm_backward, blocks, x.size * 6, dy, x, none if gamma is None else gamma, mean, inv_std,
+    _layernorm_backward(
+        blocks, x.size * 6, dy, x, none if gamma is None else gamma, mean, inv_std,
         none.reshape(0, 0) if dx is None else dx, partial, step,
     )  # fmt: skip
     if wanted:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .threads import absent, elementwise_kernel, run
+from .threads import absent, elementwise_kernel
 
 Array = Any
 
@@ -135,16 +135,16 @@ def _adam(start, stop, p, g, m, v, vhat, beta1, rest1, beta2, rest2, eps, keep, 
 
 
 def sgd(p: Array, g: Array, lr: float) -> None:
-    run(_sgd, p.size, p.size, p, g, float(lr))
+    _sgd(p.size, p.size, p, g, float(lr))
 
 
 def momentum(p: Array, g: Array, m: Array, lr: float, momentum: float, form: str) -> None:
     code = ("classical", "nesterov", "averaged").index(form)
-    run(_momentum, p.size, p.size * 2, p, g, m, float(lr), float(momentum), float(1 - momentum), code)
+    _momentum(p.size, p.size * 2, p, g, m, float(lr), float(momentum), float(1 - momentum), code)
 
 
 def adagrad(p: Array, g: Array, s: Array, lr: float, eps: float) -> None:
-    run(_adagrad, p.size, p.size * 3, p, g, s, float(lr), float(eps))
+    _adagrad(p.size, p.size * 3, p, g, s, float(lr), float(eps))
 
 
 def rmsprop(
@@ -160,8 +160,8 @@ def rmsprop(
 ) -> None:
     velocity = absent(p.dtype) if m is None or momentum <= 0 else m
     mean = absent(p.dtype) if gbar is None else gbar
-    run(
-        _rmsprop, p.size, p.size * 4, p, g, s, velocity, mean,
+    _rmsprop(
+        p.size, p.size * 4, p, g, s, velocity, mean,
         float(lr), float(rho), float(1 - rho), float(momentum), float(eps),
     )  # fmt: skip
 
@@ -180,8 +180,8 @@ def adam(
     step: int,
 ) -> None:
     rate = lr * math.sqrt(1 - beta2**step) / (1 - beta1**step)
-    run(
-        _adam, p.size, p.size * 4, p, g, m, v, absent(p.dtype) if vhat is None else vhat,
+    _adam(
+        p.size, p.size * 4, p, g, m, v, absent(p.dtype) if vhat is None else vhat,
         float(beta1), float(1 - beta1), float(beta2), float(1 - beta2), float(eps), float(1 - lr * weight_decay),
         float(rate),
     )  # fmt: skip

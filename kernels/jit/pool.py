@@ -30,7 +30,7 @@ from .lanes import (
     twice,
 )
 from .reduce import reduce
-from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, run
+from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit
 
 Array = Any
 
@@ -407,8 +407,8 @@ def _lie_apart(dy: Array, dx: Array, size: Pair, stride: Pair, padding: Padding)
 def max_pool2d(x: Array, y: Array, index: Array | None, size: Pair, stride: Pair, padding: Padding) -> None:
     places = absent(np.dtype(np.uint8)).reshape(0, 0, 0, 0) if index is None else index
     work = y.size * size[0] * size[1] * 2
-    run(
-        _max_pool, y.shape[0] * y.shape[1], work, x, y, places, tuple(size), tuple(stride), (padding[0], padding[2]),
+    _max_pool(
+        y.shape[0] * y.shape[1], work, x, y, places, tuple(size), tuple(stride), (padding[0], padding[2]),
         _goes_past(y, x),
     )  # fmt: skip
 
@@ -416,19 +416,19 @@ def max_pool2d(x: Array, y: Array, index: Array | None, size: Pair, stride: Pair
 def max_pool2d_backward(dy: Array, index: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     work = dx.size + dy.size * size[0] * size[1]
     if _lie_apart(dy, dx, size, stride, padding):
-        run(_apart_backward, dx.shape[0] * dx.shape[1], work, dy, index, dx, tuple(size), _goes_past(dx, dy))
+        _apart_backward(dx.shape[0] * dx.shape[1], work, dy, index, dx, tuple(size), _goes_past(dx, dy))
         return
     how = tuple(size), tuple(stride), (padding[0], padding[2])
     if size[0] * size[1] <= _PLACES:
-        run(_max_pool_backward, dx.shape[0] * dx.shape[1], work, dy, index, dx, *how, _goes_past(dx, dy))
+        _max_pool_backward(dx.shape[0] * dx.shape[1], work, dy, index, dx, *how, _goes_past(dx, dy))
     else:
-        run(_large_max_pool_backward, dx.shape[0], work, dy, index, dx, *how)
+        _large_max_pool_backward(dx.shape[0], work, dy, index, dx, *how)
 
 
 def avg_pool2d(x: Array, y: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     work = y.size * size[0] * size[1]
-    run(
-        _avg_pool, y.shape[0] * y.shape[1], work, x, y, tuple(size), tuple(stride), (padding[0], padding[2]),
+    _avg_pool(
+        y.shape[0] * y.shape[1], work, x, y, tuple(size), tuple(stride), (padding[0], padding[2]),
         _goes_past(y, x),
     )  # fmt: skip
 
@@ -437,32 +437,32 @@ def avg_pool2d_backward(dy: Array, dx: Array, size: Pair, stride: Pair, padding:
     work = dx.size + dy.size * size[0] * size[1]
     if _lie_apart(dy, dx, size, stride, padding):
         none = absent(np.dtype(np.uint8)).reshape(0, 0, 0, 0)
-        run(_apart_backward, dx.shape[0] * dx.shape[1], work, dy, none, dx, tuple(size), _goes_past(dx, dy))
+        _apart_backward(dx.shape[0] * dx.shape[1], work, dy, none, dx, tuple(size), _goes_past(dx, dy))
         return
-    run(_avg_pool_backward, dx.shape[0], work, dy, dx, tuple(size), tuple(stride), (padding[0], padding[2]))
+    _avg_pool_backward(dx.shape[0], work, dy, dx, tuple(size), tuple(stride), (padding[0], padding[2]))
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
     if x.shape[2] < _NARROW and x.shape[1]:
         reduce(x, y, "mean")
         return
-    run(_global_avg, x.shape[0], x.size, x, y)
+    _global_avg(x.shape[0], x.size, x, y)
 
 
 def global_avg_pool_backward(dy: Array, dx: Array) -> None:
     if dx.shape[2] < _NARROW:
         dx[...] = dy[:, None] / max(dx.shape[1], 1)
         return
-    run(_global_avg_backward, dx.shape[0], dx.size, dy, dx)
+    _global_avg_backward(dx.shape[0], dx.size, dy, dx)
 
 
 def global_max_pool(x: Array, y: Array, index: Array | None) -> None:
     if y.size == 0:
         return
-    run(
-        _global_max, x.shape[0], x.size, x, y, absent(np.dtype(np.int32)).reshape(0, 0) if index is None else index
+    _global_max(
+        x.shape[0], x.size, x, y, absent(np.dtype(np.int32)).reshape(0, 0) if index is None else index
     )  # fmt: skip
 
 
 def global_max_pool_backward(dy: Array, index: Array, dx: Array) -> None:
-    run(_global_max_backward, dx.shape[0], dx.size, dy, index, dx)
+    _global_max_backward(dx.shape[0], dx.size, dy, index, dx)

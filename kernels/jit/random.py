@@ -26,7 +26,7 @@ from .lanes import (
     store_some,
 )
 from .scalar import log, quarter_wave
-from .threads import elementwise_jit, elementwise_kernel, run, strict_kernel
+from .threads import elementwise_jit, elementwise_kernel, strict_kernel
 
 Array = Any
 
@@ -167,23 +167,23 @@ def _counter(seed: int, offset: int) -> tuple[np.uint64, np.uint64]:
 
 
 def random_uniform(y: Array, low: float, high: float, seed: int, offset: int) -> None:
-    run(
-        _uniform, _stretches(y.size), y.size * 6,
-        y.reshape(-1), float(low), float(high - low), *_counter(seed, offset),
+    _uniform(
+        _stretches(y.size), y.size * 6,
+        y.ravel(), float(low), float(high - low), *_counter(seed, offset),
     )  # fmt: skip
 
 
 def random_normal(y: Array, mean: float, stddev: float, seed: int, offset: int) -> None:
-    run(
-        _normal, _stretches(y.size), y.size * 12,
-        y.reshape(-1), float(mean), float(stddev), *_counter(seed, offset),
+    _normal(
+        _stretches(y.size), y.size * 12,
+        y.ravel(), float(mean), float(stddev), *_counter(seed, offset),
     )  # fmt: skip
 
 
 def dropout(x: Array, y: Array, rate: float, seed: int, offset: int) -> None:
     threshold = math.ceil(rate * 2**24)
     past = x is not y and goes_past(y, x)
-    run(
-        _dropout, _stretches(x.size), x.size * 6,
-        x.reshape(-1), y.reshape(-1), threshold, float(1 - rate), *_counter(seed, offset), past,
+    _dropout(
+        _stretches(x.size), x.size * 6,
+        x.ravel(), y.ravel(), threshold, float(1 - rate), *_counter(seed, offset), past,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from .gemm import STORED, WIDTH, ZERO, call_multiplier, gemm, multiplier, pack_m
 from .lanes import address
 from .reduce import column_sums
 from .scalar import sigmoid, tanh
-from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, run
+from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads
 
 Array = Any
 
@@ -378,8 +378,8 @@ def simple_rnn(
 ) -> None:
     gemm(_rows(x), w, _rows(h), b)
     if h.size:
-        run(
-            _simple_rnn, len(h), _work(h, u), multiplier(h.dtype), h, h0[:, None], pack_matrix(u, "u"), _mask(mask),
+        _simple_rnn(
+            len(h), _work(h, u), multiplier(h.dtype), h, h0[:, None], pack_matrix(u, "u"), _mask(mask),
             CODES[activation],
         )  # fmt: skip
 
@@ -403,8 +403,8 @@ def simple_rnn_backward(
     dz = np.empty_like(dh)
     carry = np.empty_like(h0) if dh0 is None else dh0
     if dz.size:
-        run(
-            _simple_rnn_backward, len(h), _work(h, u), multiplier(h.dtype), dh, h, pack_matrix(u.T, "u"), _mask(mask),
+        _simple_rnn_backward(
+            len(h), _work(h, u), multiplier(h.dtype), dh, h, pack_matrix(u.T, "u"), _mask(mask),
             dz, carry[:, None], CODES[activation],
         )  # fmt: skip
     _store_inputs(dz, x, w, dx, dw, accumulate)
@@ -428,8 +428,8 @@ def lstm(
     gates = np.empty((*h.shape[:2], u.shape[1]), h.dtype) if gates is None else gates
     gemm(_rows(x), w, _rows(gates), b)
     if h.size:
-        run(
-            _lstm, len(h), _work(h, u), multiplier(h.dtype), gates, h0[:, None], c0[:, None], pack_matrix(u, "u"),
+        _lstm(
+            len(h), _work(h, u), multiplier(h.dtype), gates, h0[:, None], c0[:, None], pack_matrix(u, "u"),
             _mask(mask), h, c,
         )  # fmt: skip
 
@@ -459,8 +459,8 @@ def lstm_backward(
     carry_c = np.empty_like(c0) if dc0 is None else dc0
     carry_c[...] = 0 if dc_last is None else dc_last
     if dz.size:
-        run(
-            _lstm_backward, len(h), _work(h, u), multiplier(h.dtype), dh, c0[:, None], pack_matrix(u.T, "u"),
+        _lstm_backward(
+            len(h), _work(h, u), multiplier(h.dtype), dh, c0[:, None], pack_matrix(u.T, "u"),
             _mask(mask), c, gates, dz, carry_h[:, None], carry_c[:, None],
         )  # fmt: skip
     _store_inputs(dz, x, w, dx, dw, accumulate)
@@ -489,9 +489,9 @@ def gru(
         return
     common = len(h), _work(h, u), multiplier(h.dtype), projected, h0[:, None]
     if reset_after:
-        run(_gru_reset_after, *common, pack_matrix(u, "u"), second, _mask(mask), h, gates)
+        _gru_reset_after(*common, pack_matrix(u, "u"), second, _mask(mask), h, gates)
     else:
-        run(_gru_reset_before, *common, *_parts(u, False), _mask(mask), h, gates)
+        _gru_reset_before(*common, *_parts(u, False), _mask(mask), h, gates)
 
 
 def _parts(u: Array, transposed: bool) -> list[Array]:
@@ -524,8 +524,8 @@ def gru_backward(
     carry = np.empty_like(h0) if dh0 is None else dh0
     if h.size:
         packed = [pack_matrix(u.T, "u"), absent(u.dtype)] if reset_after else _parts(u, True)
-        run(
-            _gru_backward, len(h), _work(h, u), multiplier(h.dtype), dh, h0[:, None], *packed, _mask(mask), h, gates,
+        _gru_backward(
+            len(h), _work(h, u), multiplier(h.dtype), dh, h0[:, None], *packed, _mask(mask), h, gates,
             dz_input, dz_recurrent, carry[:, None], reset_after,
         )  # fmt: skip
     _store_inputs(dz_input, x, w, dx, dw, accumulate)

@@ -288,6 +288,16 @@ def _make(_sources):
     return {name}
 """
 
+# What a kernel's name stands for: short work is done at once. Written out for each kernel, since Python takes longer to
+# collect arguments and to spread them again (0.19 µs) than many a small array takes.
+_CALL = """
+def {name}(_count, _work, {names}):
+    if _work < 2 * _threads.GRAIN or _count < 2 or _threads._pool.threads == 1:
+        _launch(0, _count, _count, {names})
+    else:
+        _threads.share(_launch, _count, _work, {names})
+"""
+
 
 @cache
 def _sources(module: str) -> frozenset[tuple[str, int]]:
@@ -302,7 +312,11 @@ LAUNCHERS: list[Any] = []
 
 
 def _ranged(jit: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator for kernel(start, stop, ...): the launcher that `run` takes, kept in Numba's cache on disk."""
+    """A decorator that makes kernel(count, work, ...) of kernel(start, stop, ...).
+
+    That does the whole of range(count), in pieces on several threads if `work` is worth it. Its launcher is kept in
+    Numba's cache on disk.
+    """
 
     def decorate(function: Callable[..., None]) -> Any:
         names = [*inspect.signature(function).parameters][2:]
@@ -323,7 +337,9 @@ def _ranged(jit: Callable[..., Any]) -> Callable[..., Any]:
         launcher.__qualname__ = function.__name__
         launch = numba.njit(cache=True, **_COMMON)(launcher)
         LAUNCHERS.append(launch)
-        return launch
+        around = {"_launch": launch, "_threads": sys.modules[__name__], "__name__": function.__module__}
+        exec(_CALL.format(name=function.__name__, names=", ".join(names)), around)
+        return around[function.__name__]
 
     return decorate
 
@@ -410,7 +426,7 @@ def num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Threads of `run`, and of NumPy's BLAS where that is an OpenBLAS; another one keeps its own setting."""
+    """Threads of the kernels, and of NumPy's BLAS where that is an OpenBLAS; another one keeps its own setting."""
     global _pool
     former, _pool = _pool, _Pool(max(1, int(count)))
     former.close()
@@ -424,12 +440,9 @@ def set_num_threads(count: int) -> None:
             break
 
 
-def run(launch: Callable[..., int], count: int, work: int, *args: Any) -> None:
-    """kernel(start, stop, *args) over the whole of range(count), in pieces on several threads if `work` is worth it."""
+def share(launch: Callable[..., int], count: int, work: int, *args: Any) -> None:
+    """kernel(start, stop, *args) over the whole of range(count), in pieces on several threads."""
     pool = _pool
-    if work < 2 * GRAIN or count < 2 or pool.threads == 1:
-        launch(0, count, count, *args)
-        return
     pieces = min(count, work // GRAIN)
     # A few tasks are handed out one by one, many in stretches.
     if count > _TASKS * pool.threads:
@@ -461,11 +474,6 @@ def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
     if held is None or held.size < size:
         held = _local.__dict__[slot] = np.empty(size, np.uint8)
     return held[:size].view(dtype).reshape(shape)
-
-
-def flatten(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A contiguous array as one axis."""
-    return array if array.ndim == 1 else array.reshape(-1)
 
 
 def absent(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -42,14 +42,14 @@ def _products(a: Any) -> None:
     for w in (a(8, 8), a(8, 8).T):
         gemm.gemm(a(2, 8), w, a(2, 8))
         gemm.pack_matrix(w, "gemm")
-    gemm._batched(0, 0, 0, gemm.multiplier(a(1).dtype), a(1), 1, 1, a(1), 1, 1, a(1, 1, 1), 1, 1)
+    gemm._batched(0, 0, gemm.multiplier(a(1).dtype), a(1), 1, 1, a(1), 1, 1, a(1, 1, 1), 1, 1)
     for kind in ("relu", "tanh"):
         conv.epilogue(a(2048, 8), a(8), kind)
 
 
 def _convolutions(a: Any) -> None:
     rest = (0, 0, 0, 0), (1, 1)
-    for c, k, groups, stride in ((2, 4, 1, 1), (2, 4, 1, 2), (4, 4, 4, 1), (4, 4, 4, 2), (2, 4, 2, 1)):
+    for c, k, groups, stride in ((2, 4, 1, 1), (2, 4, 1, 2), (4, 4, 4, 1), (4, 4, 4, 2), (2, 4, 2, 1), (1, 16, 1, 1)):
         size = (6 - 3) // stride + 1
         x, w, y = a(1, 6, 6, c), a(3, 3, c // groups, k), a(1, size, size, k)
         how = ((stride, stride), *rest, groups)
@@ -84,7 +84,7 @@ def _pools(a: Any) -> None:
 def _norms(a: Any) -> None:
     norm.batchnorm(a(4, 8), a(8), a(8), a(8), a(8), a(4, 8), a(8), a(8), 0.9, 1e-3, "relu")
     norm.batchnorm_inference(a(128, 8), a(8), a(8), a(8), a(8), a(128, 8), 1e-3, "relu")
-    norm._normalise_past(0, 1, 1, a(1), a(1), a(3, 1), False)
+    norm._normalise_past(1, 1, a(1), a(1), a(3, 1), False)
     norm.batchnorm_backward(a(4, 8), a(4, 8), a(8), a(8), a(8), a(4, 8), a(8), a(8))
     norm.layernorm(a(4, 8), a(8), a(8), a(4, 8), a(4), a(4), 1e-3)
     norm.layernorm_backward(a(4, 8), a(4, 8), a(8), a(4), a(4), a(4, 8), a(8), a(8))
@@ -131,9 +131,9 @@ def _elementwise(a: Any) -> None:
     elementwise.unary(a(n), a(n), "neg")
     elementwise.unary_backward(a(n), a(n), a(n), a(n), "neg")
     elementwise.binary(a(n), a(n), a(n), "add")
-    elementwise._compare(0, 1, 1, a(1), 0, 1, a(1), 0, 1, np.zeros(1, bool), 1, 0)
+    elementwise._compare(1, 1, a(1), 0, 1, a(1), 0, 1, np.zeros(1, bool), 1, 0)
     elementwise.select(np.zeros(n, bool), a(n), a(n), a(n))
-    elementwise._copy(0, 1, 1, a(1), a(1))
+    elementwise._copy(1, 1, a(1), a(1))
     elementwise.copy(a(128, 128).T, a(128, 128))
     elementwise.fill(a(8 * n), 0.0)
     random.random_uniform(a(8), 0.0, 1.0, 0, 0)
