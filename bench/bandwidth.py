@@ -315,8 +315,8 @@ Written by `bench/bandwidth.py`, whose first lines say how bytes are counted. On
 
 What bounds the `cython` engine's kernels: the machine of these figures copies at 50 GB/s while its host keeps
 both cores on one L3, and at 90 while they sit on two; a row's rate over its share tells which it was. Of 50 every
-kernel has two thirds (gelu) or more, most nine tenths; what only reads, the sum and the averages, reads as fast as
-anything does. Of 90 some have less, bound by arithmetic: gelu 40 % (25 cycles for a vector of 16, all but one of them
+kernel has seven tenths or more, most nine tenths; what only reads, the sum and the averages, reads as fast as
+anything does. Of 90 some have less, bound by arithmetic: gelu 45 % (22 cycles for a vector of 16, nearly all of them
 products and the division), dropout 43 (Philox: ten rounds of products for four numbers, the same bits on every
 engine), softmax two thirds and its loss 60 (12 and 13.5 cycles for a vector in cache, 8.4 of them the exponential,
 where copying it from memory takes 11), windows of 3×3 50 to 65 (each place is read from the
