@@ -271,7 +271,7 @@ def split_constant(calls: list[Call], results: Sequence[Any], engine: Backend) -
     for call in calls:
         y = call.arguments.get("y")
         foldable = call.name in _PLAIN and type(y) is View and writers[y.buffer] == 1 and y.buffer not in kept
-        if foldable and y.buffer.nbytes <= LARGEST_CONSTANT and _reads_only(call, known, engine):
+        if foldable and y.buffer.nbytes <= LARGEST_CONSTANT and _reads_known(call, known, engine):
             known.add(y.buffer)
             once.append(call)
         else:
@@ -279,7 +279,7 @@ def split_constant(calls: list[Call], results: Sequence[Any], engine: Backend) -
     return once, others
 
 
-def _reads_only(call: Call, known: set[Buffer], engine: Backend) -> bool:
+def _reads_known(call: Call, known: set[Buffer], engine: Backend) -> bool:
     """Whether all arrays that a call reads, y being what it writes, lie in known buffers."""
     read = [value for key, value in call.arguments.items() if key != "y"]
     return all(
