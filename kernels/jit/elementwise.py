@@ -39,7 +39,7 @@ _SMALL = 1 << 13
 _SMALL_SELECT = 1 << 9
 _SMALL_FILL = 1 << 16
 _SMALL_NARROW = 1 << 18
-_SMALL_COMPARE = 1 << 16
+_SMALL_COMPARE = 1 << 17
 _SMALL_BROADCAST = 1 << 16
 # Elements from which memory sets the pace, and NumPy's sums and products on one core are a twentieth ahead of LLVM's.
 _LARGE_ALONE = 1 << 18
@@ -351,7 +351,7 @@ def unary(x: Array, y: Array, op: str) -> None:
 
 
 def unary_backward(dy: Array, x: Array, y: Array, dx: Array, op: str) -> None:
-    work = x.size * (_TRANSCENDENTAL if op in ("sin", "cos") else 2)
+    work = x.size * (_TRANSCENDENTAL if op in ("sin", "cos") else 1)
     _unary_backward(x.size, work, dy.ravel(), x.ravel(), y.ravel(), dx.ravel(), _UNARY[op])
 
 
