@@ -12,10 +12,6 @@ b is packed into panels of one tile's width, so that a tile reads it in one stre
 transposed on the way by shuffles in registers); a is read where it lies, by rows or by columns. Sums start from zero,
 from the bias, or from what the result holds; the rectifier is applied before they are stored. All addresses are
 integers and all strides count elements.
-
-Products of up to three rows read b where it lies, once, and that sets their pace. Loops over slices, which LLVM
-vectorised, looked anew at every eight rows of b whether they overlap, and took 6.5 µs for 1×784×128 where vectors
-written out take 3.9; two rows that share what they load of b take 13 µs for 2×512×512, one after the other 21.
 """
 
 from __future__ import annotations
@@ -31,6 +27,15 @@ from numba.core import cgutils, imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from .gemm_few import (
+    BIAS,
+    STORED,
+    ZERO,
+    few_rows,
+    multiply_few_rows,
+    multiply_few_rows_transposed,
+    multiply_few_steps,
+)
 from .lanes import (
     BYTES,
     address,
@@ -39,13 +44,12 @@ from .lanes import (
     load,
     load_some,
     masked,
-    multiply_add,
     pointer,
+    prefetch_for_store,
     splat,
     spread,
     store,
     store_some,
-    sums_of_four,
     twice,
 )
 from .threads import (
@@ -67,12 +71,14 @@ WIDTH = 2 * BYTES // 4  # of a panel of float32; one of float64 has half as many
 _DEPTH = 512
 # Rows of a that are multiplied with one panel after the other: they stay in the second-level cache meanwhile.
 _BLOCK = 8 * _ROWS
+# Elements of a block of b that stays there with it.
+_CACHED = 1 << 17
 
 # Additions under way at a time, so that none waits for the one before: low tiles add to several sums in turn.
 _CHAINS = 8
 
-# What sums start from.
-ZERO, BIAS, STORED = 0, 1, 2
+# Steps up to which the stores of a product take a good part of its time, and bytes of a result that are far away.
+_SHALLOW, _FAR = 128, 1 << 22
 
 
 def _tile(rows: int, halvings: int) -> Callable[..., None]:
@@ -110,6 +116,9 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             biases = builder.call(load, [pointer(builder, bias, word(0), vector), alignment, mask, nothing])
             builder.branch(begin)
             builder.position_at_end(not_bias)
+            # What is stored at the end is on its way into the cache meanwhile: 1.1 times faster where c is large.
+            for r in row_of_c:
+                prefetch_for_store(builder, builder.add(c, builder.mul(r, word(size))), width * size)
             builder.cbranch(builder.icmp_signed("==", start, word(STORED)), from_c, begin)
             builder.position_at_end(from_c)
             held = [builder.call(load, [pointer(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
@@ -280,7 +289,8 @@ def transpose(typing, source, source_row, target, target_row, zero):
 
 _SQUARE = 8
 # Rows of b that are packed for all panels before the next.
-_STRIPE = 32
+_STRIPE = 8
+_STRIPE_TRANSPOSED = 32
 _HEIGHTS = (12, 8, 4, 2, 1) if _ROWS == 12 else (6, 4, 2, 1)
 _heights = [_height(rows) for rows in _HEIGHTS]
 _full, (_h8, _h4, _h2, _h1) = _heights[0], (_heights[1], *_heights[-3:])
@@ -299,8 +309,9 @@ def pack(b, b_row, b_column, depth, columns, packed, first, last, k0, k1):
     Some rows of all panels come before the next, so that b is read by lines of the cache that follow one another.
     """
     width = WIDTH if packed.itemsize == 4 else WIDTH // 2
-    for k in range(k0, k1, _STRIPE):
-        stop = min(k + _STRIPE, k1)
+    stripe = _STRIPE_TRANSPOSED if b_row == 1 and b_column != 1 else _STRIPE
+    for k in range(k0, k1, stripe):
+        stop = min(k + stripe, k1)
         for j in range(first * width, min(last * width, columns), width):
             count = min(width, columns - j)
             at = (k - k0) * b_row + j * b_column
@@ -370,8 +381,10 @@ def _multiply(zero: Any) -> Callable[..., None]:
         copied = lines == 1 and last - first > 1 and rows > _ROWS and size * max(a_row, a_step) >= 1024
         width_of_block = min(depth, _DEPTH) + 16
         block = np.empty(_BLOCK * width_of_block if copied else 1, real)
-        for r in range(0, rows, _BLOCK):
-            count = min(_BLOCK, rows - r)
+        # A large result of a few steps is written by whole rows.
+        high = _ROWS if lines == 1 and depth <= _SHALLOW and size * rows * c_row > _FAR else _BLOCK
+        for r in range(0, rows, high):
+            count = min(high, rows - r)
             for k in range(0, max(depth, 1), _DEPTH):
                 steps = min(_DEPTH, depth - k)
                 mode = start if k == 0 else STORED
@@ -495,168 +508,38 @@ def _pack(start, stop, b, packed):
 
 
 @elementwise_kernel
-def _product(start, stop, function, a, b, packed, y, bias, mode, clip, lines, panels):
-    # A task is `lines` rows by `panels` panels of the result. Where it has all rows it packs the panels itself, so that
-    # they are in its cache; where b is small, whoever takes tasks packs all of it; otherwise it is packed already.
+def _product(start, stop, function, a, b, y, bias, mode, clip, lines, panels):
+    # A task is `lines` rows by `panels` panels of the result. It packs what it reads of b itself, in blocks that stay
+    # in its cache: what another core has just packed costs more to read (8 µs for 64 KB) than to pack again.
     rows, depth = a.shape
     columns = y.shape[1]
-    width = WIDTH if y.itemsize == 4 else WIDTH // 2
-    total = -(-columns // width)
-    across = -(-total // panels)
+    size = y.itemsize
+    width = WIDTH if size == 4 else WIDTH // 2
+    across = -(-columns // (panels * width))
+    steps, group = max(depth, 1), panels
+    if depth * panels * width > _CACHED:
+        # Beside few rows a block is flat: what comes from far away comes in long stretches.
+        steps = min(depth, _DEPTH // 8 if rows <= 4 * _ROWS else _DEPTH)
+        group = _CACHED // (steps * width)
+    packed = np.empty(steps * group * width, y.dtype)
     a_row, a_step = _strides(a)
     b_row, b_column = _strides(b)
-    if packed.size == 0:
-        packed = np.empty(depth * total * width, y.dtype)
-        pack(flat(b), b_row, b_column, depth, columns, packed, 0, total, 0, depth)
     for task in range(start, stop):
         row = task // across * lines
-        first = task % across * panels
-        last = min(first + panels, total)
-        if lines >= rows:
-            pack(flat(b), b_row, b_column, depth, columns, packed, first, last, 0, depth)
-        call_multiplier(
-            function, address(a) + y.itemsize * row * a_row, a_row, a_step, min(lines, rows - row),
-            address(packed), depth, first, last, columns,
-            address(y) + y.itemsize * row * columns, columns, mode, address(bias), clip,
-        )  # fmt: skip
-
-
-@inline_jit
-def _eight_steps(y, x, b, step, zero, count):
-    # Some elements of y and what eight elements of a row of a, times as many rows of b, add to them: two sums.
-    s = multiply_add(splat(x[0], zero), load_some(b, zero, count), load_some(y, zero, count))
-    t = splat(x[1], zero) * load_some(b + step, zero, count)
-    s = multiply_add(splat(x[2], zero), load_some(b + 2 * step, zero, count), s)
-    t = multiply_add(splat(x[3], zero), load_some(b + 3 * step, zero, count), t)
-    s = multiply_add(splat(x[4], zero), load_some(b + 4 * step, zero, count), s)
-    t = multiply_add(splat(x[5], zero), load_some(b + 5 * step, zero, count), t)
-    s = multiply_add(splat(x[6], zero), load_some(b + 6 * step, zero, count), s)
-    t = multiply_add(splat(x[7], zero), load_some(b + 7 * step, zero, count), t)
-    return s + t
-
-
-@inline_jit
-def _add_steps(y, other, both, x, w, b, step, columns, zero):
-    # y, one row or `both`: where two are wanted, b is loaded once for them.
-    for j in range(0, columns, len(zero)):
-        at = BYTES // len(zero) * j
-        count = columns - j
-        if count >= len(zero):
-            ours = _eight_steps(y + at, x, b + at, step, zero, len(zero))
-            if both:
-                store(other + at, _eight_steps(other + at, w, b + at, step, zero, len(zero)))
-            store(y + at, ours)
-        else:
-            ours = _eight_steps(y + at, x, b + at, step, zero, count)
-            if both:
-                store_some(other + at, _eight_steps(other + at, w, b + at, step, zero, count), count)
-            store_some(y + at, ours, count)
-
-
-@inline_jit
-def _eight(row, k):
-    return row[k], row[k + 1], row[k + 2], row[k + 3], row[k + 4], row[k + 5], row[k + 6], row[k + 7]
-
-
-@elementwise_kernel
-def _few_rows(first, last, parts, a, b, y, bias, mode, clip):
-    # b is read once, by rows, in stretches that the prefetcher follows: as few parts of the columns as there are cores.
-    rows, depth = a.shape
-    zero = y.dtype.type(0)
-    lanes = splat(zero, zero)
-    start = y.shape[1] * first // parts // len(lanes) * len(lanes)
-    stop = y.shape[1] if last == parts else y.shape[1] * last // parts // len(lanes) * len(lanes)
-    step = y.itemsize * y.shape[1]
-    for m in range(rows):
-        sums = y[m, start:stop]
-        if mode == ZERO:
-            for j in range(sums.size):
-                sums[j] = zero
-        elif mode == BIAS:
-            beta = bias[start:stop]
-            for j in range(sums.size):
-                sums[j] = beta[j]
-    whole = depth // 8 * 8
-    for k in range(0, whole, 8):
-        places = address(b) + k * step + y.itemsize * start
-        for m in range(0, rows, 2):
-            sums = address(y) + m * step + y.itemsize * start
-            x = _eight(a[m], k)
-            if m + 1 < rows:
-                _add_steps(sums, sums + step, True, x, _eight(a[m + 1], k), places, step, stop - start, lanes)
-            else:
-                _add_steps(sums, sums, False, x, x, places, step, stop - start, lanes)
-    for k in range(whole, depth):
-        b0 = b[k, start:stop]
-        for m in range(rows):
-            sums = y[m, start:stop]
-            x0 = a[m, k]
-            for j in range(sums.size):
-                sums[j] += x0 * b0[j]
-    if clip:
-        for m in range(rows):
-            sums = y[m, start:stop]
-            for j in range(sums.size):
-                sums[j] = zero if sums[j] <= zero else sums[j]
-
-
-@inline_jit
-def _add_products(place, columns, at, count, sums, zero):
-    c0, c1, c2, c3 = columns
-    s0, s1, s2, s3 = sums
-    x = load_some(place + at, zero, count)
-    return (
-        multiply_add(x, load_some(c0 + at, zero, count), s0), multiply_add(x, load_some(c1 + at, zero, count), s1),
-        multiply_add(x, load_some(c2 + at, zero, count), s2), multiply_add(x, load_some(c3 + at, zero, count), s3),
-    )  # fmt: skip
-
-
-@inline_jit
-def _dots(row, other, both, columns, whole, rest, zero):
-    # Of a row, or `both`, with four columns, `whole` bytes and `rest` elements: sums that do not wait for each other.
-    sums = zero, zero, zero, zero
-    others = sums
-    at = 0
-    while at < whole:
-        sums = _add_products(row, columns, at, len(zero), sums, zero)
-        if both:
-            others = _add_products(other, columns, at, len(zero), others, zero)
-        at += BYTES
-    if rest:
-        sums = _add_products(row, columns, at, rest, sums, zero)
-        if both:
-            others = _add_products(other, columns, at, rest, others, zero)
-    return sums_of_four(*sums), sums_of_four(*others)
-
-
-@elementwise_kernel
-def _few_rows_transposed(start, stop, a, b, y, mode):
-    # b is transposed. Its columns are read once, four at a time, by two rows of a; a third finds them in the cache.
-    size = y.itemsize
-    rows, depth = a.shape
-    zero = splat(y.dtype.type(0), y.dtype.type(0))
-    stride = size * depth
-    whole = stride // BYTES * BYTES
-    rest = depth % len(zero)
-    for j in range(start, stop, 4):
-        last = min(4, stop - j) - 1
-        c0 = address(b) + j * stride
-        columns = c0, c0 + min(1, last) * stride, c0 + min(2, last) * stride, c0 + last * stride
-        for m in range(0, rows, 2):
-            row = address(a) + m * stride
-            if m + 1 < rows:
-                sums, others = _dots(row, row + stride, True, columns, whole, rest, zero)
-            else:
-                sums, others = _dots(row, row, False, columns, whole, rest, zero)
-            target = address(y) + size * (m * y.shape[1] + j)
-            if mode == STORED:
-                sums = sums + load_some(target, sums, last + 1)
-            store_some(target, sums, last + 1)
-            if m + 1 < rows:
-                target += size * y.shape[1]
-                if mode == STORED:
-                    others = others + load_some(target, others, last + 1)
-                store_some(target, others, last + 1)
+        first = task % across * panels * width
+        last = min(first + panels * width, columns)
+        for j in range(first, last, group * width):
+            count = min(group * width, last - j)
+            last_panel = -(-count // width)
+            for k in range(0, max(depth, 1), steps):
+                deep = min(steps, depth - k)
+                block = flat(b)[k * b_row + j * b_column :]
+                pack(block, b_row, b_column, deep, count, packed, 0, last_panel, 0, deep)
+                call_multiplier(
+                    function, address(a) + size * (row * a_row + k * a_step), a_row, a_step, min(lines, rows - row),
+                    address(packed), deep, 0, last_panel, count, address(y) + size * (row * columns + j), columns,
+                    mode if k == 0 else STORED, address(bias) + size * j, clip and k + deep == depth,
+                )  # fmt: skip
 
 
 @elementwise_kernel
@@ -673,35 +556,6 @@ def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, dep
         )  # fmt: skip
 
 
-@elementwise_kernel
-def _few_steps(start, stop, a, b, y, bias, mode, clip):
-    # Bound by the writing of y, row after row; a is transposed.
-    zero = y.dtype.type(0)
-    for i in range(start, stop):
-        row = y[i]
-        x = a[0, i]
-        other = b[0]
-        if mode == ZERO:
-            for j in range(row.size):
-                row[j] = x * other[j]
-        elif mode == BIAS:
-            for j in range(row.size):
-                row[j] = bias[j] + x * other[j]
-        else:
-            for j in range(row.size):
-                row[j] += x * other[j]
-        for k in range(1, a.shape[0]):
-            x = a[k, i]
-            other = b[k]
-            for j in range(row.size):
-                row[j] += x * other[j]
-        if clip:
-            for j in range(row.size):
-                row[j] = zero if row[j] <= zero else row[j]
-
-
-# Rows from which a product is worth the packing of b.
-FEW = 4
 # Flops of a product that take as long as one element of a cheap loop.
 _FLOPS = 16
 # Multiplications up to which NumPy's call costs less than ours, and its BLAS keeps to one thread: OpenBLAS starts the
@@ -719,8 +573,8 @@ _FEW_STEPS = 32
 _SMALL_RESULT = 1 << 13
 # Multiplications of each of many products up to which NumPy's call costs less than ours.
 _SMALL_BATCHED = 1 << 13
-# Bytes of a packed matrix up to which every thread packs its own.
-_SMALL_PACKED = 1 << 15
+# Rows of a that take a hundred times as long as the packing of b.
+_LONG = 1024
 
 
 def is_small(rows: int, depth: int, columns: int, transposed: bool = False) -> bool:
@@ -759,44 +613,47 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
         return
     mode = STORED if add else ZERO if bias is None else BIAS
     start = absent(y.dtype) if bias is None else bias
-    if rows < FEW and depth > 1 and a.flags.c_contiguous:
+    if rows <= few_rows(b) and depth > 1 and a.flags.c_contiguous:
         if b.flags.c_contiguous:
-            parts = num_threads() if columns >= 256 else 1
-            _few_rows(parts, depth * columns // 2, parts, a, b, y, start, mode, rectify)
+            multiply_few_rows(a, b, y, start, mode, rectify)
             return
         if bias is None and not rectify:
-            few_rows_transposed(a, b.T, y, add)
+            multiply_few_rows_transposed(a, b.T, y, mode)
             return
     if 0 < depth <= 4 and columns >= 64 and b.flags.c_contiguous:
-        _few_steps(rows, y.size, a.T, b, y, start, mode, rectify)
+        multiply_few_steps(a, b, y, start, mode, rectify)
         return
     width = WIDTH * 4 // y.itemsize
+    lines, panels = _tasks(rows, depth, columns, width)
+    tasks = -(-rows // lines) * -(-columns // (panels * width))
     work = rows * depth * columns // _FLOPS
-    lines, total = rows, -(-columns // width)
-    panels = total
-    packed = None
-    if work >= 2 * GRAIN:
-        # A small product is cut into as many tasks as there are threads: more would be packed for more often, and three
-        # leave one of two threads waiting.
-        wanted = max(1, min(4, work // (4 * GRAIN * num_threads()))) * num_threads()
-        if rows >= wanted * _ROWS and packed_elements(depth, columns, width) * y.itemsize <= _SMALL_PACKED:
-            lines = -(-rows // wanted // _ROWS) * _ROWS
-            packed = absent(y.dtype)
-        elif total >= min(wanted, 2 * num_threads()) or rows < wanted * _ROWS:
-            panels = max(1, total // wanted)
-        else:
-            lines = -(-rows // wanted // _ROWS) * _ROWS
-    if packed is None:
-        packed = scratch("gemm", (packed_elements(depth, columns, width),), y.dtype)
-        if lines < rows:
-            _pack(depth, depth * columns, b, packed)
-    tasks = -(-total // panels) * -(-rows // lines)
-    _product(tasks, work, multiplier(y.dtype), a, b, packed, y, start, mode, rectify, lines, panels)
+    _product(tasks, work, multiplier(y.dtype), a, b, y, start, mode, rectify, lines, panels)
 
 
-def few_rows_transposed(a: Array, b: Array, y: Array, add: bool = False) -> None:
-    """y = a bᵀ, or y += a bᵀ, of less than FEW rows."""
-    _few_rows_transposed(len(b), b.size // 2, a, b, y, STORED if add else ZERO)
+def _tasks(rows: int, depth: int, columns: int, width: int) -> tuple[int, int]:
+    """Rows and panels of a task.
+
+    Columns are cut first, which packs nothing twice, and rows where there are too few panels for all threads, or so
+    many rows that packing b again costs nothing beside them.
+    """
+    total = -(-columns // width)
+    work = rows * depth * columns // _FLOPS
+    if work < 2 * GRAIN:
+        return rows, total
+    threads = num_threads()
+    wanted = max(1, min(4, work // (4 * GRAIN * threads))) * threads
+    panels = max(1, total // wanted)
+    across = -(-total // panels)
+    # Three tasks would leave one of two threads waiting, and so does a narrow last one.
+    uneven = (across % threads and threads % across) or across * panels * width - columns > panels * width // 4
+    # Cores that write neighbouring lines of the result take them from each other: the less there is to add up, the more
+    # often.
+    if (across < 2 * threads and uneven) or (depth <= _SHALLOW and rows >= 8 * depth):
+        panels, across = total, 1
+    copies = min(max(threads // across, min(wanted // across, rows // _LONG)), -(-rows // _ROWS))
+    if copies <= 1:
+        return rows, panels
+    return -(-rows // copies // _ROWS) * _ROWS, panels
 
 
 def _is_numpys(a: Array, y: Array, transpose_a: bool, transpose_b: bool) -> bool:

@@ -29,6 +29,7 @@ PAST_BYTES = 16 << 20
 
 _WORD = ir.IntType(64)
 _INT = ir.IntType(32)
+_PLACE = ir.IntType(8).as_pointer()
 
 
 def goes_past(result: Any, other: Any) -> bool:
@@ -91,6 +92,15 @@ def masked(builder: Any, vector: Any, operation: str) -> Any:
     else:
         kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), _INT, mask])
     return cgutils.get_or_insert_function(builder.module, kind, name)
+
+
+def prefetch_for_store(builder: Any, at: Any, count: int) -> None:
+    """Ask for the lines of the cache that hold `count` bytes from an address on, to write to them."""
+    kind = ir.FunctionType(ir.VoidType(), [_PLACE, _INT, _INT, _INT])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    for offset in range(0, count, 64):
+        place = builder.inttoptr(builder.add(at, _WORD(offset)), _PLACE)
+        builder.call(function, [place, _INT(1), _INT(3), _INT(1)])  # for writing, to stay, of data
 
 
 def bits(element: Any) -> int:

@@ -14,8 +14,9 @@ import numpy as np
 
 from .activation import CODES, apply_fused
 from .activation import activation as activate
-from .gemm import FEW, SMALL_VECTOR, by_numpy, few_rows_transposed, gemm, is_small
+from .gemm import SMALL_VECTOR, by_numpy, gemm, is_small
 from .gemm import matmul as matmul
+from .gemm_few import FEW, STORED, ZERO, multiply_few_rows_transposed
 from .reduce import column_sums
 from .threads import absent, elementwise_kernel
 
@@ -60,7 +61,7 @@ def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> No
     if columns == 1 and x.size > SMALL_VECTOR:
         if b is not None:
             y[...] = b
-        few_rows_transposed(w.T, x, y.T, b is not None)
+        multiply_few_rows_transposed(w.T, x, y.T, ZERO if b is None else STORED)
         epilogue(y, None, activation)
     elif y.size <= _SMALL_BIAS and is_small(*x.shape, columns):
         by_numpy(x, w, y)
@@ -73,8 +74,8 @@ def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> No
 
 def linear_backward_input(dz: Array, w: Array, dx: Array) -> None:
     rows, depth = dz.shape
-    if rows < FEW:
-        few_rows_transposed(dz, w, dx)
+    if rows <= FEW:
+        multiply_few_rows_transposed(dz, w, dx)
     elif is_small(rows, depth, len(w), True):
         by_numpy(dz, w.T, dx)
     else:

@@ -9,9 +9,11 @@ range `start, stop` as its first arguments.
 The plain version is a queue that hands pieces of the range to Python threads; it costs two wake-ups of a sleeping
 thread and a fight for the GIL, some 100 µs, more than a pass over a megabyte. Here each ranged kernel is compiled into
 a launcher that posts its arguments and a function pointer in shared memory, takes pieces itself until none is left and
-waits for those that others took. The workers are Python threads inside one compiled loop, without the GIL: they spin
-for a moment after the last job, since a network calls one primitive right after the other, and a job reaches them in
-well under a microsecond; then they sleep. A worker that wakes too late finds nothing left and is not waited for.
+waits for those that others took. The caller takes them from the end, workers from the beginning: in a row of kernels
+each finds in its cache what it has read or written before. The workers are Python threads inside one compiled loop,
+without the GIL: they spin for a moment after the last job, since a network calls one primitive right after the other,
+and a job reaches them in well under a microsecond; then they sleep. A worker that wakes too late finds nothing left and
+is not waited for.
 A caller that finds the post taken, by another Python thread, does all pieces by itself.
 
 That is safe from any number of threads and after a fork, and uses the same machine code for one core. What a kernel
@@ -66,6 +68,8 @@ _ABSENT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.uint
 
 # The shared memory of a pool, as indices of 64-bit words, a cache line apart where several threads write.
 _BUSY, _JOBS, _LEFT, _DONE, _FUNCTION, _ARGUMENTS, _COUNT, _STEP, _WORDS = 0, 8, 16, 24, 32, 33, 34, 35, 40
+# More than there are threads.
+_FEWEST = 1 << 16
 # Polls, each some tens of nanoseconds, before a worker without work sleeps.
 _POLLS = 4000
 # Polls before a caller that waits for the last piece lets other threads of the core run.
@@ -88,21 +92,26 @@ def _store(builder: Any, crew: Any, index: int, value: Any) -> None:
     builder.store_atomic(value, _word(builder, crew, index), "release", 8)
 
 
-def _take_pieces(builder: Any, crew: Any) -> None:
-    """Run pieces of the posted job until none is left."""
-    # One word decides who runs what: whoever counts it down from i + 1 > 0 runs piece i. Between two jobs it is 0 or
-    # less, so that a worker which comes late, or in the middle of a posting, goes away empty-handed.
+def _take_pieces(builder: Any, crew: Any, from_end: bool) -> None:
+    """Run pieces of the posted job, the first or the last that is left each time, until none is."""
+    # One word decides who runs what: its low half is where the pieces that are left end, its high half where they
+    # begin, both above _FEWEST, so that nobody who comes in vain borrows from the other half. Whoever finds an end
+    # above the beginning has the piece there. Between two jobs it is not above: a worker which comes late, or in the
+    # middle of a posting, goes away empty-handed.
     function = builder.function
     more = function.append_basic_block("take")
     mine = function.append_basic_block("mine")
-    end = function.append_basic_block("taken")
+    done = function.append_basic_block("taken")
     builder.branch(more)
     builder.position_at_end(more)
-    left = builder.atomic_rmw("sub", _word(builder, crew, _LEFT), _WORD(1), "acq_rel")
-    builder.cbranch(builder.icmp_signed(">", left, _WORD(0)), mine, end)
+    change = _WORD(-1 if from_end else 1 << 32)
+    left = builder.atomic_rmw("add", _word(builder, crew, _LEFT), change, "acq_rel")
+    end, begin = builder.and_(left, _WORD((1 << 32) - 1)), builder.lshr(left, _WORD(32))
+    builder.cbranch(builder.icmp_unsigned(">", end, begin), mine, done)
     builder.position_at_end(mine)
+    index = builder.sub(end, _WORD(_FEWEST + 1)) if from_end else builder.sub(begin, _WORD(_FEWEST))
     count, step = (builder.load(_word(builder, crew, i)) for i in (_COUNT, _STEP))
-    start = builder.mul(builder.sub(left, _WORD(1)), step)
+    start = builder.mul(index, step)
     stop = builder.add(start, step)
     stop = builder.select(builder.icmp_signed("<", stop, count), stop, count)
     piece = builder.inttoptr(builder.load(_word(builder, crew, _FUNCTION)), _PIECE.as_pointer())
@@ -110,7 +119,7 @@ def _take_pieces(builder: Any, crew: Any) -> None:
     builder.call(piece, [start, stop, arguments])
     builder.atomic_rmw("add", _word(builder, crew, _DONE), _WORD(1), "acq_rel")
     builder.branch(more)
-    builder.position_at_end(end)
+    builder.position_at_end(done)
 
 
 def _pause(builder: Any) -> None:
@@ -125,7 +134,7 @@ def _serve_pieces(typing, crew):
     """Take pieces once."""
 
     def code(context, builder, signature, arguments):
-        _take_pieces(builder, arguments[0])
+        _take_pieces(builder, arguments[0], from_end=False)
 
     return types.void(types.int64), code
 
@@ -231,9 +240,10 @@ def _post(typing, kernel, crew, count, step, arguments):
                     (_DONE, _WORD(0)),
                 ):
                     builder.store(value, _word(builder, crew, index))
-                _store(builder, crew, _LEFT, builder.sdiv(builder.sub(builder.add(count, step), _WORD(1)), step))
+                pieces = builder.sdiv(builder.sub(builder.add(count, step), _WORD(1)), step)
+                _store(builder, crew, _LEFT, builder.add(pieces, _WORD(_FEWEST << 32 | _FEWEST)))
                 builder.atomic_rmw("add", _word(builder, crew, _JOBS), _WORD(1), "acq_rel")
-                _take_pieces(builder, crew)
+                _take_pieces(builder, crew, from_end=True)
             with alone:
                 builder.call(piece, [_WORD(0), count, builder.bitcast(place, _BYTES)])
         return builder.load(won)

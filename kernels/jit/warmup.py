@@ -11,7 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from . import activation, conv, elementwise, embedding, gemm, loss, norm, optim, pool, random, recurrent, reduce
+from . import (
+    activation,
+    conv,
+    elementwise,
+    embedding,
+    gemm,
+    gemm_few,
+    loss,
+    norm,
+    optim,
+    pool,
+    random,
+    recurrent,
+    reduce,
+)
 
 Array = Any
 
@@ -42,6 +56,8 @@ def _products(a: Any) -> None:
     for w in (a(8, 8), a(8, 8).T):
         gemm.gemm(a(2, 8), w, a(2, 8))
         gemm.pack_matrix(w, "gemm")
+    gemm_few._parts_of_rows(0, 0, a(2, 8), a(8, 8), a(1, 2, 8))
+    gemm_few._add_parts(0, 0, a(1, 2, 8), a(2, 8), a(8), 0, True)
     gemm._batched(0, 0, gemm.multiplier(a(1).dtype), a(1), 1, 1, a(1), 1, 1, a(1, 1, 1), 1, 1)
     for kind in ("relu", "tanh"):
         conv.epilogue(a(2048, 8), a(8), kind)
