@@ -6,7 +6,10 @@
 //       k in blocks of KC (a panel KC x NR of B streams from L1/L2)
 //         m in blocks of MC (the block MC x KC of A stays in L2; packed only if it is read often)
 //           panel of B, panel of A, tile
-// Small m reads B in place when its rows are contiguous: packing would cost as much as the product.
+// Small m reads B in place when its rows are contiguous: packing would cost as much as the product. A large B then comes
+// from beyond the second cache, and is read by whole rows, some side by side: panel by panel each line lies in another page,
+// which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
+// 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. A few rows against a transposed B are inner products.
 #include "gemm.h"
 #include "arena.h"
 #include "threads.h"
@@ -17,19 +20,30 @@ enum {
     KC = 384,
     NC = 1024,
     MC = 16 * MR,
-    PACK_A_FROM = 6,    // panels of B that read a row of A before packing A pays
-    PACK_B_FROM = 3 * MR, // rows of A before packing B pays
-    DOT_ROWS = 4,        // rows up to which a transposed B is not packed
-    SERIAL_FLOPS = 300000, // below this a second thread costs more than it brings
-    FEW_ROWS = 4           // of A: B's way to the registers takes longer than so much arithmetic
+    PACK_A_FROM = 6,        // panels of B that read a row of A before packing A pays
+    PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
+    LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache
+    FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
+    FAR_C = 1 << 23,
+    SHALLOW = 128,          // steps up to which the storing of such a C takes a good part of the time
+    STREAM_ROWS = 16,       // of A, up to which such a B is not packed
+    STREAM_STEPS = 16,      // rows of B read side by side
+    NARROW_NC = 256,        // columns of a block that stays in the second cache
+    DOT_TILE = 4,           // rows that share what is loaded of a transposed B; up to as many, it is not packed
+    DOT_ROWS = 16,          // and up to as many of at least DOT_STEPS steps
+    DOT_STEPS = 128,
+    SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
+    FEW_ROWS = 4            // of A: B's way to the registers takes longer than so much arithmetic
 };
 
 // ---- the tile ----
 
-// An epilogue with what is added as an address: C itself, an array like C, or NULL.
+// An epilogue with what is added as an address: C itself, an array like C, or NULL. The sums of two rows and more go on from
+// `start`, an array like C but of whole vectors, or begin with zero.
 typedef struct {
     const REAL *bias, *add;
     int activation;
+    const REAL *start;
 } ending;
 
 // One vector of a row of C; `part` lanes of it if that is not 0.
@@ -46,7 +60,10 @@ INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a
                     long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
 #pragma GCC unroll 14
-    for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = (vec){0};
+    for (int i = 0; i < mr; i++) {
+        acc[i][0] = e.start ? load(e.start + i * ldc) : (vec){0};
+        acc[i][1] = e.start && nv > 1 ? load(e.start + i * ldc + LANES) : (vec){0};
+    }
     const REAL *a3 = a + 3 * rs, *a6 = a + 6 * rs, *a9 = a + 9 * rs, *a12 = a + 12 * rs;
 #pragma GCC unroll 1
     for (; k > 0; k--) {
@@ -72,28 +89,25 @@ INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a
     }
 }
 
-// One row: four steps at a time, since two sums alone would wait for one another.
+// One row: the sums of even and of odd steps, which do not wait for each other.
+enum { STEPS = 8 };
 INLINE void row_of(const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c, ending e) {
-    enum { STEPS = 4 };
-    vec acc[STEPS][2] = {0}, bias[2] = {{0}, {0}};
+    vec even[2] = {{0}, {0}}, odd[2] = {{0}, {0}};
 #pragma GCC unroll 1
     for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * ldb)
-#pragma GCC unroll 4
-        for (int i = 0; i < STEPS; i++) {
-            vec x = splat(a[i * cs]);
-            acc[i][0] += x * load(b + i * ldb);
-            if (nv > 1) acc[i][1] += x * load(b + i * ldb + LANES);
-        }
-    for (; k > 0; k--, a += cs, b += ldb) {
-        vec x = splat(*a);
-        acc[0][0] += x * load(b);
-        if (nv > 1) acc[0][1] += x * load(b + LANES);
-    }
+#pragma GCC unroll 8
+        for (int s = 0; s < STEPS; s++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                if (s & 1) odd[j] += splat(a[s * cs]) * load(b + s * ldb + j * LANES);
+                else even[j] += splat(a[s * cs]) * load(b + s * ldb + j * LANES);
+            }
+    for (; k > 0; k--, a += cs, b += ldb)
+        for (int j = 0; j < nv; j++) even[j] += splat(*a) * load(b + j * LANES);
     for (int j = 0; j < nv; j++) {
         long lanes = j == nv - 1 ? part : 0;
-        if (e.bias) bias[j] = load_some(e.bias + j * LANES, lanes);
-        vec sum = (acc[0][j] + acc[1][j]) + (acc[2][j] + acc[3][j]);
-        finish(sum, bias[j], e.add ? e.add + j * LANES : NULL, c + j * LANES, lanes, e.activation);
+        vec bias = e.bias ? load_some(e.bias + j * LANES, lanes) : (vec){0};
+        finish(even[j] + odd[j], bias, e.add ? e.add + j * LANES : NULL, c + j * LANES, lanes, e.activation);
     }
 }
 
@@ -143,12 +157,13 @@ static void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, lo
         mr = div_up(rows, tiles);
         tile(mr, nr, k, a, rs, cs, b, ldb, c, ldc, e);
         if (e.add) e.add += mr * ldc;
+        if (e.start) e.start += mr * ldc;
     }
 }
 
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e) {
-    rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc, (ending){e.bias, e.add ? c : NULL, e.activation});
+    rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc, (ending){e.bias, e.add ? c : NULL, e.activation, NULL});
 }
 
 // ---- packing ----
@@ -197,22 +212,26 @@ void interleave(long k, long n, const REAL *in, long rs, long cs, REAL *out, lon
     }
 }
 
+// Some rows of all panels before the next: B is read by whole rows, as the prefetcher expects and the pages lie.
 void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
-    for (long j = 0; j < n; j += NR, out += k * NR) {
-        long nr = min_l(NR, n - j);
-        const REAL *source = b + j * cs;
-        if (cs == 1)
-            for (long p = 0; p < k; p++)
-                for (long q = 0; q < NR; q += LANES) {
-                    long left = nr - q;
-                    vec v = left >= LANES ? load(source + p * rs + q) : left > 0 ? load_part(source + p * rs + q, left) : (vec){0};
-                    store(out + p * NR + q, v);
-                }
-        else {
-            if (nr < NR) memset(out, 0, (size_t)(k * NR) * sizeof(REAL));
-            interleave(k, nr, source, rs, cs, out, NR);
+    enum { STRIPE = 32 };
+    for (long p0 = 0; p0 < k; p0 += STRIPE)
+        for (long j = 0; j < n; j += NR) {
+            long nr = min_l(NR, n - j), steps = min_l(STRIPE, k - p0);
+            const REAL *source = b + p0 * rs + j * cs;
+            REAL *panel = out + j * k + p0 * NR;
+            if (cs == 1)
+                for (long p = 0; p < steps; p++)
+                    for (long q = 0; q < NR; q += LANES) {
+                        long left = nr - q;
+                        vec v = left >= LANES ? load(source + p * rs + q) : left > 0 ? load_part(source + p * rs + q, left) : (vec){0};
+                        store(panel + p * NR + q, v);
+                    }
+            else {
+                if (nr < NR) memset(panel, 0, (size_t)(steps * NR) * sizeof(REAL));
+                interleave(steps, nr, source, rs, cs, panel, NR);
+            }
         }
-    }
 }
 
 // out[m / MR][k][MR]
@@ -239,17 +258,23 @@ typedef struct {
 
 enum { PACKED_SIZE = KC * NC + MC * KC };
 
+static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
+
 // Rows i ... i + m by columns j ... j + n of C. A few rows pass over packed weights once, a panel of columns after the
 // other, so that a next product can begin where this one ends.
 static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
     REAL *packed_a = packed_b + KC * NC, *c = g->c + i * g->ldc + j;
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
-    const long width = g->weights && m <= FEW_ROWS ? NR : NC, blocks = div_up(n, width);
+    const int far = !g->weights && m < PACK_B_FROM && b_bytes(g) > FAR_B;
+    const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
+    const long width = g->weights && m <= FEW_ROWS ? NR : far ? NARROW_NC : NC, blocks = div_up(n, width);
+    // a large C of a few steps is written by whole rows
+    const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += KC) {
             long j0 = (g->from_the_end ? blocks - 1 - block : block) * width;
             long nc = min_l(width, n - j0), kc = min_l(KC, g->k - p0);
-            int last = p0 + kc == g->k, in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1;
+            int last = p0 + kc == g->k;
             const REAL *bs = b + p0 * g->brs + j0 * g->bcs, *panels = packed_b;
             if (g->weights) panels = g->weights + p0 * round_up(g->n, NR) + (j + j0) * kc;
             else if (in_place) {
@@ -257,8 +282,8 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                 if (whole < nc) pack_columns(kc, nc - whole, bs + whole, g->brs, 1, packed_b + whole * kc);
             } else
                 pack_columns(kc, nc, bs, g->brs, g->bcs, packed_b);
-            for (long i0 = 0; i0 < m; i0 += MC) {
-                long mc = min_l(MC, m - i0);
+            for (long i0 = 0; i0 < m; i0 += high) {
+                long mc = min_l(high, m - i0);
                 const REAL *as = a + i0 * g->ars + p0 * g->acs;
                 int pack_a = nc >= PACK_A_FROM * NR && mc >= MR;
                 if (pack_a) pack_rows(mc, kc, as, g->ars, g->acs, packed_a);
@@ -267,7 +292,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     int whole = in_place && nr == NR;
                     const REAL *bt = whole ? bs + q : panels + q * kc;
                     ending e = {last && g->e.bias ? g->e.bias + j + j0 + q : NULL, p0 > 0 ? c + at : add ? add + at : NULL,
-                                last ? g->e.activation : LINEAR};
+                                last ? g->e.activation : LINEAR, NULL};
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
                         for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0)
@@ -278,48 +303,154 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
         }
 }
 
-// A few rows against the rows of a transposed B: inner products along both, B read once and not packed.
-INLINE void inner_products(const int mr, const gemm_job *g, long n, const REAL *b, REAL *c, const REAL *bias,
-                           const REAL *add) {
-    const REAL *a = g->a;
-    for (long j = 0; j < n; j += 4) {
-        const int columns = (int)min_l(4, n - j);
-        const REAL *rows[4];
-        for (int q = 0; q < 4; q++) rows[q] = b + (j + (q < columns ? q : 0)) * g->bcs;
-        vec acc[DOT_ROWS][4] = {0};
-        for (long p = 0; p < g->k; p += LANES) {
-            long left = g->k - p;
-            vec x[DOT_ROWS];
+// Rows against the rows of a transposed B: inner products along both, B read once and not packed.
+INLINE void inner_step(const int mr, const REAL *a, long ars, const REAL *const rows[4], long p, long lanes, vec acc[DOT_TILE][4]) {
+    vec x[DOT_TILE];
 #pragma GCC unroll 4
-            for (int i = 0; i < mr; i++) x[i] = left >= LANES ? load(a + i * g->ars + p) : load_part(a + i * g->ars + p, left);
+    for (int i = 0; i < mr; i++) x[i] = load_some(a + i * ars + p, lanes);
 #pragma GCC unroll 4
-            for (int q = 0; q < 4; q++) {
-                vec y = left >= LANES ? load(rows[q] + p) : load_part(rows[q] + p, left);
+    for (int q = 0; q < 4; q++) {
+        vec y = load_some(rows[q] + p, lanes);
 #pragma GCC unroll 4
-                for (int i = 0; i < mr; i++) acc[i][q] += x[i] * y;
-            }
-        }
-        for (int i = 0; i < mr; i++)
-            for (int q = 0; q < columns; q++) {
-                REAL *to = c + i * g->ldc + j + q;
-                *to = sum_lanes(acc[i][q]) + (bias ? bias[j + q] : 0) + (add ? add[i * g->ldc + j + q] : 0);
-            }
+        for (int i = 0; i < mr; i++) acc[i][q] += x[i] * y;
     }
-    apply_activation(mr, n, c, g->ldc, g->e.activation);
+}
+
+INLINE void inner_tile(const int mr, const gemm_job *g, const REAL *a, const REAL *const rows[4], int columns, REAL *c,
+                       const REAL *bias, const REAL *add) {
+    vec acc[DOT_TILE][4] = {0}; // loads that ask each time whether a vector is whole would take twice as long
+    const long whole = g->k / LANES * LANES;
+    for (long p = 0; p < whole; p += LANES) inner_step(mr, a, g->ars, rows, p, 0, acc);
+    if (whole < g->k) inner_step(mr, a, g->ars, rows, whole, g->k - whole, acc);
+    for (int i = 0; i < mr; i++) {
+        REAL sums[4];
+        add_lanes_of_four(acc[i], sums);
+        for (int q = 0; q < columns; q++)
+            c[i * g->ldc + q] = sums[q] + (bias ? bias[q] : 0) + (add ? add[i * g->ldc + q] : 0);
+    }
 }
 
 static void inner_item(void *job, long item, int worker) {
     const gemm_job *g = job;
-    long from = item * g->share, n = min_l(g->share, g->n - from);
-    const REAL *b = g->b + from * g->bcs, *bias = g->e.bias ? g->e.bias + from : NULL;
-    const REAL *add = g->e.add ? g->e.add + from : NULL;
+    const long from = item * g->share, to = min_l(from + g->share, g->n);
     (void)worker;
-    switch (g->m) {
-        case 1: inner_products(1, g, n, b, g->c + from, bias, add); break;
-        case 2: inner_products(2, g, n, b, g->c + from, bias, add); break;
-        case 3: inner_products(3, g, n, b, g->c + from, bias, add); break;
-        case 4: inner_products(4, g, n, b, g->c + from, bias, add); break;
+    for (long j = from; j < to; j += 4) {
+        const int columns = (int)min_l(4, to - j);
+        const REAL *rows[4];
+        for (int q = 0; q < 4; q++) rows[q] = g->b + (j + (q < columns ? q : 0)) * g->bcs;
+        for (long i = 0; i < g->m; i += DOT_TILE) {
+            const REAL *a = g->a + i * g->ars, *bias = g->e.bias ? g->e.bias + j : NULL;
+            const REAL *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
+            REAL *c = g->c + i * g->ldc + j;
+            switch (min_l(DOT_TILE, g->m - i)) {
+                case 1: inner_tile(1, g, a, rows, columns, c, bias, add); break;
+                case 2: inner_tile(2, g, a, rows, columns, c, bias, add); break;
+                case 3: inner_tile(3, g, a, rows, columns, c, bias, add); break;
+                case 4: inner_tile(4, g, a, rows, columns, c, bias, add); break;
+            }
+        }
     }
+    apply_activation(g->m, to - from, g->c + from, g->ldc, g->e.activation);
+}
+
+// ---- a few rows against a large B, read by whole rows ----
+
+// What KC steps have added up, with another part of it or NULL, as gemm_part does it: the last gets the bias, then come
+// those before it.
+static void add_block(const gemm_job *g, long p, long i, long j, long n, const REAL *sums, const REAL *others) {
+    const REAL *bias = g->e.bias && p + KC >= g->k ? g->e.bias + j : NULL;
+    REAL *c = g->c + i * g->ldc + j;
+    const REAL *add = p ? c : g->e.add ? g->e.add + i * g->ldc + j : NULL;
+    for (long q = 0; q < n; q += LANES) {
+        const long lanes = n - q < LANES ? n - q : 0;
+        vec sum = load_some(sums + q, lanes);
+        if (others) sum += load_some(others + q, lanes);
+        finish(sum, bias ? load_some(bias + q, lanes) : (vec){0}, add ? add + q : NULL, c + q, lanes, LINEAR);
+    }
+}
+
+// To two rows of sums add what one row of A, in its even and its odd steps, or two rows multiply with some rows of B: the
+// sums of row_of, or of tile_of.
+INLINE void add_steps(const int rows, const int steps, long n, const REAL x[2][STEPS], const REAL *b, long ldb, REAL *sums, long ld) {
+    for (long j = 0; j < n; j += LANES) {
+        const long lanes = n - j < LANES ? n - j : 0;
+        vec sum[2] = {load_some(sums + j, lanes), load_some(sums + ld + j, lanes)};
+#pragma GCC unroll 8
+        for (int s = 0; s < steps; s++) {
+            vec v = load_some(b + s * ldb + j, lanes);
+            if (rows == 2) sum[0] += splat(x[0][s]) * v, sum[1] += splat(x[1][s]) * v;
+            else sum[s & 1] += splat(x[0][s]) * v;
+        }
+        for (int i = 0; i < 2; i++)
+            if (lanes) store_part(sums + i * ld + j, sum[i], lanes);
+            else store(sums + i * ld + j, sum[i]);
+    }
+}
+
+// A row or two: some columns of a block of steps, so that a core reads a part of B from one end to the other.
+static void part_item(void *job, long item, int worker) {
+    const gemm_job *g = job;
+    const long columns = div_up(g->n, g->share), block = item / columns, from = item % columns * g->share;
+    const long m = g->m, n = min_l(g->share, g->n - from), end = min_l(g->k, (block + 1) * KC);
+    REAL *sums = g->packed + 2 * block * g->n + from, x[2][STEPS];
+    (void)worker;
+    for (int i = 0; i < 2; i++) memset(sums + i * g->n, 0, (size_t)n * sizeof(REAL));
+    for (long p = block * KC, steps; p < end; p += steps) {
+        steps = end - p >= STEPS ? STEPS : 1;
+        for (long i = 0; i < m; i++)
+            for (long s = 0; s < steps; s++) x[i][s] = g->a[i * g->ars + (p + s) * g->acs];
+        const REAL *rows = g->b + p * g->brs + from;
+        if (steps == 1 && m == 1) add_steps(1, 1, n, x, rows, g->brs, sums, g->n);
+        else if (steps == 1) add_steps(2, 1, n, x, rows, g->brs, sums, g->n);
+        else if (m == 1) add_steps(1, STEPS, n, x, rows, g->brs, sums, g->n);
+        else add_steps(2, STEPS, n, x, rows, g->brs, sums, g->n);
+    }
+}
+
+static int product_in_parts(gemm_job *g) {
+    const long blocks = div_up(g->k, KC), n = g->n;
+    g->share = round_up(div_up(n, pool_size()), NR);
+    g->packed = scratch(SCRATCH_GEMM, (size_t)(2 * blocks * n) * sizeof(REAL));
+    if (!g->packed) return -1;
+    pool_for(blocks * div_up(n, g->share), part_item, g);
+    for (long block = 0; block < blocks; block++) {
+        const REAL *sums = g->packed + 2 * block * n;
+        add_block(g, block * KC, 0, 0, n, sums, g->m == 1 ? sums + n : NULL);
+        if (g->m == 2) add_block(g, block * KC, 1, 0, n, sums + n, NULL);
+    }
+    apply_activation(g->m, n, g->c, g->ldc, g->e.activation);
+    return 0;
+}
+
+// Three rows and more: tiles of STREAM_STEPS steps. The sums stay in the caches, where rows lie no power of two apart.
+static void stream_item(void *job, long item, int worker) {
+    const gemm_job *g = job;
+    const long from = item * g->share, n = min_l(g->share, g->n - from), m = g->m, ld = g->share + LANES;
+    REAL *sums = g->packed + (size_t)worker * (m * ld + STREAM_STEPS * NR), *ragged = sums + m * ld;
+    for (long p = 0; p < g->k; p += STREAM_STEPS) {
+        const long kc = min_l(STREAM_STEPS, g->k - p);
+        for (long j = 0; j < n; j += NR) {
+            const REAL *b = g->b + p * g->brs + from + j;
+            long ldb = g->brs;
+            if (n - j < NR) { // read in place it would run over the end of its rows
+                pack_columns(kc, n - j, b, g->brs, 1, ragged);
+                b = ragged, ldb = NR;
+            }
+            rows_of_tiles(m, NR, kc, g->a + p * g->acs, g->ars, g->acs, b, ldb, sums + j, ld,
+                          (ending){.start = p % KC ? sums + j : NULL});
+        }
+        if ((p + kc) % KC && p + kc < g->k) continue;
+        for (long i = 0; i < m; i++) add_block(g, p / KC * KC, i, from, n, sums + i * ld, NULL);
+    }
+    apply_activation(m, n, g->c + from, g->ldc, g->e.activation);
+}
+
+static int streamed_product(gemm_job *g) {
+    g->share = round_up(div_up(g->n, pool_size()), NR);
+    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * (g->m * (g->share + LANES) + STREAM_STEPS * NR) * sizeof(REAL));
+    if (!g->packed) return -1;
+    pool_for(div_up(g->n, g->share), stream_item, g);
+    return 0;
 }
 
 static void gemm_item(void *job, long item, int worker) {
@@ -338,17 +469,23 @@ static void empty_product(const gemm_job *g) {
     apply_activation(g->m, g->n, g->c, g->ldc, e.activation);
 }
 
+static int has_few_rows(const gemm_job *g) {
+    return g->m <= DOT_TILE || (g->m <= DOT_ROWS && g->k >= DOT_STEPS) || (g->m < PACK_B_FROM && b_bytes(g) > FAR_B);
+}
+
 static int run(gemm_job *g) {
     if (!g->m || !g->n) return 0;
     if (!g->k) return empty_product(g), 0;
     long m = g->m, n = g->n, parts = 2.0 * max_l(m, FEW_ROWS) * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
     g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
     g->share = g->by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
-    if (m <= DOT_ROWS && g->acs == 1 && g->brs == 1 && g->k >= LANES && !g->weights) {
+    if (!g->weights && g->acs == 1 && g->brs == 1 && g->k >= LANES && has_few_rows(g)) {
         g->share = div_up(n, parts);
         pool_for(div_up(n, g->share), inner_item, g);
         return 0;
     }
+    if (!g->weights && g->bcs == 1 && m <= 2 && b_bytes(g) > LARGE_B) return product_in_parts(g);
+    if (!g->weights && g->bcs == 1 && m <= STREAM_ROWS && b_bytes(g) > FAR_B) return streamed_product(g);
     g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
     if (!g->packed) return -1;
     pool_for(div_up(g->by_rows ? m : n, g->share), gemm_item, g);
@@ -358,14 +495,14 @@ static int run(gemm_job *g) {
 int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c,
          long ldc, epilogue e) {
     gemm_job g = {.m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .ldc = ldc, .a = a, .b = b,
-                  .c = c, .e = {e.bias, e.add ? c : NULL, e.activation}};
+                  .c = c, .e = {e.bias, e.add ? c : NULL, e.activation, NULL}};
     return run(&g);
 }
 
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
                 const REAL *residual, int activation, int from_the_end, REAL *c) {
     gemm_job g = {.m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights, .c = c,
-                  .e = {bias, residual, activation}, .from_the_end = from_the_end};
+                  .e = {bias, residual, activation, NULL}, .from_the_end = from_the_end};
     return run(&g);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 #include "simd.h"
 #include <math.h>
+#include <string.h>
 
 #define EACH_LANE(expression)                                                                                          \
     vec y = v;                                                                                                         \
@@ -70,6 +71,22 @@ INLINE REAL add_lanes(vec v) { // as a tree: quicker than sum_lanes, and more ex
 #pragma GCC unroll 4
     for (int step = LANES / 2; step; step /= 2) v += swap_lanes(v, step);
     return v[0];
+}
+
+// The sums of the lanes of four vectors; they go the first steps of the way together.
+INLINE void add_lanes_of_four(const vec v[4], REAL sums[4]) {
+#if VBYTES * 8 / REAL_BITS >= 4
+    const ivec lane = lane_numbers(), odd = lane + isplat(LANES) * (lane & isplat(1));
+    const ivec upper = lane + isplat(LANES / 2) * (lane & isplat(2));
+    vec ab = __builtin_shuffle(v[0], v[1], odd) + __builtin_shuffle(v[0], v[1], odd ^ isplat(1));
+    vec cd = __builtin_shuffle(v[2], v[3], odd) + __builtin_shuffle(v[2], v[3], odd ^ isplat(1));
+    vec all = __builtin_shuffle(ab, cd, upper) + __builtin_shuffle(ab, cd, upper ^ isplat(2));
+#pragma GCC unroll 4
+    for (int step = LANES / 2; step > 2; step /= 2) all += swap_lanes(all, step);
+    memcpy(sums, &all, 4 * sizeof(REAL));
+#else
+    for (int i = 0; i < 4; i++) sums[i] = add_lanes(v[i]);
+#endif
 }
 
 INLINE REAL max_lanes(vec v) {
