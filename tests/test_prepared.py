@@ -188,7 +188,21 @@ def test_the_error_of_large_tiles_is_what_is_stated():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid"])
 @pytest.mark.parametrize(
-    "shape", [(1, 300, 10), (1, 1200, 530), (3, 784, 256), (8, 1000, 70), (50, 33, 100), (100, 500, 1100)]
+    "shape",
+    [
+        (1, 300, 10),
+        (1, 1200, 530),
+        (3, 784, 256),
+        (8, 1000, 70),
+        (50, 33, 100),
+        (100, 500, 1100),
+        (1, 1030, 1111),
+        (2, 1111, 1030),
+        (1, 300, 4099),
+        (5, 1030, 1100),
+        (16, 1100, 1030),
+        (24, 1030, 1100),
+    ],
 )
 def test_a_prepared_dense_layer_gives_the_bits_of_the_plain_one_and_sees_new_inputs(shape, activation, dtype):
     rows, inputs, outputs = shape
