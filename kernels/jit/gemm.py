@@ -17,7 +17,7 @@ integers and all strides count elements.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -624,13 +624,14 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
         multiply_few_steps(a, b, y, start, mode, rectify)
         return
     width = WIDTH * 4 // y.itemsize
-    lines, panels = _tasks(rows, depth, columns, width)
+    lines, panels = _tasks(rows, depth, columns, width, num_threads())
     tasks = -(-rows // lines) * -(-columns // (panels * width))
     work = rows * depth * columns // _FLOPS
     _product(tasks, work, multiplier(y.dtype), a, b, y, start, mode, rectify, lines, panels)
 
 
-def _tasks(rows: int, depth: int, columns: int, width: int) -> tuple[int, int]:
+@lru_cache(1024)
+def _tasks(rows: int, depth: int, columns: int, width: int, threads: int) -> tuple[int, int]:
     """Rows and panels of a task.
 
     Columns are cut first, which packs nothing twice, and rows where there are too few panels for all threads, or so
@@ -640,7 +641,6 @@ def _tasks(rows: int, depth: int, columns: int, width: int) -> tuple[int, int]:
     work = rows * depth * columns // _FLOPS
     if work < 2 * GRAIN:
         return rows, total
-    threads = num_threads()
     wanted = max(1, min(4, work // (4 * GRAIN * threads))) * threads
     panels = max(1, total // wanted)
     across = -(-total // panels)

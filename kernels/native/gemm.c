@@ -220,13 +220,9 @@ void pack_columns(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
             long nr = min_l(NR, n - j), steps = min_l(STRIPE, k - p0);
             const REAL *source = b + p0 * rs + j * cs;
             REAL *panel = out + j * k + p0 * NR;
-            if (cs == 1)
+            if (cs == 1 && nr == NR)
                 for (long p = 0; p < steps; p++)
-                    for (long q = 0; q < NR; q += LANES) {
-                        long left = nr - q;
-                        vec v = left >= LANES ? load(source + p * rs + q) : left > 0 ? load_part(source + p * rs + q, left) : (vec){0};
-                        store(panel + p * NR + q, v);
-                    }
+                    for (long q = 0; q < NR; q += LANES) store(panel + p * NR + q, load(source + p * rs + q));
             else {
                 if (nr < NR) memset(panel, 0, (size_t)(steps * NR) * sizeof(REAL));
                 interleave(steps, nr, source, rs, cs, panel, NR);
