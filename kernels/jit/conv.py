@@ -127,19 +127,17 @@ def _pack_filters(start, stop, w, packed, groups, turned):
     size = features // groups
     flat = w.reshape(-1)
     depth = taps * (size if turned else channels)
-    width = WIDTH if w.itemsize == 4 else WIDTH // 2
     columns = channels if turned else size
-    panels = -(-columns // width)
     for task in range(start, stop):
         g = task // taps
         tap = task % taps
         target = packed[g * (packed.size // groups) :]
         if turned:
             source = flat[(taps - 1 - tap) * channels * features + g * size :]
-            pack(source, 1, features, depth, columns, target, 0, panels, tap * size, (tap + 1) * size)
+            pack(source, 1, features, depth, columns, target, tap * size, (tap + 1) * size)
         else:
             source = flat[tap * channels * features + g * size :]
-            pack(source, features, 1, depth, columns, target, 0, panels, tap * channels, (tap + 1) * channels)
+            pack(source, features, 1, depth, columns, target, tap * channels, (tap + 1) * channels)
 
 
 @elementwise_kernel
@@ -272,7 +270,7 @@ def _correlate_lines(start, stop, function, x, dz, partial, count, parts, geomet
             pixels = (last - first) * out_width
             source = _lines(flat, shape, n, first, last - first, buffer, geometry)
             gradient = flat_dz[(n * out_height + first) * out_width * features :]
-            pack(gradient, features, 1, pixels, features, packed, 0, panels, 0, pixels)
+            pack(gradient, features, 1, pixels, features, packed, 0, pixels)
             for i in range(i0, i0 + lines):
                 # Elements of a window's line are the rows of this product, its steps the pixels of all lines.
                 call_window_multiplier(
@@ -312,7 +310,7 @@ def _correlate(start, stop, function, x, dz, partial, rows, parts, geometry):
                 _im2col(first, last, flat, shape, col, g * channels, channels, geometry, i, i + lines)
                 count = last - first
                 source = flat_dz[first * features + g * size :]
-                pack(source, features, 1, count, size, packed, 0, panels, 0, count)
+                pack(source, features, 1, count, size, packed, 0, count)
                 call_multiplier(
                     function, address(col), 1, row, row, address(packed), count, 0, panels, size,
                     address(target) + x.itemsize * g * size, features, mode, 0, 0,

@@ -288,7 +288,7 @@ def transpose(typing, source, source_row, target, target_row, zero):
 
 
 _SQUARE = 8
-# Rows of b that are packed for all panels before the next.
+# Rows of b that are packed for all panels before the next: as many as prefetchers follow, or as fill lines of a panel.
 _STRIPE = 8
 _STRIPE_TRANSPOSED = 32
 _HEIGHTS = (12, 8, 4, 2, 1) if _ROWS == 12 else (6, 4, 2, 1)
@@ -303,8 +303,8 @@ def _panel_width(columns, width):
 
 
 @elementwise_jit
-def pack(b, b_row, b_column, depth, columns, packed, first, last, k0, k1):
-    """Lay b, flat, b[(k − k0)·b_row + j·b_column], out as rows k0 … k1 of panels first … last, filled up with zeros.
+def pack(b, b_row, b_column, depth, columns, packed, k0, k1):
+    """Lay b, flat, b[(k − k0)·b_row + j·b_column], out as rows k0 … k1 of panels, filled up with zeros.
 
     Some rows of all panels come before the next, so that b is read by lines of the cache that follow one another.
     """
@@ -312,7 +312,7 @@ def pack(b, b_row, b_column, depth, columns, packed, first, last, k0, k1):
     stripe = _STRIPE_TRANSPOSED if b_row == 1 and b_column != 1 else _STRIPE
     for k in range(k0, k1, stripe):
         stop = min(k + stripe, k1)
-        for j in range(first * width, min(last * width, columns), width):
+        for j in range(0, columns, width):
             count = min(width, columns - j)
             at = (k - k0) * b_row + j * b_column
             if b_row == 1 and b_column != 1:
@@ -504,7 +504,7 @@ def _strides(a):
 @elementwise_kernel
 def _pack(start, stop, b, packed):
     b_row, b_column = _strides(b)
-    pack(flat(b)[start * b_row :], b_row, b_column, b.shape[0], b.shape[1], packed, 0, b.shape[1], start, stop)
+    pack(flat(b)[start * b_row :], b_row, b_column, b.shape[0], b.shape[1], packed, start, stop)
 
 
 @elementwise_kernel
@@ -534,7 +534,7 @@ def _product(start, stop, function, a, b, y, bias, mode, clip, lines, panels):
             for k in range(0, max(depth, 1), steps):
                 deep = min(steps, depth - k)
                 block = flat(b)[k * b_row + j * b_column :]
-                pack(block, b_row, b_column, deep, count, packed, 0, last_panel, 0, deep)
+                pack(block, b_row, b_column, deep, count, packed, 0, deep)
                 call_multiplier(
                     function, address(a) + size * (row * a_row + k * a_step), a_row, a_step, min(lines, rows - row),
                     address(packed), deep, 0, last_panel, count, address(y) + size * (row * columns + j), columns,
@@ -549,7 +549,7 @@ def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, dep
     panels = -(-columns // (WIDTH if y.itemsize == 4 else WIDTH // 2))
     size = y.itemsize
     for n in range(start, stop):
-        pack(b[n * depth * columns :], b_row, b_column, depth, columns, packed, 0, panels, 0, depth)
+        pack(b[n * depth * columns :], b_row, b_column, depth, columns, packed, 0, depth)
         call_multiplier(
             function, address(a) + size * n * rows * depth, a_row, a_step, rows, address(packed), depth, 0, panels,
             columns, address(y) + size * n * rows * columns, columns, ZERO, 0, 0,

@@ -211,7 +211,6 @@ def _rows_transposed(start, stop, a, b, y, mode):
 @elementwise_kernel
 def _steps(start, stop, a, b, y, bias, mode, clip):
     # Bound by the writing of y, row after row; a is transposed.
-    zero = y.dtype.type(0)
     for i in range(start, stop):
         row = y[i]
         x = a[0, i]
@@ -231,8 +230,7 @@ def _steps(start, stop, a, b, y, bias, mode, clip):
             for j in range(row.size):
                 row[j] += x * other[j]
         if clip:
-            for j in range(row.size):
-                row[j] = zero if row[j] <= zero else row[j]
+            _clip(row)
 
 
 def few_rows(b: Array) -> int:

@@ -13,8 +13,7 @@ waits for those that others took. The caller takes them from the end, workers fr
 each finds in its cache what it has read or written before. The workers are Python threads inside one compiled loop,
 without the GIL: they spin for a moment after the last job, since a network calls one primitive right after the other,
 and a job reaches them in well under a microsecond; then they sleep. A worker that wakes too late finds nothing left and
-is not waited for.
-A caller that finds the post taken, by another Python thread, does all pieces by itself.
+is not waited for. A caller that finds the post taken, by another Python thread, does all pieces by itself.
 
 That is safe from any number of threads and after a fork, and uses the same machine code for one core. What a kernel
 computes never depends on the number of pieces: reductions are cut into blocks of a size fixed by the shape.
@@ -68,7 +67,7 @@ _ABSENT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.uint
 
 # The shared memory of a pool, as indices of 64-bit words, a cache line apart where several threads write.
 _BUSY, _JOBS, _LEFT, _DONE, _FUNCTION, _ARGUMENTS, _COUNT, _STEP, _WORDS = 0, 8, 16, 24, 32, 33, 34, 35, 40
-# More than there are threads.
+# Where the two ends of the pieces are counted from: more than there are threads.
 _FEWEST = 1 << 16
 # Polls, each some tens of nanoseconds, before a worker without work sleeps.
 _POLLS = 4000

@@ -24,8 +24,8 @@ enum {
     PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
     LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache
     FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
-    FAR_C = 1 << 23,
-    SHALLOW = 128,          // steps up to which the storing of such a C takes a good part of the time
+    FAR_C = 1 << 23,        // bytes of C from which it is written by whole rows,
+    SHALLOW = 128,          // if there are so few steps that storing takes a good part of the time
     STREAM_ROWS = 16,       // of A, up to which such a B is not packed
     STREAM_STEPS = 16,      // rows of B read side by side
     NARROW_NC = 256,        // columns of a block that stays in the second cache
@@ -264,7 +264,6 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
     const int far = !g->weights && m < PACK_B_FROM && b_bytes(g) > FAR_B;
     const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
     const long width = g->weights && m <= FEW_ROWS ? NR : far ? NARROW_NC : NC, blocks = div_up(n, width);
-    // a large C of a few steps is written by whole rows
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += KC) {
@@ -300,7 +299,8 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
 }
 
 // Rows against the rows of a transposed B: inner products along both, B read once and not packed.
-INLINE void inner_step(const int mr, const REAL *a, long ars, const REAL *const rows[4], long p, long lanes, vec acc[DOT_TILE][4]) {
+INLINE void inner_step(const int mr, const REAL *a, long ars, const REAL *const rows[4], long p, long lanes,
+                       vec acc[DOT_TILE][4]) {
     vec x[DOT_TILE];
 #pragma GCC unroll 4
     for (int i = 0; i < mr; i++) x[i] = load_some(a + i * ars + p, lanes);
@@ -367,7 +367,8 @@ static void add_block(const gemm_job *g, long p, long i, long j, long n, const R
 
 // To two rows of sums add what one row of A, in its even and its odd steps, or two rows multiply with some rows of B: the
 // sums of row_of, or of tile_of.
-INLINE void add_steps(const int rows, const int steps, long n, const REAL x[2][STEPS], const REAL *b, long ldb, REAL *sums, long ld) {
+INLINE void add_steps(const int rows, const int steps, long n, const REAL x[2][STEPS], const REAL *b, long ldb, REAL *sums,
+                      long ld) {
     for (long j = 0; j < n; j += LANES) {
         const long lanes = n - j < LANES ? n - j : 0;
         vec sum[2] = {load_some(sums + j, lanes), load_some(sums + ld + j, lanes)};
