@@ -60,7 +60,7 @@ _NUMPY_ADDS = 64
 # Elements of which one core finds the largest before two have woken up.
 _SMALL_EXTREME = 1 << 17
 # Elements up to which NumPy finds the place of the largest in less time.
-_SMALL_ARGMAX = 1 << 13
+SMALL_ARGMAX = 1 << 13
 # Results with no more elements each than this are computed by plain loops.
 _SHORT = 32
 # Rows of fewer than NARROW elements, which do not fill a vector, are joined to this width.
@@ -440,7 +440,7 @@ def _reduce_in_blocks(x: Array, y: Array, code: int, step: int) -> None:
 
 def argmax(x: Array, y: Array) -> None:
     n = x.size
-    if n <= _SMALL_ARGMAX:
+    if n <= SMALL_ARGMAX:
         if n:
             y[...] = x.argmax(1)
         return
