@@ -124,7 +124,7 @@ _LIMITS = {
     "linear": ("SMALL_VECTOR", "_SMALL_BIAS"),
     "norm": ("_SMALL",),
     "pool": ("_NARROW",),
-    "reduce": ("_SMALL", "_SMALL_ONCE", "_SMALL_EXTREME", "_SMALL_ARGMAX"),
+    "reduce": ("_SMALL", "_SMALL_ONCE", "_SMALL_EXTREME", "SMALL_ARGMAX"),
 }
 
 
