@@ -120,7 +120,15 @@ _LIMITS = {
     "activation": ("_SMALL",),
     "conv": ("_SHORT_LINE",),
     "elementwise": ("_SMALL", "_SMALL_BROADCAST", "_SMALL_COMPARE", "_SMALL_FILL", "_SMALL_NARROW", "_SMALL_SELECT"),
-    "gemm": ("SMALL", "_FEW_STEPS", "_NARROW", "_SMALL_BATCHED", "SMALL_VECTOR", "_SMALL_UNPACKED"),
+    "gemm": (
+        "SMALL",
+        "_FEW_STEPS",
+        "_NARROW",
+        "_SMALL_BATCHED",
+        "SMALL_VECTOR",
+        "_SMALL_TRANSPOSED",
+        "_SMALL_UNPACKED",
+    ),
     "linear": ("SMALL_VECTOR", "_SMALL_BIAS"),
     "norm": ("_SMALL",),
     "pool": ("_NARROW",),
@@ -149,7 +157,7 @@ def test_conformance_where_nothing_is_small(engine, monkeypatch, primitive):
     "shape",
     [
         (1, 5, 3), (2, 9, 70), (7, 0, 4), (13, 33, 31), (12, 600, 8), (25, 1, 100), (100, 520, 97), (5, 3, 1),
-        (300, 70, 40),
+        (300, 70, 40), (9, 130, 200), (24, 140, 1100), (70, 530, 999),
     ],
 )  # fmt: skip
 def test_products(dtype, transpose_a, transpose_b, shape):

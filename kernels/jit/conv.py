@@ -21,8 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from . import gemm as products
-from .gemm import BIAS, STORED, WIDTH, ZERO, call_multiplier, call_window_multiplier, copy, gemm, pack
+from .gemm import gemm
+from .gemm_few import BIAS, STORED, ZERO
+from .gemm_tile import (
+    WIDTH,
+    call_multiplier,
+    call_window_multiplier,
+    copy,
+    multiplier,
+    pack,
+    packed_elements,
+)
 from .lanes import address, load_some, rectified, splat, store_some, twice
 from .linear import epilogue
 from .reduce import column_sums, combine
@@ -713,12 +722,12 @@ def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, 
         _windows(pixels, col.size, x, col, geometry)
         gemm(col, w.reshape(row, size), y.reshape(pixels, size), bias, rectify)
         return
-    packed = scratch("filters", (groups * products.packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
+    packed = scratch("filters", (groups * packed_elements(row, size, WIDTH * 4 // y.itemsize),), x.dtype)
     _pack_filters(groups * taps, w.size, w, packed, groups, turned)
     if _reads_lines(groups, geometry):
         count = _lines_together(x, geometry)
         _convolve_lines(
-            len(y) * -(-geometry[0] // count), y.size * row // _FLOPS, products.multiplier(x.dtype),
+            len(y) * -(-geometry[0] // count), y.size * row // _FLOPS, multiplier(x.dtype),
             x, packed, absent(x.dtype) if bias is None else bias, y, count, ZERO if bias is None else BIAS, rectify,
             geometry,
         )  # fmt: skip
@@ -726,7 +735,7 @@ def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, 
     rows = min(pixels, max(24, min(240, _BLOCK_BYTES // max(1, row * x.itemsize)) // 12 * 12))
     work = y.size * row // _FLOPS + pixels * row * groups
     _convolve(
-        -(-pixels // rows), work, products.multiplier(x.dtype), x, packed,
+        -(-pixels // rows), work, multiplier(x.dtype), x, packed,
         absent(x.dtype) if bias is None else bias, y, rows, groups, ZERO if bias is None else BIAS, rectify, geometry,
     )  # fmt: skip
 
@@ -866,6 +875,6 @@ def conv2d_backward_weight(
     else:
         rows = max(1, min(-(-pixels // sums), 512, max(64, _BLOCK_BYTES * 2 // (row * x.itemsize))))
         kernel, how = _correlate, (rows, parts, geometry)
-    kernel(len(partial) * parts, work, products.multiplier(x.dtype), x, dz, partial, *how)
+    kernel(len(partial) * parts, work, multiplier(x.dtype), x, dz, partial, *how)
     if sums > 1 or accumulate:
         combine(partial, dw, accumulate)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .gemm import transpose
+from .gemm_tile import transpose
 from .lanes import address
 from .scalar import FAR, cos, exp, log, sin
 from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads

@@ -1,34 +1,31 @@
-"""Matrix products in machine code of our own: register tiles written as LLVM vectors, callable from any kernel.
+"""Matrix products in machine code of our own, callable from any kernel.
 
-Plain version: three loops, or the BLAS through NumPy. A BLAS is fast for large matrices, but it brings threads of its
-own, which spin for a while after each call and take the cores from the loops between two products; it cannot be
-called on the tiles of an image before they have left the cache; and a small product costs it a microsecond or more.
-Numba's loops, on the other hand, do not keep a tile of sums in registers. So `_tile` writes what a compiler's vector
-extensions would: `rows` vectors of `width` sums, and per step one vector of b and one broadcast element of each row of
-a. LLVM splits the vectors to what the processor has. Tiles of few rows add to several sums in turn. A row of a may be
-cut into `lines`, so that the windows of an image need not be laid out as rows before they are multiplied.
+Plain version: the BLAS through NumPy. It is fast for large matrices, but it brings threads of its own, which spin for a
+while after each call and take the cores from the loops between two products; it cannot be called on the tiles of an
+image before they have left the cache; and a small product costs it a microsecond or more. Here the register tile is
+ours (`gemm_tile`), and so are the threads: each packs itself what it reads of b.
 
-b is packed into panels of one tile's width, so that a tile reads it in one stream (`pack`; transposed operands are
-transposed on the way by shuffles in registers); a is read where it lies, by rows or by columns. Sums start from zero,
-from the bias, or from what the result holds; the rectifier is applied before they are stored. All addresses are
-integers and all strides count elements.
+A large transposed b beside fewer rows of a, as the gradient of a dense layer's input has it, is not packed at all: its
+rows lie as the tile reads those of a, so that the transpose of y is the product of b and the transpose of a, which is
+packed instead. 32×1000 with the transpose of 4096×1000, one thread: 5.5 ms with b packed, 2.5 so, NumPy 5.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, types
-from numba.core import cgutils, imputils
+from numba import types
+from numba.core import imputils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from .gemm_few import (
     BIAS,
+    FEW,
+    LARGE,
     STORED,
     ZERO,
     few_rows,
@@ -36,445 +33,24 @@ from .gemm_few import (
     multiply_few_rows_transposed,
     multiply_few_steps,
 )
-from .lanes import (
-    BYTES,
-    address,
-    first_lanes,
-    llvm_element,
-    load,
-    load_some,
-    masked,
-    pointer,
-    prefetch_for_store,
-    splat,
-    spread,
-    store,
-    store_some,
-    twice,
+from .gemm_tile import (
+    DEPTH,
+    ROWS,
+    SHALLOW,
+    WIDTH,
+    call_multiplier,
+    multiplier,
+    pack,
+    packed_elements,
+    transpose_block,
 )
-from .threads import (
-    GRAIN,
-    absent,
-    elementwise_jit,
-    elementwise_kernel,
-    inline_jit,
-    num_threads,
-    scratch,
-)
+from .lanes import BYTES, address
+from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, scratch
 
 Array = Any
 
-# Sums take rows · 2 registers of 32 or 16; two more hold b, one an element of a.
-_ROWS = 12 if BYTES == 64 else 6
-WIDTH = 2 * BYTES // 4  # of a panel of float32; one of float64 has half as many columns
-# Steps between two stores of a tile: a panel of so many rows stays in the caches while row after row of a passes.
-_DEPTH = 512
-# Rows of a that are multiplied with one panel after the other: they stay in the second-level cache meanwhile.
-_BLOCK = 8 * _ROWS
-# Elements of a block of b that stays there with it.
+# Elements of a block of b that stays in the second-level cache.
 _CACHED = 1 << 17
-
-# Additions under way at a time, so that none waits for the one before: low tiles add to several sums in turn.
-_CHAINS = 8
-
-# Steps up to which the stores of a product take a good part of its time, and bytes of a result that are far away.
-_SHALLOW, _FAR = 128, 1 << 22
-
-
-def _tile(rows: int, halvings: int) -> Callable[..., None]:
-    """A tile of `rows` rows and a panel's width halved so many times."""
-
-    @intrinsic
-    def tile(
-        typing, a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-    ):
-        word, real = ir.IntType(64), llvm_element(zero)
-        width = (WIDTH if zero == types.float32 else WIDTH // 2) >> halvings
-        vector = ir.VectorType(real, width)
-        size = 4 if zero == types.float32 else 8
-        chains = max(1, min(4, _CHAINS // (rows if halvings else 2 * rows)))
-
-        def code(context, builder, signature, arguments):
-            a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, _ = (
-                arguments
-            )
-            mask = first_lanes(builder, columns, width)
-            load, store = masked(builder, vector, "load"), masked(builder, vector, "store")
-            multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{width}f{8 * size}"
-            )
-            alignment = ir.IntType(32)(size)
-            nothing = ir.Constant(vector, None)
-            row_of_c = [builder.mul(c_row, word(i)) for i in range(rows)]
-
-            function = builder.function
-            from_bias, not_bias, from_c, begin, line, loop, rest, single, turn, joined, end, clip, finish = (
-                function.append_basic_block() for _ in range(13)
-            )
-            builder.cbranch(builder.icmp_signed("==", start, word(BIAS)), from_bias, not_bias)
-            builder.position_at_end(from_bias)
-            biases = builder.call(load, [pointer(builder, bias, word(0), vector), alignment, mask, nothing])
-            builder.branch(begin)
-            builder.position_at_end(not_bias)
-            # What is stored at the end is on its way into the cache meanwhile: 1.1 times faster where c is large.
-            for r in row_of_c:
-                prefetch_for_store(builder, builder.add(c, builder.mul(r, word(size))), width * size)
-            builder.cbranch(builder.icmp_signed("==", start, word(STORED)), from_c, begin)
-            builder.position_at_end(from_c)
-            held = [builder.call(load, [pointer(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
-            builder.branch(begin)
-
-            builder.position_at_end(begin)
-            firsts = []
-            for i in range(rows):
-                first = builder.phi(vector)
-                first.add_incoming(biases, from_bias)
-                first.add_incoming(nothing, not_bias)
-                first.add_incoming(held[i], from_c)
-                firsts.append(first)
-            a_bytes, b_bytes, a_line_bytes, b_line_bytes = (
-                builder.mul(elements, word(size)) for elements in (a_step, b_step, a_line, b_line)
-            )
-            row_of_a = [builder.mul(a_row, word(i)) for i in range(rows)]
-            builder.cbranch(builder.icmp_signed(">", depth, word(0)), line, end)
-
-            def phis(*kinds: Any) -> list[Any]:
-                return [builder.phi(kind) for kind in kinds]
-
-            def incoming(targets: list[Any], values: list[Any], block: Any) -> None:
-                for target, value in zip(targets, values, strict=True):
-                    target.add_incoming(value, block)
-
-            def step(a_now: Any, b_now: Any, sums: list[Any]) -> list[Any]:
-                values = builder.load(pointer(builder, b_now, word(0), vector), align=size)
-                added = []
-                for i in range(rows):
-                    element = builder.load(pointer(builder, a_now, row_of_a[i], real), align=size)
-                    added.append(builder.call(multiply_add, [spread(builder, element, width), values, sums[i]]))
-                return added
-
-            # Sums in turn, rows of them at a time, as many as hide how long one addition takes.
-            places, all_sums = [word] * 3, [vector] * (rows * chains)
-            builder.position_at_end(line)
-            number, a_first, b_first, *carried = phis(*places, *all_sums)
-            others = [nothing] * (rows * (chains - 1))
-            incoming([number, a_first, b_first, *carried], [word(0), a, b, *firsts, *others], begin)
-            builder.cbranch(builder.icmp_signed("<", depth, word(chains)), rest, loop)
-
-            builder.position_at_end(loop)
-            k, a_now, b_now, *sums = phis(*places, *all_sums)
-            incoming([k, a_now, b_now, *sums], [word(0), a_first, b_first, *carried], line)
-            a_next, b_next, added = a_now, b_now, []
-            for chain in range(chains):
-                added += step(a_next, b_next, sums[chain * rows : (chain + 1) * rows])
-                a_next, b_next = builder.add(a_next, a_bytes), builder.add(b_next, b_bytes)
-            k_next = builder.add(k, word(chains))
-            incoming([k, a_now, b_now, *sums], [k_next, a_next, b_next, *added], loop)
-            builder.cbranch(builder.icmp_signed("<=", builder.add(k_next, word(chains)), depth), loop, rest)
-
-            builder.position_at_end(rest)
-            after = phis(*places, *all_sums)
-            incoming(after, [word(0), a_first, b_first, *carried], line)
-            incoming(after, [k_next, a_next, b_next, *added], loop)
-            builder.cbranch(builder.icmp_signed("<", after[0], depth), single, turn)
-
-            builder.position_at_end(single)
-            k, a_now, b_now, *sums = after
-            done = [
-                builder.add(k, word(1)), builder.add(a_now, a_bytes), builder.add(b_now, b_bytes),
-                *step(a_now, b_now, sums[:rows]), *sums[rows:],
-            ]  # fmt: skip
-            incoming(after, done, single)
-            builder.branch(rest)
-
-            builder.position_at_end(turn)
-            number_next = builder.add(number, word(1))
-            turned = [number_next, builder.add(a_first, a_line_bytes), builder.add(b_first, b_line_bytes), *after[3:]]
-            incoming([number, a_first, b_first, *carried], turned, turn)
-            builder.cbranch(builder.icmp_signed("<", number_next, lines), line, joined)
-
-            builder.position_at_end(joined)
-            together = after[3 : 3 + rows]
-            for chain in range(1, chains):
-                together = [
-                    builder.fadd(one, other) for one, other in zip(together, after[3 + chain * rows :], strict=False)
-                ]
-            builder.branch(end)
-
-            builder.position_at_end(end)
-            totals = phis(*[vector] * rows)
-            incoming(totals, firsts, begin)
-            incoming(totals, together, joined)
-            builder.cbranch(rectify, clip, finish)
-            builder.position_at_end(clip)
-            # NaN is not ≤ 0 and stays.
-            clipped = [builder.select(builder.fcmp_ordered("<=", total, nothing), nothing, total) for total in totals]
-            builder.branch(finish)
-            builder.position_at_end(finish)
-            for i in range(rows):
-                result = builder.phi(vector)
-                result.add_incoming(totals[i], end)
-                result.add_incoming(clipped[i], clip)
-                totals[i] = result
-            for i in range(rows):
-                builder.call(store, [totals[i], pointer(builder, c, row_of_c[i], vector), alignment, mask])
-
-        integers = [types.int64] * 14
-        return types.void(*integers, types.boolean, zero), code
-
-    return tile
-
-
-def _height(rows: int) -> Callable[..., None]:
-    wide, half, quarter = (_tile(rows, halvings) for halvings in range(3))
-
-    @elementwise_jit
-    def height(
-        a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero, width
-    ):
-        if columns * 2 > width:
-            wide(
-                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-            )
-        elif columns * 4 > width:
-            half(
-                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-            )
-        else:
-            quarter(
-                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-            )
-
-    return height
-
-
-@intrinsic
-def copy(typing, source, target, count, zero):
-    """Copy `count` elements."""
-
-    def code(context, builder, signature, arguments):
-        source, target, count, _ = arguments
-        size = 4 if zero == types.float32 else 8
-        pointers = (builder.inttoptr(place, ir.IntType(8).as_pointer()) for place in (target, source))
-        cgutils.raw_memcpy(builder, *pointers, count, size)
-
-    return types.void(types.int64, types.int64, types.int64, zero), code
-
-
-@intrinsic
-def transpose(typing, source, source_row, target, target_row, zero):
-    """target[j, i] = source[i, j] for a square of 8 rows."""
-
-    def code(context, builder, signature, arguments):
-        source, source_row, target, target_row, _ = arguments
-        word, vector = ir.IntType(64), ir.VectorType(llvm_element(zero), _SQUARE)
-        size = 4 if zero == types.float32 else 8
-        offsets = [[builder.mul(row, word(i)) for i in range(_SQUARE)] for row in (source_row, target_row)]
-        rows = [builder.load(pointer(builder, source, offset, vector), align=size) for offset in offsets[0]]
-        half, places = _SQUARE // 2, range(_SQUARE)
-        choices = [
-            ir.Constant(
-                ir.VectorType(ir.IntType(32), _SQUARE), [part * half + i // 2 + i % 2 * _SQUARE for i in places]
-            )
-            for part in (0, 1)
-        ]
-        # A perfect shuffle of all elements, as often as the number of rows can be halved, is the transposition.
-        for _ in range(_SQUARE.bit_length() - 1):
-            rows = [builder.shuffle_vector(rows[i], rows[i + half], choice) for i in range(half) for choice in choices]
-        for row, offset in zip(rows, offsets[1], strict=True):
-            builder.store(row, pointer(builder, target, offset, vector), align=size)
-
-    return types.void(types.int64, types.int64, types.int64, types.int64, zero), code
-
-
-_SQUARE = 8
-# Rows of b that are packed for all panels before the next: as many as prefetchers follow, or as fill lines of a panel.
-_STRIPE = 8
-_STRIPE_TRANSPOSED = 32
-_HEIGHTS = (12, 8, 4, 2, 1) if _ROWS == 12 else (6, 4, 2, 1)
-_heights = [_height(rows) for rows in _HEIGHTS]
-_full, (_h8, _h4, _h2, _h1) = _heights[0], (_heights[1], *_heights[-3:])
-
-
-@elementwise_jit
-def _panel_width(columns, width):
-    """Columns that a panel holds for so many columns of b."""
-    return width if columns * 2 > width else width // 2 if columns * 4 > width else width // 4
-
-
-@elementwise_jit
-def pack(b, b_row, b_column, depth, columns, packed, k0, k1):
-    """Lay b, flat, b[(k − k0)·b_row + j·b_column], out as rows k0 … k1 of panels, filled up with zeros.
-
-    Some rows of all panels come before the next, so that b is read by lines of the cache that follow one another.
-    """
-    width = WIDTH if packed.itemsize == 4 else WIDTH // 2
-    stripe = _STRIPE_TRANSPOSED if b_row == 1 and b_column != 1 else _STRIPE
-    for k in range(k0, k1, stripe):
-        stop = min(k + stripe, k1)
-        for j in range(0, columns, width):
-            count = min(width, columns - j)
-            at = (k - k0) * b_row + j * b_column
-            if b_row == 1 and b_column != 1:
-                _pack_transposed(b, at, b_column, packed, j * depth, k, stop, count, width)
-            else:
-                _pack_rows(b, at, b_row, b_column, packed, j * depth, k, stop, count, width)
-
-
-@elementwise_jit
-def _pack_rows(b, at, b_row, b_column, packed, panel, k0, k1, count, width):
-    zero = packed.dtype.type(0)
-    size = packed.itemsize
-    step = _panel_width(count, width)
-    wide, single = twice(zero), splat(zero, zero)
-    for k in range(k0, k1):
-        source = at + (k - k0) * b_row
-        target = panel + k * step
-        if b_column == 1 and count == width:
-            store(address(packed) + size * target, load(address(b) + size * source, wide))
-        elif b_column == 1 and step == width:
-            store(address(packed) + size * target, load_some(address(b) + size * source, wide, count))
-        elif b_column == 1:
-            row = load_some(address(b) + size * source, single, count)
-            store_some(address(packed) + size * target, row, step)
-        else:
-            for n in range(count):
-                packed[np.uint64(target + n)] = b[np.uint64(source + n * b_column)]
-            for n in range(count, step):
-                packed[np.uint64(target + n)] = zero
-
-
-@elementwise_jit
-def _pack_transposed(b, at, b_column, packed, panel, k0, k1, count, width):
-    zero = packed.dtype.type(0)
-    size = packed.itemsize
-    step = _panel_width(count, width)
-    k = k0
-    while k1 - k >= _SQUARE:
-        source = at + k - k0
-        whole = count // _SQUARE * _SQUARE
-        for i in range(0, whole, _SQUARE):
-            transpose(
-                address(b) + size * (source + i * b_column), b_column,
-                address(packed) + size * (panel + k * step + i), step, zero,
-            )  # fmt: skip
-        for m in range(_SQUARE):
-            target = panel + (k + m) * step
-            for n in range(whole, count):
-                packed[np.uint64(target + n)] = b[np.uint64(source + m + n * b_column)]
-            for n in range(count, step):
-                packed[np.uint64(target + n)] = zero
-        k += _SQUARE
-    if k < k1:
-        _pack_rows(b, at + k - k0, 1, b_column, packed, panel, k, k1, count, width)
-
-
-def _multiply(zero: Any) -> Callable[..., None]:
-    real, size = zero.dtype, zero.itemsize
-    width = WIDTH * 4 // size
-
-    def multiply(
-        a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
-    ):
-        # Rows or steps of a that lie a page apart compete for the same few lines of the cache: where a is read often
-        # enough, a block of it is copied to where they lie close together.
-        copied = lines == 1 and last - first > 1 and rows > _ROWS and size * max(a_row, a_step) >= 1024
-        width_of_block = min(depth, _DEPTH) + 16
-        block = np.empty(_BLOCK * width_of_block if copied else 1, real)
-        # A large result of a few steps is written by whole rows.
-        high = _ROWS if lines == 1 and depth <= _SHALLOW and size * rows * c_row > _FAR else _BLOCK
-        for r in range(0, rows, high):
-            count = min(high, rows - r)
-            for k in range(0, max(depth, 1), _DEPTH):
-                steps = min(_DEPTH, depth - k)
-                mode = start if k == 0 else STORED
-                clip = rectify != 0 and k + steps == depth
-                u, u_row, u_step = a + size * (r * a_row + k * a_step), a_row, a_step
-                if copied:
-                    if a_step == 1:
-                        u_row, u_step = width_of_block, 1
-                        for i in range(count):
-                            copy(u + size * i * a_row, address(block) + size * i * u_row, steps, zero)
-                    else:
-                        u_row, u_step = 1, _BLOCK
-                        for i in range(steps):
-                            copy(u + size * i * a_step, address(block) + size * i * u_step, count, zero)
-                    u = address(block)
-                for p in range(first, last):
-                    j = p * width
-                    n = min(width, columns - j)
-                    w = _panel_width(n, width)
-                    b = packed + size * (j * depth * lines + k * w)
-                    beta = bias + size * j
-                    v = c + size * (r * c_row + j)
-                    i = 0
-                    while count - i >= _ROWS:
-                        _full(
-                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
-                            c_row, steps, n, mode, beta, clip, zero, width,
-                        )  # fmt: skip
-                        i += _ROWS
-                    if count - i >= 8:
-                        _h8(
-                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
-                            c_row, steps, n, mode, beta, clip, zero, width,
-                        )  # fmt: skip
-                        i += 8
-                    if count - i >= 4:
-                        _h4(
-                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
-                            c_row, steps, n, mode, beta, clip, zero, width,
-                        )  # fmt: skip
-                        i += 4
-                    if count - i >= 2:
-                        _h2(
-                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
-                            c_row, steps, n, mode, beta, clip, zero, width,
-                        )  # fmt: skip
-                        i += 2
-                    if count > i:
-                        _h1(
-                            u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
-                            c_row, steps, n, mode, beta, clip, zero, width,
-                        )  # fmt: skip
-
-    return multiply
-
-
-@cache
-def multiplier(dtype: np.dtype[Any]) -> int:
-    """Address of the product of rows of a and panels of b, compiled once per dtype for all kernels that call it.
-
-    c[:, panels first … last] = start + a b, clipped at zero if `rectify`; a and c by address and strides, b packed.
-    A row of a is `lines` stretches of `depth` elements, a_line from one to the next, as a window lies in an image.
-    """
-    signature = types.void(*[types.int64] * 16)
-    compiled = cfunc(signature, cache=True, nopython=True, error_model="numpy")(_multiply(dtype.type(0)))
-    return int(compiled.address)
-
-
-@intrinsic
-def call_window_multiplier(
-    typing, function, a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias,
-    rectify
-):  # fmt: skip
-    """Call what `multiplier` has given."""
-
-    def code(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 16)
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-
-    return types.void(*[types.int64] * 17), code
-
-
-@inline_jit
-def call_multiplier(
-    function, a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
-):
-    """The same for rows that are one stretch each."""
-    call_window_multiplier(
-        function, a, a_row, a_step, 0, 1, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
-    )
 
 
 @intrinsic
@@ -519,7 +95,7 @@ def _product(start, stop, function, a, b, y, bias, mode, clip, lines, panels):
     steps, group = max(depth, 1), panels
     if depth * panels * width > _CACHED:
         # Beside few rows a block is flat: what comes from far away comes in long stretches.
-        steps = min(depth, _DEPTH // 8 if rows <= 4 * _ROWS else _DEPTH)
+        steps = min(depth, DEPTH // 8 if rows <= 4 * ROWS else DEPTH)
         group = _CACHED // (steps * width)
     packed = np.empty(steps * group * width, y.dtype)
     a_row, a_step = _strides(a)
@@ -543,6 +119,32 @@ def _product(start, stop, function, a, b, y, bias, mode, clip, lines, panels):
 
 
 @elementwise_kernel
+def _product_transposed(start, stop, function, a, packed_size, b, y, share):
+    # y = a bᵀ as the transpose of b aᵀ: the few rows of a are packed, and b is read where it lies. A task is `share`
+    # columns of y.
+    rows, columns = y.shape
+    depth = b.shape[1]
+    size = y.itemsize
+    width = WIDTH if size == 4 else WIDTH // 2
+    panels = -(-rows // width)
+    packed = np.empty(packed_size, y.dtype)
+    a_row, a_step = _strides(a)
+    pack(flat(a), a_step, a_row, depth, rows, packed, 0, depth)
+    block = np.empty(_STRIP * rows, y.dtype)
+    for task in range(start, stop):
+        last = min((task + 1) * share, columns)
+        for j in range(task * share, last, _STRIP):
+            count = min(_STRIP, last - j)
+            # One panel at a time, so that nothing of b is copied: it is in the cache for the second.
+            for p in range(panels):
+                call_multiplier(
+                    function, address(b) + size * j * depth, depth, 1, count, address(packed), depth, p, p + 1, rows,
+                    address(block), rows, ZERO, 0, 0,
+                )  # fmt: skip
+            transpose_block(block, rows, count, flat(y), j, columns)
+
+
+@elementwise_kernel
 def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, depth, packed_size):
     _, rows, columns = y.shape
     packed = np.empty(packed_size, y.dtype)
@@ -563,6 +165,7 @@ _FLOPS = 16
 # which do without a packed b. Where there is but one thread, they are worth it to the end, at a million.
 SMALL = 1 << 18
 SMALL_VECTOR = 1 << 13
+_SMALL_TRANSPOSED = 1 << 17
 _SMALL_UNPACKED = 1 << 19 if BYTES == 64 else SMALL
 _SMALL_ALONE = 1_000_000
 # Columns up to which half of a tile goes to waste.
@@ -575,6 +178,10 @@ _SMALL_RESULT = 1 << 13
 _SMALL_BATCHED = 1 << 13
 # Rows of a that take a hundred times as long as the packing of b.
 _LONG = 1024
+# Rows of a up to which a large b is passed once, by inner products, in the least time.
+_FEW_OF_LARGE = 8
+# Columns of a result that are multiplied at a time as rows of its transpose, and as many that packing a is little.
+_STRIP, _SHARE = 4 * ROWS, 512
 
 
 def is_small(rows: int, depth: int, columns: int, transposed: bool = False) -> bool:
@@ -587,7 +194,7 @@ def is_small(rows: int, depth: int, columns: int, transposed: bool = False) -> b
     if rows == 1 or columns == 1:
         return alone
     if transposed and depth > _FEW_STEPS and columns > _NARROW:
-        return multiplications <= SMALL
+        return multiplications <= _SMALL_TRANSPOSED
     return multiplications <= (_SMALL_ALONE if alone or columns <= _NARROW else _SMALL_UNPACKED)
 
 
@@ -613,6 +220,9 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
         return
     mode = STORED if add else ZERO if bias is None else BIAS
     start = absent(y.dtype) if bias is None else bias
+    if mode == ZERO and not rectify and not b.flags.c_contiguous and _packs_a(rows, depth, columns):
+        _gemm_transposed(a, b.T, y)
+        return
     if rows <= few_rows(b) and depth > 1 and a.flags.c_contiguous:
         if b.flags.c_contiguous:
             multiply_few_rows(a, b, y, start, mode, rectify)
@@ -628,6 +238,29 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
     tasks = -(-rows // lines) * -(-columns // (panels * width))
     work = rows * depth * columns // _FLOPS
     _product(tasks, work, multiplier(y.dtype), a, b, y, start, mode, rectify, lines, panels)
+
+
+def _packs_a(rows: int, depth: int, columns: int) -> bool:
+    """Whether `_gemm_transposed` is the quickest for b read by columns.
+
+    Each thread packs all of a and transposes its part of y, else it packs its part of b: an element takes as long as a
+    dozen multiplications. Lanes past the last row of a do nothing.
+    """
+    if rows <= (_FEW_OF_LARGE if depth * columns >= LARGE else FEW):
+        return False
+    idle = packed_elements(1, rows, WIDTH) - rows
+    return 3 * rows * (depth * num_threads() + columns) + idle * depth * columns // 6 <= 2 * depth * columns
+
+
+def _gemm_transposed(a: Array, b: Array, y: Array) -> None:
+    """y = a bᵀ as the transpose of b aᵀ; b C-contiguous."""
+    columns, depth = b.shape
+    threads = num_threads()
+    parts = threads * max(1, min(4, columns // (_SHARE * threads)))
+    share = -(-columns // parts // ROWS) * ROWS
+    packed_size = packed_elements(depth, len(a), WIDTH * 4 // y.itemsize)
+    tasks, work = -(-columns // share), y.size * depth // _FLOPS
+    _product_transposed(tasks, work, multiplier(y.dtype), a, packed_size, b, y, share)
 
 
 @lru_cache(1024)
@@ -648,12 +281,12 @@ def _tasks(rows: int, depth: int, columns: int, width: int, threads: int) -> tup
     uneven = (across % threads and threads % across) or across * panels * width - columns > panels * width // 4
     # Cores that write neighbouring lines of the result take them from each other: the less there is to add up, the more
     # often.
-    if (across < 2 * threads and uneven) or (depth <= _SHALLOW and rows >= 8 * depth):
+    if (across < 2 * threads and uneven) or (depth <= SHALLOW and rows >= 8 * depth):
         panels, across = total, 1
-    copies = min(max(threads // across, min(wanted // across, rows // _LONG)), -(-rows // _ROWS))
+    copies = min(max(threads // across, min(wanted // across, rows // _LONG)), -(-rows // ROWS))
     if copies <= 1:
         return rows, panels
-    return -(-rows // copies // _ROWS) * _ROWS, panels
+    return -(-rows // copies // ROWS) * ROWS, panels
 
 
 def _is_numpys(a: Array, y: Array, transpose_a: bool, transpose_b: bool) -> bool:
@@ -696,12 +329,3 @@ def pack_matrix(b: Array, slot: str) -> Array:
     packed = scratch(slot, (packed_elements(*b.shape, WIDTH * 4 // b.itemsize),), b.dtype)
     _pack(b.shape[0], b.size, b, packed)
     return packed
-
-
-def packed_elements(depth: int, columns: int, width: int) -> int:
-    """Elements of a packed matrix."""
-    whole = columns // width * width
-    rest = columns - whole
-    return depth * (
-        whole + (width if rest * 2 > width else width // 2 if rest * 4 > width else width // 4 if rest else 0)
-    )

@@ -25,8 +25,8 @@ ZERO, BIAS, STORED = 0, 1, 2
 # Rows up to which packing b is not worth it.
 FEW = 3
 # Elements of b from which that holds for more rows, read by rows or by columns.
-_LARGE = 1 << 20
-_FEW_OF_LARGE, _FEW_TRANSPOSED = 12, 16
+LARGE = 1 << 20
+_FEW_OF_LARGE, _FEW_TRANSPOSED = 12, 24
 # Parts of the steps beside a large b, always as many: the sums are the same bits for any number of threads.
 _PARTS = 16
 
@@ -235,7 +235,7 @@ def _steps(start, stop, a, b, y, bias, mode, clip):
 
 def few_rows(b: Array) -> int:
     """Rows of a up to which b is read where it lies."""
-    if b.size < _LARGE:
+    if b.size < LARGE:
         return FEW
     return _FEW_OF_LARGE if b.flags.c_contiguous else _FEW_TRANSPOSED
 
@@ -244,7 +244,7 @@ def multiply_few_rows(a: Array, b: Array, y: Array, bias: Array, mode: int, rect
     """y = a b from what `mode` says; b C-contiguous."""
     rows, depth = a.shape
     columns = y.shape[1]
-    if b.size < _LARGE or depth < _PARTS * _PARTS:
+    if b.size < LARGE or depth < _PARTS * _PARTS:
         parts = num_threads() if columns >= 256 else 1
         _rows(parts, depth * columns // 2, parts, a, b, y, bias, mode, rectify)
         return

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from .activation import CODES, apply_fused
-from .gemm import STORED, WIDTH, ZERO, call_multiplier, gemm, multiplier, pack_matrix
+from .gemm import gemm, pack_matrix
+from .gemm_few import STORED, ZERO
+from .gemm_tile import WIDTH, call_multiplier, multiplier
 from .lanes import address
 from .reduce import column_sums
 from .scalar import sigmoid, tanh

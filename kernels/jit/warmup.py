@@ -18,6 +18,7 @@ from . import (
     embedding,
     gemm,
     gemm_few,
+    gemm_tile,
     loss,
     norm,
     optim,
@@ -51,6 +52,7 @@ def _products(a: Any) -> None:
     for x in (a(8, 8), a(8, 8).T):
         for w in (a(8, 8), a(8, 8).T):
             gemm.gemm(x, w, a(8, 8), a(8), True)
+        gemm._gemm_transposed(x, a(8, 8), a(8, 8))
     for x in (a(8, 2), a(2, 8).T):
         gemm.gemm(x, a(2, 64), a(8, 64))
     for w in (a(8, 8), a(8, 8).T):
@@ -58,7 +60,7 @@ def _products(a: Any) -> None:
         gemm.pack_matrix(w, "gemm")
     gemm_few._parts_of_rows(0, 0, a(2, 8), a(8, 8), a(1, 2, 8))
     gemm_few._add_parts(0, 0, a(1, 2, 8), a(2, 8), a(8), 0, True)
-    gemm._batched(0, 0, gemm.multiplier(a(1).dtype), a(1), 1, 1, a(1), 1, 1, a(1, 1, 1), 1, 1)
+    gemm._batched(0, 0, gemm_tile.multiplier(a(1).dtype), a(1), 1, 1, a(1), 1, 1, a(1, 1, 1), 1, 1)
     for kind in ("relu", "tanh"):
         conv.epilogue(a(2048, 8), a(8), kind)
 

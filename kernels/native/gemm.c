@@ -9,7 +9,9 @@
 // Small m reads B in place when its rows are contiguous: packing would cost as much as the product. A large B then comes
 // from beyond the second cache, and is read by whole rows, some side by side: panel by panel each line lies in another page,
 // which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
-// 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. A few rows against a transposed B are inner products.
+// 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. A few rows against a transposed B are inner products;
+// with more of them C^T = B^T A^T is computed, whose tiles read B where it lies, and A is packed: 32 x 784 of 512 steps by
+// one thread 285 us, so 232.
 #include "gemm.h"
 #include "arena.h"
 #include "threads.h"
@@ -30,8 +32,10 @@ enum {
     STREAM_STEPS = 16,      // rows of B read side by side
     NARROW_NC = 256,        // columns of a block that stays in the second cache
     DOT_TILE = 4,           // rows that share what is loaded of a transposed B; up to as many, it is not packed
-    DOT_ROWS = 16,          // and up to as many of at least DOT_STEPS steps
+    DOT_ROWS = 14,          // and up to as many of at least DOT_STEPS steps
     DOT_STEPS = 128,
+    COLUMNS = 48,           // of C that are multiplied at a time as rows of C^T,
+    SHARE = 512,            // and as many that packing A for them is little
     SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
     FEW_ROWS = 4            // of A: B's way to the registers takes longer than so much arithmetic
 };
@@ -349,6 +353,34 @@ static void inner_item(void *job, long item, int worker) {
     apply_activation(g->m, to - from, g->c + from, g->ldc, g->e.activation);
 }
 
+// ---- some rows against a large transposed B ----
+
+// Some columns of C, as rows of C^T = B^T A^T: A is packed, and B read where it lies.
+static void transposed_item(void *job, long item, int worker) {
+    const gemm_job *g = job;
+    const long m = g->m, k = g->k, to = min_l((item + 1) * g->share, g->n);
+    REAL *packed = g->packed + (size_t)worker * (packed_size(k, m) + COLUMNS * m), *block = packed + packed_size(k, m);
+    pack_weights(k, m, g->a, g->acs, g->ars, packed);
+    for (long j = item * g->share; j < to; j += COLUMNS) {
+        const long columns = min_l(COLUMNS, to - j);
+        for (long p = 0; p < k; p += KC)
+            for (long q = 0, kc = min_l(KC, k - p); q < m; q += NR)
+                rows_of_tiles(columns, min_l(NR, m - q), kc, g->b + j * g->bcs + p, g->bcs, 1,
+                              packed + p * round_up(m, NR) + q * kc, NR, block + q, m,
+                              (ending){.add = p ? block + q : NULL});
+        // A few rows at a time: if they lie a power of two apart, more of them would drive each other out of the cache.
+        for (long i = 0; i < m; i += 8) interleave(min_l(8, m - i), columns, block + i, 1, m, g->c + i * g->ldc + j, g->ldc);
+    }
+}
+
+static int transposed_product(gemm_job *g, long parts) {
+    g->share = round_up(div_up(g->n, parts * max_l(1, min_l(4, g->n / (parts * SHARE)))), LANES);
+    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * (packed_size(g->k, g->m) + COLUMNS * g->m) * sizeof(REAL));
+    if (!g->packed) return -1;
+    pool_for(div_up(g->n, g->share), transposed_item, g);
+    return 0;
+}
+
 // ---- a few rows against a large B, read by whole rows ----
 
 // What KC steps have added up, with another part of it or NULL, as gemm_part does it: the last gets the bias, then come
@@ -470,13 +502,23 @@ static int has_few_rows(const gemm_job *g) {
     return g->m <= DOT_TILE || (g->m <= DOT_ROWS && g->k >= DOT_STEPS) || (g->m < PACK_B_FROM && b_bytes(g) > FAR_B);
 }
 
+// Each thread packs all of A and transposes its part of C, else it packs its part of B: an element takes as long as a dozen
+// multiplications. Lanes past the last row of A do nothing.
+static int packs_a(const gemm_job *g) {
+    const long m = g->m, n = g->n, k = g->k, idle = round_up(m, LANES) - m;
+    const int plain = !g->e.bias && !g->e.add && g->e.activation == LINEAR;
+    return plain && m > DOT_ROWS && 3 * m * (k * pool_size() + n) + idle * k * n / 6 <= 2 * k * n;
+}
+
 static int run(gemm_job *g) {
     if (!g->m || !g->n) return 0;
     if (!g->k) return empty_product(g), 0;
     long m = g->m, n = g->n, parts = 2.0 * max_l(m, FEW_ROWS) * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
     g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
     g->share = g->by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
-    if (!g->weights && g->acs == 1 && g->brs == 1 && g->k >= LANES && has_few_rows(g)) {
+    const int transposed = !g->weights && g->brs == 1;
+    if (transposed && packs_a(g)) return transposed_product(g, parts);
+    if (transposed && g->acs == 1 && g->k >= LANES && has_few_rows(g)) {
         g->share = div_up(n, parts);
         pool_for(div_up(n, g->share), inner_item, g);
         return 0;
