@@ -190,12 +190,13 @@ def is_small(rows: int, depth: int, columns: int, transposed: bool = False) -> b
     # NumPy multiplies a column and a row element by element, or clears y first.
     if multiplications <= SMALL_VECTOR or depth == 1:
         return multiplications <= SMALL_VECTOR
-    alone = num_threads() == 1
     if rows == 1 or columns == 1:
-        return alone
+        return num_threads() == 1
     if transposed and depth > _FEW_STEPS and columns > _NARROW:
         return multiplications <= _SMALL_TRANSPOSED
-    return multiplications <= (_SMALL_ALONE if alone or columns <= _NARROW else _SMALL_UNPACKED)
+    if multiplications <= _SMALL_UNPACKED:
+        return True
+    return multiplications <= _SMALL_ALONE and (columns <= _NARROW or num_threads() == 1)
 
 
 def by_numpy(a: Array, b: Array, y: Array) -> None:
