@@ -11,7 +11,9 @@
 // which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
 // 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. A few rows against a transposed B are inner products;
 // with more of them C^T = B^T A^T is computed, whose tiles read B where it lies, and A is packed: 32 x 784 of 512 steps by
-// one thread 285 us, so 232.
+// one thread 285 us, so 232. Up to FETCH_ROWS rows wait for a large B longer than the prefetcher helps: while a block of it
+// is multiplied the next is fetched, a line a step of the tile, 32 x 4096 x 1000 by one thread 3.8 ms, so 2.9. (Tiles that
+// copied the next block themselves stalled at the first line that had not arrived.)
 #include "gemm.h"
 #include "arena.h"
 #include "threads.h"
@@ -31,6 +33,7 @@ enum {
     STREAM_ROWS = 16,       // of A, up to which such a B is not packed
     STREAM_STEPS = 16,      // rows of B read side by side
     NARROW_NC = 256,        // columns of a block that stays in the second cache
+    FETCH_ROWS = 300,       // rows of A, below which the next such block is fetched meanwhile
     DOT_TILE = 4,           // rows that share what is loaded of a transposed B; up to as many, it is not packed
     DOT_ROWS = 14,          // and up to as many of at least DOT_STEPS steps
     DOT_STEPS = 128,
@@ -43,11 +46,13 @@ enum {
 // ---- the tile ----
 
 // An epilogue with what is added as an address: C itself, an array like C, or NULL. The sums of two rows and more go on from
-// `start`, an array like C but of whole vectors, or begin with zero.
+// `start`, an array like C but of whole vectors, or begin with zero. Each step fetches a vector for the next block, next_ld
+// elements after the last.
 typedef struct {
     const REAL *bias, *add;
     int activation;
-    const REAL *start;
+    const REAL *start, *next;
+    long next_ld;
 } ending;
 
 // One vector of a row of C; `part` lanes of it if that is not 0.
@@ -60,8 +65,8 @@ INLINE void finish(vec sum, vec bias, const REAL *add, REAL *c, long part, int a
 }
 
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
-INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
-                    long ldb, REAL *c, long ldc, ending e) {
+INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs,
+                    const REAL *b, long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
@@ -81,6 +86,7 @@ INLINE void tile_of(const int mr, const int nv, long part, long k, const REAL *a
             if (nv > 1) acc[i][1] += x * b1;
         }
         a += cs, a3 += cs, a6 += cs, a9 += cs, a12 += cs, b += ldb;
+        if (fetch) __builtin_prefetch(e.next, 0, 2), e.next += e.next_ld;
     }
     vec bias[2] = {{0}, {0}};
     for (int j = 0; e.bias && j < nv; j++)
@@ -118,9 +124,10 @@ INLINE void row_of(const int nv, long part, long k, const REAL *a, long cs, cons
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
 INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
                          long ldb, REAL *c, long ldc, ending e) {
-    if (ldb == NR && rs == 1 && cs == MR) tile_of(mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
-    else if (ldb == NR && cs == 1) tile_of(mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
-    else tile_of(mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
+    if (ldb == NR && rs == 1 && cs == MR && e.next) tile_of(1, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+    else if (ldb == NR && rs == 1 && cs == MR) tile_of(0, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+    else if (ldb == NR && cs == 1) tile_of(0, mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
+    else tile_of(0, mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
 }
 
 static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
@@ -131,7 +138,7 @@ static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, cons
         if (n == 1 && nr > LANES) row_of(2, part, k, a, cs, b, ldb, c, e);                                             \
         else if (n == 1) row_of(1, part, k, a, cs, b, ldb, c, e);                                                      \
         else if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, e);                                     \
-        else tile_of(n, 1, part, k, a, rs, cs, b, ldb, c, ldc, e);                                                     \
+        else tile_of(0, n, 1, part, k, a, rs, cs, b, ldb, c, ldc, e);                                                  \
         break
     switch (mr) {
         ROWS(1);
@@ -167,7 +174,8 @@ static void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, lo
 
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e) {
-    rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc, (ending){e.bias, e.add ? c : NULL, e.activation, NULL});
+    rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc,
+                  (ending){.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation});
 }
 
 // ---- packing ----
@@ -261,11 +269,12 @@ enum { PACKED_SIZE = KC * NC + MC * KC };
 static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
 
 // Rows i ... i + m by columns j ... j + n of C. A few rows pass over packed weights once, a panel of columns after the
-// other, so that a next product can begin where this one ends.
+// other, so that a next product can begin where this one ends. Tiles fetch the next block of a B that comes from far away,
+// a line a step, since packing would wait for it.
 static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
     REAL *packed_a = packed_b + KC * NC, *c = g->c + i * g->ldc + j;
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
-    const int far = !g->weights && m < PACK_B_FROM && b_bytes(g) > FAR_B;
+    const int far = !g->weights && m < (g->bcs == 1 ? FETCH_ROWS : PACK_B_FROM) && b_bytes(g) > FAR_B;
     const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
     const long width = g->weights && m <= FEW_ROWS ? NR : far ? NARROW_NC : NC, blocks = div_up(n, width);
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
@@ -275,6 +284,8 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
             long nc = min_l(width, n - j0), kc = min_l(KC, g->k - p0);
             int last = p0 + kc == g->k;
             const REAL *bs = b + p0 * g->brs + j0 * g->bcs, *panels = packed_b;
+            const REAL *next = last ? b + j0 + width : bs + KC * g->brs;
+            if (!far || g->bcs != 1 || (last && block + 1 == blocks)) next = NULL;
             if (g->weights) panels = g->weights + p0 * round_up(g->n, NR) + (j + j0) * kc;
             else if (in_place) {
                 long whole = nc / NR * NR; // reading a ragged panel in place would run over the end of its rows
@@ -284,19 +295,22 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
             for (long i0 = 0; i0 < m; i0 += high) {
                 long mc = min_l(high, m - i0);
                 const REAL *as = a + i0 * g->ars + p0 * g->acs;
-                int pack_a = nc >= PACK_A_FROM * NR && mc >= MR;
+                int pack_a = (nc >= PACK_A_FROM * NR || next) && mc >= MR;
                 if (pack_a) pack_rows(mc, kc, as, g->ars, g->acs, packed_a);
                 for (long q = 0; q < nc; q += NR) {
                     long nr = min_l(NR, nc - q), at = i0 * g->ldc + j0 + q;
                     int whole = in_place && nr == NR;
                     const REAL *bt = whole ? bs + q : panels + q * kc;
-                    ending e = {last && g->e.bias ? g->e.bias + j + j0 + q : NULL, p0 > 0 ? c + at : add ? add + at : NULL,
-                                last ? g->e.activation : LINEAR, NULL};
+                    ending e = {.bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
+                                .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
+                                .next_ld = g->brs};
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
-                        for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0)
+                        for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0) {
+                            e.next = next && i0 + r < 2 * MR ? next + q + r / MR * LANES : NULL; // two tiles, two vectors
                             tile(min_l(MR, mc - r), nr, kc, packed_a + r * kc, 1, MR, bt, whole ? g->brs : NR,
                                  c + at + r * g->ldc, g->ldc, e);
+                        }
                 }
             }
         }
@@ -534,14 +548,14 @@ static int run(gemm_job *g) {
 int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c,
          long ldc, epilogue e) {
     gemm_job g = {.m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .ldc = ldc, .a = a, .b = b,
-                  .c = c, .e = {e.bias, e.add ? c : NULL, e.activation, NULL}};
+                  .c = c, .e = {.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation}};
     return run(&g);
 }
 
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
                 const REAL *residual, int activation, int from_the_end, REAL *c) {
     gemm_job g = {.m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights, .c = c,
-                  .e = {bias, residual, activation, NULL}, .from_the_end = from_the_end};
+                  .e = {.bias = bias, .add = residual, .activation = activation}, .from_the_end = from_the_end};
     return run(&g);
 }
 
