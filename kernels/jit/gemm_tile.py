@@ -34,7 +34,7 @@ from .lanes import (
     load_some,
     masked,
     pointer,
-    prefetch_for_store,
+    prefetch,
     splat,
     spread,
     store,
@@ -58,13 +58,17 @@ _CHAINS = 8
 SHALLOW, _FAR = 128, 1 << 20
 
 
-def _tile(rows: int, halvings: int) -> Callable[..., None]:
-    """A tile of `rows` rows and a panel's width halved so many times."""
+def _tile(rows: int, halvings: int, fetches: bool = False) -> Callable[..., None]:
+    """A tile of `rows` rows and a panel's width halved so many times.
+
+    If it `fetches`, each step asks for the lines of as many columns, `ahead_step` elements after the last.
+    """
 
     @intrinsic
     def tile(
-        typing, a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-    ):
+        typing, a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify,
+        ahead, ahead_step, zero
+    ):  # fmt: skip
         word, real = ir.IntType(64), llvm_element(zero)
         width = (WIDTH if zero == types.float32 else WIDTH // 2) >> halvings
         vector = ir.VectorType(real, width)
@@ -72,9 +76,10 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
         chains = max(1, min(4, _CHAINS // (rows if halvings else 2 * rows)))
 
         def code(context, builder, signature, arguments):
-            a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, _ = (
-                arguments
-            )
+            (
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify,
+                ahead, ahead_step, _,
+            ) = arguments  # fmt: skip
             mask = first_lanes(builder, columns, width)
             load, store = masked(builder, vector, "load"), masked(builder, vector, "store")
             multiply_add = cgutils.get_or_insert_function(
@@ -95,7 +100,7 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             builder.position_at_end(not_bias)
             # What is stored at the end is on its way into the cache meanwhile: 1.1 times faster where c is large.
             for r in row_of_c:
-                prefetch_for_store(builder, builder.add(c, builder.mul(r, word(size))), width * size)
+                prefetch(builder, builder.add(c, builder.mul(r, word(size))), width * size, True)
             builder.cbranch(builder.icmp_signed("==", start, word(STORED)), from_c, begin)
             builder.position_at_end(from_c)
             held = [builder.call(load, [pointer(builder, c, r, vector), alignment, mask, nothing]) for r in row_of_c]
@@ -141,6 +146,9 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
             builder.position_at_end(loop)
             k, a_now, b_now, *sums = phis(*places, *all_sums)
             incoming([k, a_now, b_now, *sums], [word(0), a_first, b_first, *carried], line)
+            if fetches:
+                passed = builder.mul(k, builder.mul(ahead_step, word(size)))
+                prefetch(builder, builder.add(ahead, passed), width * size, False)
             a_next, b_next, added = a_now, b_now, []
             for chain in range(chains):
                 added += step(a_next, b_next, sums[chain * rows : (chain + 1) * rows])
@@ -197,7 +205,7 @@ def _tile(rows: int, halvings: int) -> Callable[..., None]:
                 builder.call(store, [totals[i], pointer(builder, c, row_of_c[i], vector), alignment, mask])
 
         integers = [types.int64] * 14
-        return types.void(*integers, types.boolean, zero), code
+        return types.void(*integers, types.boolean, types.int64, types.int64, zero), code
 
     return tile
 
@@ -211,16 +219,19 @@ def _height(rows: int) -> Callable[..., None]:
     ):
         if columns * 2 > width:
             wide(
-                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-            )
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify,
+                0, 0, zero,
+            )  # fmt: skip
         elif columns * 4 > width:
             half(
-                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-            )
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify,
+                0, 0, zero,
+            )  # fmt: skip
         else:
             quarter(
-                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify, zero
-            )
+                a, a_row, a_step, a_line, b, b_step, b_line, lines, c, c_row, depth, columns, start, bias, rectify,
+                0, 0, zero,
+            )  # fmt: skip
 
     return height
 
@@ -271,6 +282,7 @@ _STRIPE_TRANSPOSED = 32
 _HEIGHTS = (12, 8, 4, 2, 1) if ROWS == 12 else (6, 4, 2, 1)
 _heights = [_height(rows) for rows in _HEIGHTS]
 _full, (_h8, _h4, _h2, _h1) = _heights[0], (_heights[1], *_heights[-3:])
+_fetching = _tile(ROWS, 0, True)
 
 
 @elementwise_jit
@@ -351,8 +363,9 @@ def _multiply(zero: Any) -> Callable[..., None]:
     width = WIDTH * 4 // size
 
     def multiply(
-        a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
-    ):
+        a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify,
+        ahead, ahead_row
+    ):  # fmt: skip
         # Rows or steps of a that lie a page apart compete for the same few lines of the cache: where a is read often
         # enough, a block of it is copied to where they lie close together.
         copied = lines == 1 and last - first > 1 and rows > ROWS and size * max(a_row, a_step) >= 1024
@@ -385,6 +398,12 @@ def _multiply(zero: Any) -> Callable[..., None]:
                     beta = bias + size * j
                     v = c + size * (r * c_row + j)
                     i = 0
+                    if ahead != 0 and r == 0 and n == width and count >= ROWS:
+                        _fetching(
+                            u, u_row, u_step, a_line, b, w, depth * w, lines, v, c_row, steps, n, mode, beta, clip,
+                            ahead + size * j, ahead_row, zero,
+                        )  # fmt: skip
+                        i = ROWS
                     while count - i >= ROWS:
                         _full(
                             u + size * i * u_row, u_row, u_step, a_line, b, w, depth * w, lines, v + size * i * c_row,
@@ -425,7 +444,7 @@ def multiplier(dtype: np.dtype[Any]) -> int:
     c[:, panels first … last] = start + a b, clipped at zero if `rectify`; a and c by address and strides, b packed.
     A row of a is `lines` stretches of `depth` elements, a_line from one to the next, as a window lies in an image.
     """
-    signature = types.void(*[types.int64] * 16)
+    signature = types.void(*[types.int64] * 18)
     compiled = cfunc(signature, cache=True, nopython=True, error_model="numpy")(_multiply(dtype.type(0)))
     return int(compiled.address)
 
@@ -433,15 +452,15 @@ def multiplier(dtype: np.dtype[Any]) -> int:
 @intrinsic
 def call_window_multiplier(
     typing, function, a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias,
-    rectify
+    rectify, ahead, ahead_row
 ):  # fmt: skip
     """Call what `multiplier` has given."""
 
     def code(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 16)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 18)
         builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
 
-    return types.void(*[types.int64] * 17), code
+    return types.void(*[types.int64] * 19), code
 
 
 @inline_jit
@@ -450,8 +469,9 @@ def call_multiplier(
 ):
     """The same for rows that are one stretch each."""
     call_window_multiplier(
-        function, a, a_row, a_step, 0, 1, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
-    )
+        function, a, a_row, a_step, 0, 1, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify,
+        0, 0,
+    )  # fmt: skip
 
 
 @elementwise_jit

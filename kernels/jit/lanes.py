@@ -94,13 +94,14 @@ def masked(builder: Any, vector: Any, operation: str) -> Any:
     return cgutils.get_or_insert_function(builder.module, kind, name)
 
 
-def prefetch_for_store(builder: Any, at: Any, count: int) -> None:
-    """Ask for the lines of the cache that hold `count` bytes from an address on, to write to them."""
+def prefetch(builder: Any, at: Any, count: int, for_store: bool) -> None:
+    """Ask for the lines of the cache that hold `count` bytes from an address on, to write to them or to read them."""
     kind = ir.FunctionType(ir.VoidType(), [_PLACE, _INT, _INT, _INT])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    how = [_INT(1), _INT(3)] if for_store else [_INT(0), _INT(2)]
     for offset in range(0, count, 64):
         place = builder.inttoptr(builder.add(at, _WORD(offset)), _PLACE)
-        builder.call(function, [place, _INT(1), _INT(3), _INT(1)])  # for writing, to stay, of data
+        builder.call(function, [place, *how, _INT(1)])  # 1: data
 
 
 def bits(element: Any) -> int:
