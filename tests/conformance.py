@@ -332,7 +332,7 @@ def _linear_cases() -> None:
     sizes = (1, 2, 3, 5, 6, 7, 13, 16, 17, 31, 33, 64, 65, 100, 129)
     shapes = [(s, sizes[(4 * i + 3) % 15], sizes[(7 * i + 5) % 15]) for i, s in enumerate(sizes)]
     shapes += [(s, s, s) for s in sizes[::2]] + [(6, 1, 16), (6, 16, 16), (12, 32, 17), (1, 300, 10), (97, 1, 1)]
-    shapes += [(1, 530, 520), (2, 520, 530), (3, 2100, 1090), (16, 1040, 1030)]  # weights larger than a cache
+    shapes += [(1, 530, 520), (2, 520, 530), (3, 2100, 1090), (16, 1040, 1030), (20, 1040, 1030)]  # large weights
     shapes += [(31, 250, 420), (47, 530, 130)]  # and such that few rows make not worth packing
     shapes += [(300, 520, 130), (0, 5, 7), (5, 0, 7), (5, 7, 0), (0, 0, 0), (257, 9, 3), (3, 9, 257), (4, 1030, 4)]
     kinds = _switch(FUSED_ACTIVATIONS)
