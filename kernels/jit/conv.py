@@ -247,7 +247,7 @@ def _convolve_lines(start, stop, function, x, packed, bias, y, count, mode, rect
                     function, source + x.itemsize * (oh - first) * sh * row, sw * depth, 1, dh * row, kh, out_width,
                     address(packed), kw * depth, panel, panel + 1, features,
                     address(y) + x.itemsize * ((n * out_height + oh) * out_width * features), features, mode,
-                    address(bias), rectify, 0, 0,
+                    address(bias), rectify,
                 )  # fmt: skip
 
 
@@ -285,7 +285,6 @@ def _correlate_lines(start, stop, function, x, dz, partial, count, parts, geomet
                 call_window_multiplier(
                     function, source + x.itemsize * i * dh * row, 1, sw * depth, sh * row, last - first, kw * depth,
                     address(packed), out_width, 0, panels, features, address(partial[s, i]), features, mode, 0, 0,
-                    0, 0,
                 )  # fmt: skip
             mode = STORED
 

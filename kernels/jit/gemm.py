@@ -40,8 +40,8 @@ from .gemm_tile import (
     ROWS,
     SHALLOW,
     WIDTH,
+    call_fetching_multiplier,
     call_multiplier,
-    call_window_multiplier,
     multiplier,
     pack,
     packed_elements,
@@ -115,7 +115,7 @@ def _product(start, stop, function, a, b, y, bias, mode, clip, lines, panels, st
                     ahead = address(b) + size * ((k + steps) * b_row + j)
                 elif fetches and j + group * width < last:
                     ahead = address(b) + size * (j + group * width)
-                call_window_multiplier(
+                call_fetching_multiplier(
                     function, address(a) + size * (row * a_row + k * a_step), a_row, a_step, 0, 1,
                     min(lines, rows - row), address(packed), deep, 0, last_panel, count,
                     address(y) + size * (row * columns + j), columns, mode if k == 0 else STORED,
@@ -186,9 +186,11 @@ _WIDE = 16
 # Rows of a that take a hundred times as long as the packing of b.
 _LONG = 1024
 # Rows of a up to which a large b is passed once, by inner products, in the least time.
-_FEW_OF_LARGE = 8
+_FEW_DOTS = 8
 # Rows of a up to which the packing of a large b waits for it longer than the prefetcher helps.
 _WAITING = 300
+# Elements of a that each thread packs at most: 16 MB of float32 in scratch memory.
+_PACKED_A = 1 << 22
 # Columns of a result that are multiplied at a time as rows of its transpose, and as many that packing a is little.
 _STRIP, _SHARE = 4 * ROWS, 512
 
@@ -270,9 +272,11 @@ def _packs_a(rows: int, depth: int, columns: int) -> bool:
     Each thread packs all of a and transposes its part of y, else it packs its part of b: an element takes as long as a
     dozen multiplications. Lanes past the last row of a do nothing.
     """
-    if rows <= (_FEW_OF_LARGE if depth * columns >= LARGE else FEW):
+    if rows <= (_FEW_DOTS if depth * columns >= LARGE else FEW):
         return False
     idle = packed_elements(1, rows, WIDTH) - rows
+    if rows * depth > _PACKED_A:
+        return False
     return 3 * rows * (depth * num_threads() + columns) + idle * depth * columns // 6 <= 2 * depth * columns
 
 

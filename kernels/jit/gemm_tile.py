@@ -443,6 +443,7 @@ def multiplier(dtype: np.dtype[Any]) -> int:
 
     c[:, panels first … last] = start + a b, clipped at zero if `rectify`; a and c by address and strides, b packed.
     A row of a is `lines` stretches of `depth` elements, a_line from one to the next, as a window lies in an image.
+    `ahead` is where a block of b lies that is packed next, by rows ahead_row apart, and is fetched meanwhile, or 0.
     """
     signature = types.void(*[types.int64] * 18)
     compiled = cfunc(signature, cache=True, nopython=True, error_model="numpy")(_multiply(dtype.type(0)))
@@ -450,7 +451,7 @@ def multiplier(dtype: np.dtype[Any]) -> int:
 
 
 @intrinsic
-def call_window_multiplier(
+def call_fetching_multiplier(
     typing, function, a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias,
     rectify, ahead, ahead_row
 ):  # fmt: skip
@@ -464,14 +465,24 @@ def call_window_multiplier(
 
 
 @inline_jit
+def call_window_multiplier(
+    function, a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
+):
+    """The same without fetching anything."""
+    call_fetching_multiplier(
+        function, a, a_row, a_step, a_line, lines, rows, packed, depth, first, last, columns, c, c_row, start, bias,
+        rectify, 0, 0,
+    )  # fmt: skip
+
+
+@inline_jit
 def call_multiplier(
     function, a, a_row, a_step, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
 ):
     """The same for rows that are one stretch each."""
     call_window_multiplier(
-        function, a, a_row, a_step, 0, 1, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify,
-        0, 0,
-    )  # fmt: skip
+        function, a, a_row, a_step, 0, 1, rows, packed, depth, first, last, columns, c, c_row, start, bias, rectify
+    )
 
 
 @elementwise_jit

@@ -45,9 +45,7 @@ def epilogue(y: Array, b: Array | None, activation: str) -> None:
     if y.size <= _SMALL_BIAS:
         if b is not None:
             np.add(y, b, y)
-        if activation == "tanh":
-            np.tanh(y, y)
-        elif code:
+        if code:
             activate(y, y, activation, 0.0)
         return
     rows, columns = y.shape

@@ -39,6 +39,7 @@ enum {
     DOT_STEPS = 128,
     COLUMNS = 48,           // of C that are multiplied at a time as rows of C^T,
     SHARE = 512,            // and as many that packing A for them is little
+    PACKED_A = 1 << 22,     // elements of A that each thread packs at most
     SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
     FEW_ROWS = 4            // of A: B's way to the registers takes longer than so much arithmetic
 };
@@ -521,7 +522,8 @@ static int has_few_rows(const gemm_job *g) {
 static int packs_a(const gemm_job *g) {
     const long m = g->m, n = g->n, k = g->k, idle = round_up(m, LANES) - m;
     const int plain = !g->e.bias && !g->e.add && g->e.activation == LINEAR;
-    return plain && m > DOT_ROWS && 3 * m * (k * pool_size() + n) + idle * k * n / 6 <= 2 * k * n;
+    if (!plain || m <= DOT_ROWS || m * k > PACKED_A) return 0;
+    return 3 * m * (k * pool_size() + n) + idle * k * n / 6 <= 2 * k * n;
 }
 
 static int run(gemm_job *g) {
