@@ -41,7 +41,7 @@ def is_set(switch: str) -> bool:
 WIDE = "avx2" in ISAS and is_set("DLCORE_WIDE")
 if WIDE:
     # At -O1 its tiles compile in reasonable time. Vectors are only passed to functions that are inlined.
-    ISAS["wide"] = [*ISAS["avx2"], "-DVBYTES=64", "-O1", "-Wno-psabi"]
+    ISAS["wide"] = [*ISAS["avx2"], "-DVBYTES=64", "-DALWAYS_PAST", "-O1", "-Wno-psabi"]
 FLOAT32_ONLY = ("avx512", "wide")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if is_set("DLCORE_SANITIZE") else []
 

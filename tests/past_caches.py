@@ -99,6 +99,23 @@ def images() -> None:
             same(f"window {size}", one, other)
 
 
+def convolutions() -> None:
+    n, h, w = 4, 112, 100
+    for channels, filters, groups in ((64, 64, 1), (128, 128, 32), (64, 96, 2), (64, 160, 4)):
+        x, bias = normal((n, h, w, channels)), normal((filters,), 2)
+        kernel, how = normal((3, 3, channels // groups, filters), 3), ((1, 1), (1, 1, 1, 1), (1, 1), groups)
+        whole, pieces = ([made((n, h, w, filters)), made(x.shape)] for _ in range(2))
+        for results, step in ((whole, n), (pieces, 1)):
+            for start in range(0, n, step):
+                part = slice(start, start + step)
+                y, dx = (result[part] for result in results)
+                ENGINE.conv2d(x[part], kernel, bias, y, *how, "relu")
+                ENGINE.conv2d_backward_input(y, kernel, dx, *how)
+        for one, other in zip(whole, pieces, strict=True):
+            scale = np.abs(other).max()
+            np.testing.assert_allclose(one, other, atol=1e-5 * scale, err_msg=f"convolution, {groups} groups")
+
+
 def reductions() -> None:
     for a, r, b in (
         (1, N - 3, 1),
@@ -125,4 +142,5 @@ if __name__ == "__main__":
     flat()
     rows()
     images()
+    convolutions()
     reductions()

@@ -213,7 +213,7 @@ void plan_product(product *g) {
     g->panels = div_up(g->k, NR);
     g->panel_size = taps * g->c * NR;
     long passing = g->n * (g->h * g->w * ld + g->out_h * g->out_w * g->k * g->groups) * (long)sizeof(REAL);
-    g->past = g->activation <= RELU && passing >= past_from(PAST_BYTES) && are_whole_lines(g->k * g->groups, g->out);
+    g->past = g->activation <= RELU && passing >= past_from(PAST_BYTES) && are_whole_lines(g->k, g->out);
 }
 
 size_t packed_filters(const product *g) { return (size_t)g->groups * g->panels * (g->panel_size + NR); }

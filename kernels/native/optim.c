@@ -6,6 +6,7 @@
 #include "optim.h"
 #include "flat.h"
 #include "vmath.h"
+#include <limits.h>
 
 enum { STATES = 3 };
 
@@ -18,7 +19,7 @@ typedef struct {
 
 // Parameters are read by all cores, states only by the one that writes them.
 static int goes_apart(long n, const void *p) {
-    return pool_is_apart() && n * (long)sizeof(REAL) >= APART_BYTES && (uintptr_t)p % VBYTES == 0;
+    return n * (long)sizeof(REAL) >= past_from(LONG_MAX) && (uintptr_t)p % VBYTES == 0;
 }
 
 enum rule { SGD, MOMENTUM, ADAGRAD, RMSPROP, ADAM };

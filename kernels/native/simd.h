@@ -152,8 +152,16 @@ INLINE void store_some(REAL *p, vec v, long part) {
 
 enum { STREAM_BYTES = 16 << 20, APART_BYTES = 64 << 10 };
 
-// Bytes from which results go past the caches; `together`: where the cores share one.
-INLINE long past_from(long together) { return pool_is_apart() ? APART_BYTES : together; }
+// Bytes from which results go past the caches; `together`: where the cores share one. ALWAYS_PAST is for tests: all that
+// may go past the caches does, however small, and its addresses are checked.
+INLINE long past_from(long together) {
+#ifdef ALWAYS_PAST
+    (void)together;
+    return 0;
+#else
+    return pool_is_apart() ? APART_BYTES : together;
+#endif
+}
 
 // `elements`: of the result and of all inputs.
 INLINE int goes_past(long elements, const void *result) {
@@ -167,7 +175,10 @@ INLINE int are_whole_lines(long channels, const void *pixels) {
 
 // To an address aligned to VBYTES.
 INLINE void store_past(REAL *p, vec v) {
-#if defined(__AVX512F__) && VBYTES == 64
+#if defined(ALWAYS_PAST)
+    if ((uintptr_t)p % VBYTES) __builtin_trap();
+    store(p, v);
+#elif defined(__AVX512F__) && VBYTES == 64
     _mm512_stream_si512((__m512i *)p, (__m512i)v);
 #elif defined(__AVX__) && VBYTES == 32
     _mm256_stream_si256((__m256i *)p, (__m256i)v);
