@@ -18,6 +18,13 @@ __device__ __forceinline__ REAL fused(REAL z, int activation) {
     }
 }
 
+// Four neighbouring numbers, moved at once: their address is a multiple of their size.
+struct alignas(4 * sizeof(REAL)) Four { REAL of[4]; };
+
+__device__ __forceinline__ Four operator+(const Four& a, const Four& b) {
+    return {a.of[0] + b.of[0], a.of[1] + b.of[1], a.of[2] + b.of[2], a.of[3] + b.of[3]};
+}
+
 struct Sum { static __device__ __forceinline__ REAL of(REAL a, REAL b) { return a + b; } };
 struct Largest { static __device__ __forceinline__ REAL of(REAL a, REAL b) { return a > b || a != a ? a : b; } };
 

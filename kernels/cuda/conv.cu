@@ -5,7 +5,8 @@
 // col2im, lets each pixel of dx gather what the windows that cover it hold, where a scatter would need atomics and a
 // different sum every time. Neighbouring threads stand for neighbouring channels, in the image and in the columns, so
 // both sides move whole lines of memory. Taking an index apart costs more than moving the number: im2col does it once
-// for WINDOWS windows, which differ by a step to the right only.
+// for WINDOWS windows, which differ by a step to the right only, and where a group's channels are a multiple of four, four of
+// them are one element (im2col_fours, col2im_fours).
 //
 // A depthwise convolution has kh·kw products per number moved, too few for a product of matrices: its kernels read the
 // image directly, the windows' overlap coming from the caches, and finish with bias and activation in registers. Its
@@ -18,8 +19,9 @@ const int WINDOWS = 8;  // conv.WINDOWS
 
 // columns [rows, C / channels, kh, kw, channels], `channels` those of a group; rows are images · lines · out_width, the
 // lines beginning with number `line` of the output.
-extern "C" __global__ void im2col(
-    const REAL* x, REAL* columns, int rows, int line, int lines, int out_width, int height, int width, int all_channels,
+template <class T>
+__device__ __forceinline__ void fill_columns(
+    const T* x, T* columns, int rows, int line, int lines, int out_width, int height, int width, int all_channels,
     int channels, int kh, int kw, int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w) {
     int size = kh * kw * all_channels;
     long long i = thread();
@@ -34,7 +36,8 @@ extern "C" __global__ void im2col(
     for (int r = first; r < last; r++) {
         int h = (line + oh) * stride_h + dh, w = ow * stride_w + dw;
         bool inside = h >= 0 && h < height && w >= 0 && w < width;
-        REAL value = inside ? x[((n * height + h) * width + w) * all_channels + channel] : REAL(0);
+        T value = {};
+        if (inside) value = x[((n * height + h) * width + w) * all_channels + channel];
         columns[(long long)r * size + e] = value;
         if (++ow == out_width) {
             ow = 0;
@@ -43,9 +46,25 @@ extern "C" __global__ void im2col(
     }
 }
 
+extern "C" __global__ void im2col(
+    const REAL* x, REAL* columns, int rows, int line, int lines, int out_width, int height, int width, int all_channels,
+    int channels, int kh, int kw, int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w) {
+    fill_columns(x, columns, rows, line, lines, out_width, height, width, all_channels, channels, kh, kw, stride_h,
+        stride_w, top, left, dilation_h, dilation_w);
+}
+
+// all_channels and channels count fours.
+extern "C" __global__ void im2col_fours(
+    const REAL* x, REAL* columns, int rows, int line, int lines, int out_width, int height, int width, int all_channels,
+    int channels, int kh, int kw, int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w) {
+    fill_columns((const Four*)x, (Four*)columns, rows, line, lines, out_width, height, width, all_channels, channels,
+        kh, kw, stride_h, stride_w, top, left, dilation_h, dilation_w);
+}
+
 // The lines first … last − 1 of the images dx, from the columns of `lines` lines of outputs; n = elements to fill.
-extern "C" __global__ void col2im(
-    const REAL* columns, REAL* dx, long long n, int first, int last, int line, int lines, int out_width, int height,
+template <class T>
+__device__ __forceinline__ void gather_columns(
+    const T* columns, T* dx, long long n, int first, int last, int line, int lines, int out_width, int height,
     int width, int all_channels, int channels, int kh, int kw, int stride_h, int stride_w, int top, int left,
     int dilation_h, int dilation_w, bool add) {
     long long i = thread();
@@ -58,18 +77,36 @@ extern "C" __global__ void col2im(
     long long image = i / (last - first);
     int size = kh * kw * all_channels;
     columns += channel / channels * (kh * kw * channels) + channel % channels;
-    REAL sum = 0;
+    T* out = dx + ((image * height + h) * width + w) * all_channels + channel;
+    T sum = {};
+    if (add) sum = *out;
     for (int a = 0; a < kh; a++) {
         int down = h + top - a * dilation_h, oh = down / stride_h - line;
         if (down < 0 || down % stride_h || oh < 0 || oh >= lines) continue;
         for (int b = 0; b < kw; b++) {
             int right = w + left - b * dilation_w, ow = right / stride_w;
             if (right < 0 || right % stride_w || ow >= out_width) continue;
-            sum += columns[((image * lines + oh) * out_width + ow) * size + (a * kw + b) * channels];
+            sum = sum + columns[((image * lines + oh) * out_width + ow) * size + (a * kw + b) * channels];
         }
     }
-    REAL* out = dx + ((image * height + h) * width + w) * all_channels + channel;
-    *out = add ? *out + sum : sum;
+    *out = sum;
+}
+
+extern "C" __global__ void col2im(
+    const REAL* columns, REAL* dx, long long n, int first, int last, int line, int lines, int out_width, int height,
+    int width, int all_channels, int channels, int kh, int kw, int stride_h, int stride_w, int top, int left,
+    int dilation_h, int dilation_w, bool add) {
+    gather_columns(columns, dx, n, first, last, line, lines, out_width, height, width, all_channels, channels, kh, kw,
+        stride_h, stride_w, top, left, dilation_h, dilation_w, add);
+}
+
+// n, all_channels and channels count fours.
+extern "C" __global__ void col2im_fours(
+    const REAL* columns, REAL* dx, long long n, int first, int last, int line, int lines, int out_width, int height,
+    int width, int all_channels, int channels, int kh, int kw, int stride_h, int stride_w, int top, int left,
+    int dilation_h, int dilation_w, bool add) {
+    gather_columns((const Four*)columns, (Four*)dx, n, first, last, line, lines, out_width, height, width, all_channels,
+        channels, kh, kw, stride_h, stride_w, top, left, dilation_h, dilation_w, add);
 }
 
 // `filters` outputs per channel, out_channels = channels · filters; n = elements of y.

@@ -1,12 +1,14 @@
-"""Two-dimensional convolution: im2col a slab at a time and cuBLAS; 1 × 1 without im2col; depthwise directly."""
+"""Two-dimensional convolution: 3 × 3 by Winograd, else im2col a slab at a time and cuBLAS; 1 × 1 without im2col;
+depthwise directly."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from . import winograd
 from .gemm import gemm
-from .launch import FUSED, Kernel
+from .launch import FUSED, Kernel, in_fours
 from .linear import add_slabs, column_sums, cut, epilogue
 from .scratch import scratch
 
@@ -17,20 +19,18 @@ Padding = tuple[int, int, int, int]
 COLUMN_BYTES = 64 << 20  # of the column matrix held at once, whatever the batch
 WINDOWS = 8  # that a thread of im2col writes into: WINDOWS of conv.cu
 
-_im2col = Kernel(
-    "conv",
-    "im2col",
+_IM2COL = (
     "const REAL* x, REAL* columns, int rows, int line, int lines, int out_width, int height, int width, "
     "int all_channels, int channels, int kh, int kw, int stride_h, int stride_w, int top, int left, int dilation_h, "
-    "int dilation_w",
+    "int dilation_w"
 )
-_col2im = Kernel(
-    "conv",
-    "col2im",
+_COL2IM = (
     "const REAL* columns, REAL* dx, long long n, int first, int last, int line, int lines, int out_width, int height, "
     "int width, int all_channels, int channels, int kh, int kw, int stride_h, int stride_w, int top, int left, "
-    "int dilation_h, int dilation_w, bool add",
+    "int dilation_h, int dilation_w, bool add"
 )
+_im2col, _im2col_fours = (Kernel("conv", name, _IM2COL) for name in ("im2col", "im2col_fours"))
+_col2im, _col2im_fours = (Kernel("conv", name, _COL2IM) for name in ("col2im", "col2im_fours"))
 _depthwise = Kernel(
     "conv",
     "depthwise",
@@ -72,6 +72,9 @@ def conv2d(
         sizes = (*x.shape[1:], *y.shape[1:3], k // groups, kh, kw)
         _depthwise(y.size, x, w, b, y, y.size, *sizes, *window, FUSED[activation])
         return
+    if winograd.fits(w, y, stride, dilation, groups):
+        winograd.conv2d(x, w, b, y, padding[0], padding[2], activation)
+        return
     filters = _stack(_matrix(w), groups)
     if _is_pointwise(w, stride, padding):
         gemm(_stack(_flat(x), groups), filters, _stack(_flat(y), groups))
@@ -94,6 +97,9 @@ def conv2d_backward_input(
         sizes = (*dx.shape[1:], *dz.shape[1:3], k // groups, kh, kw)
         _depthwise_backward_input(dx.size, dz, w, dx, dx.size, *sizes, *window)
         return
+    if winograd.fits(w, dx, stride, dilation, groups):
+        winograd.conv2d_backward_input(dz, w, dx, padding[0], padding[2])
+        return
     filters = _stack(_matrix(w), groups).swapaxes(-1, -2)
     if _is_pointwise(w, stride, padding):
         gemm(_stack(_flat(dz), groups), filters, _stack(_flat(dx), groups))
@@ -110,9 +116,10 @@ def conv2d_backward_input(
             first = max(0, line * stride[0] - padding[0])
             last = min(height, (line + lines - 1) * stride[0] - padding[0] + (kh - 1) * dilation[0] + 1)
         target = dx[image : image + images]
-        n = images * max(0, last - first) * width * all_channels
-        sizes = (first, last, line, lines, out_width, height, width, all_channels, channels, kh, kw)
-        _col2im(n, windows, target, n, *sizes, *window, line > 0)
+        of, kernel = (4, _col2im_fours) if in_fours(channels, windows, target) else (1, _col2im)
+        n = images * max(0, last - first) * width * all_channels // of
+        sizes = (first, last, line, lines, out_width, height, width, all_channels // of, channels // of, kh, kw)
+        kernel(n, windows, target, n, *sizes, *window, line > 0)
 
 
 def conv2d_backward_weight(
@@ -138,6 +145,9 @@ def conv2d_backward_weight(
         sizes = (*x.shape[1:], *dz.shape[1:3], k // groups, kw)
         _depthwise_backward_weight.blocks((stripes, slabs, kh * kw))(x, dz, parts, rows, stripe, slab, *sizes, *window)
         add_slabs(parts, dw, accumulate)
+        return
+    if winograd.fits(dw, dz, stride, dilation, groups):
+        winograd.conv2d_backward_weight(x, dz, dw, padding[0], padding[2], accumulate)
         return
     gradient = _stack(_matrix(dw), groups)
     if _is_pointwise(dw, stride, padding):
@@ -204,6 +214,9 @@ def _fill(columns: Array, x: Array, image: int, line: int, part: Array, w: Array
     images, lines, out_width, _ = part.shape
     kh, kw, channels, _ = w.shape
     rows = images * lines * out_width
-    sizes = (rows, line, lines, out_width, *x.shape[1:], channels, kh, kw)
-    _im2col(-(-rows // WINDOWS) * columns.shape[1], x[image : image + images], columns, *sizes, *window)
+    source = x[image : image + images]
+    of, kernel = (4, _im2col_fours) if in_fours(channels, source, columns) else (1, _im2col)
+    height, width, all_channels = x.shape[1:]
+    sizes = (rows, line, lines, out_width, height, width, all_channels // of, channels // of, kh, kw)
+    kernel(-(-rows // WINDOWS) * columns.shape[1] // of, source, columns, *sizes, *window)
     return columns[:rows]

@@ -165,6 +165,11 @@ def compile_all(dtypes: Iterable[Any]) -> None:
                 kernel.compile({"REAL": dtype})
 
 
+def in_fours(channels: int, *arrays: Any) -> bool:
+    """Whether kernels can move these arrays' channels four at a time: elements of four times the size."""
+    return channels % 4 == 0 and not any(array.data.ptr % (4 * array.itemsize) for array in arrays)
+
+
 def source(module: str, types: Mapping[str, str]) -> str:
     """The text that is compiled for a module: #define of each type, common.cuh, the `.cu` file.
 

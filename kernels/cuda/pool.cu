@@ -4,7 +4,8 @@
 // is that, with the window's part inside the image found before the loops; the backward turns it round: each element of
 // the image gathers from the few windows that cover it, so that nothing is zeroed first, nothing collides and the sum
 // is the same every time. Threads side by side are channels side by side, so all accesses are whole lines of memory;
-// what windows share comes from the cache. A global pool has few outputs and long sums: a block takes a stripe of an
+// what windows share comes from the cache. Finding the windows costs a thread of the backward more than reading them, so it
+// takes four channels where they are a multiple of four. A global pool has few outputs and long sums: a block takes a stripe of an
 // image's channels, several places at once, and joins them in shared memory.
 //
 // All are bound by memory: forward max reads x once and writes y and the places; backward reads those and writes dx.
@@ -69,9 +70,14 @@ extern "C" __global__ void max_pool_without_index(
         x, i, height, width, channels, out_height, out_width, size_h, size_w, stride_h, stride_w, top, left, &place);
 }
 
-extern "C" __global__ void max_pool_backward(
-    const REAL* dy, const INDEX* index, REAL* dx, long long n, int height, int width, int channels, int out_height,
-    int out_width, int size_h, int size_w, int stride_h, int stride_w, int top, int left) {
+// LANES neighbouring channels; n and channels count such.
+template <int LANES> struct alignas(LANES * sizeof(REAL)) Values { REAL of[LANES]; };
+template <int LANES> struct alignas(LANES * sizeof(INDEX)) Places { INDEX of[LANES]; };
+
+template <int LANES>
+__device__ __forceinline__ void gather_maxima(
+    const Values<LANES>* dy, const Places<LANES>* index, Values<LANES>* dx, long long n, int height, int width,
+    int channels, int out_height, int out_width, int size_h, int size_w, int stride_h, int stride_w, int top, int left) {
     long long i = thread();
     if (i >= n) return;
     int c = int(i % channels);
@@ -81,15 +87,29 @@ extern "C" __global__ void max_pool_backward(
     int oh0, oh1, ow0, ow1;
     covering(h, top, size_h, stride_h, out_height, oh0, oh1);
     covering(w, left, size_w, stride_w, out_width, ow0, ow1);
-    REAL sum = 0;
+    Values<LANES> sum = {};
     for (int oh = oh0; oh < oh1; oh++)
         for (int ow = ow0; ow < ow1; ow++) {
             int place = (h + top - oh * stride_h) * size_w + w + left - ow * stride_w;
             long long o = (image + (long long)oh * out_width + ow) * channels + c;
-            if (int(index[o]) == place) sum += dy[o];
+            Places<LANES> largest = index[o];
+            Values<LANES> gradient = dy[o];
+#pragma unroll
+            for (int lane = 0; lane < LANES; lane++)
+                if (int(largest.of[lane]) == place) sum.of[lane] += gradient.of[lane];
         }
     dx[i] = sum;
 }
+
+#define MAX_POOL_BACKWARD(NAME, LANES)                                                                                 \
+    extern "C" __global__ void NAME(                                                                                   \
+        const REAL* dy, const INDEX* index, REAL* dx, long long n, int height, int width, int channels, int out_height, \
+        int out_width, int size_h, int size_w, int stride_h, int stride_w, int top, int left) {                        \
+        gather_maxima((const Values<LANES>*)dy, (const Places<LANES>*)index, (Values<LANES>*)dx, n, height, width,     \
+            channels, out_height, out_width, size_h, size_w, stride_h, stride_w, top, left);                           \
+    }
+MAX_POOL_BACKWARD(max_pool_backward, 1)
+MAX_POOL_BACKWARD(max_pool_backward_fours, 4)
 
 extern "C" __global__ void avg_pool(
     const REAL* x, REAL* y, long long n, int height, int width, int channels, int out_height, int out_width, int size_h,

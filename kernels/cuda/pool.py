@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .launch import Kernel
+from .launch import Kernel, in_fours
 from .linear import cut
 
 Array = Any
@@ -17,7 +17,10 @@ _GEOMETRY = (
 )
 _max_pool = Kernel("pool", "max_pool", f"const REAL* x, REAL* y, INDEX* index, {_GEOMETRY}")
 _max_pool_without_index = Kernel("pool", "max_pool_without_index", f"const REAL* x, REAL* y, {_GEOMETRY}")
-_max_pool_backward = Kernel("pool", "max_pool_backward", f"const REAL* dy, const INDEX* index, REAL* dx, {_GEOMETRY}")
+_max_pool_backward, _max_pool_backward_fours = (
+    Kernel("pool", name, f"const REAL* dy, const INDEX* index, REAL* dx, {_GEOMETRY}")
+    for name in ("max_pool_backward", "max_pool_backward_fours")
+)
 _avg_pool = Kernel("pool", "avg_pool", f"const REAL* x, REAL* y, {_GEOMETRY}")
 _avg_pool_backward = Kernel("pool", "avg_pool_backward", f"const REAL* dy, REAL* dx, {_GEOMETRY}")
 _global_avg = Kernel("pool", "global_avg", "const REAL* x, REAL* y, int places, int channels, int stripe, int stripes")
@@ -45,7 +48,10 @@ def max_pool2d(x: Array, y: Array, index: Array | None, size: Pair, stride: Pair
 
 def max_pool2d_backward(dy: Array, index: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     """See `Backend.max_pool2d_backward`."""
-    _max_pool_backward(dx.size, dy, index, dx, dx.size, *_geometry(dx, dy, size, stride, padding))
+    height, width, channels, *rest = _geometry(dx, dy, size, stride, padding)
+    of, kernel = (4, _max_pool_backward_fours) if in_fours(channels, dy, index, dx) else (1, _max_pool_backward)
+    n = dx.size // of
+    kernel(n, dy, index, dx, n, height, width, channels // of, *rest)
 
 
 def avg_pool2d(x: Array, y: Array, size: Pair, stride: Pair, padding: Padding) -> None:

@@ -7,8 +7,6 @@
 //
 // A fill is bound by memory, one number written per element, with about 40 integer operations each beside it.
 
-struct alignas(4 * sizeof(REAL)) Four { REAL of[4]; };
-
 __device__ __forceinline__ void philox(unsigned long long block, unsigned long long seed, unsigned* words) {
     unsigned c0 = (unsigned)block, c1 = (unsigned)(block >> 32), c2 = 0, c3 = 0;
     unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);

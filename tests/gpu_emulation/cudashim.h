@@ -387,6 +387,16 @@ template <class T> T shuffle(unsigned mask, T value, int source, bool inside) {
 }  // namespace cs
 
 static inline void __syncthreads() { cs::barrier(); }
+static inline int __syncthreads_or(int predicate) {
+    static bool any = false;  // one block runs at a time
+    cs::barrier();
+    any |= predicate != 0;
+    cs::barrier();
+    int result = any;
+    cs::barrier();
+    any = false;
+    return result;
+}
 static inline void __syncwarp(unsigned mask = ~0u) { cs::meet(mask, 0); }
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}

@@ -28,9 +28,12 @@ MUTANTS = {
         "copy", "__syncthreads();\n    for (int k = warp", "for (int k = warp", VALUE),
     "rows lie 32 apart in a square of 33": (
         "copy", "= square[lane][k];", "= square[0][lane * 32 + k];", "index outside"),
-    "+= stands for atomicAdd": (
-        "embedding_backward", "atomicAdd(&dtable[(long long)ids[i / columns] * columns + i % columns], dy[i])",
-        "dtable[(long long)ids[i / columns] * columns + i % columns] += dy[i]", "data race in global memory"),
+    "every thread writes one result": (
+        "sigmoid_cross_entropy", "if (threadIdx.x == 0) losses", "losses", "data race in global memory"),
+    "two lanes add one identifier's rows": (
+        "embedding_backward", " && taker[first + k] == lane", "", VALUE),
+    "the filters are not turned": (
+        "conv2d_backward_input", "turned ? TAPS * TAPS - 1 - tap : tap", "tap", VALUE),
     "a thread returns in front of a shuffle": (
         "softmax_cross_entropy", "    logits += (long long)blockIdx.x * columns;\n    int label",
         "    if (threadIdx.x >= columns) return;\n    logits += (long long)blockIdx.x * columns;\n    int label",

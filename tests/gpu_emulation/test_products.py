@@ -126,13 +126,23 @@ def test_a_status_of_cublas_is_an_error(route):
 # One line of a small image, several lines, several images at once.
 @pytest.mark.parametrize("room", [1, 4000, 30000])
 def test_convolutions_in_slabs(products, room):
-    from dlcore.kernels.cuda import conv
+    from dlcore.kernels.cuda import conv, winograd
 
     cases = [case for case in CASES if case.primitive.startswith("conv2d")]
     backend = shim.ShimBackend()
-    with mock.patch.object(conv, "COLUMN_BYTES", room):
+    with mock.patch.object(conv, "COLUMN_BYTES", room), mock.patch.object(winograd, "PLANE_BYTES", 20 * room):
         for case in cases[::3]:
             check(backend, case, dtypes=(np.float32,), shifts=(None,))
+
+
+def test_direct_convolutions(products):
+    from dlcore.kernels.cuda import winograd
+
+    backend = shim.ShimBackend()
+    with mock.patch.object(winograd, "DIRECT", True), mock.patch.object(winograd, "_transformed", None):
+        for case in CASES:
+            if case.primitive.startswith("conv2d") and "w=(3, 3),s=(1, 1)" in str(case):
+                check(backend, case, dtypes=(np.float32,), shifts=(None,))
 
 
 def test_columns_do_not_grow_with_the_batch(products):
