@@ -63,6 +63,9 @@ def count(model: Any, x: tuple[int, ...]) -> list[tuple[float, float]]:
 
     def launch(kernel: Kernel, grid: Any, size: int, shared: int, *arguments: Any) -> None:
         names = [parameter.name for parameter in kernel.parameters]
+        if kernel.module == "gemm":
+            product("", 0, 0, *(arguments[names.index(size)] for size in "nmk"))
+            return
         parts = arguments[names.index("steps")] if "t" in names else 1  # a step of a sequence touches no other
         arrays = [a for a in arguments if isinstance(a, np.ndarray)]
         launches.append((0.0, sum(a.nbytes / (parts if a.ndim == 3 else 1) for a in arrays)))

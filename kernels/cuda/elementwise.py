@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...backends.interface import BINARY_OPS, COMPARE_OPS, UNARY_OPS
-from .launch import Kernel
+from .launch import Kernel, flat
 
 Array = Any
 Axis = tuple[int, ...]  # its length, then a stride in elements for each of the views that are walked together
@@ -124,7 +124,7 @@ def copy(x: Array, y: Array) -> None:
 
         cupy.copyto(y, x, casting="unsafe")
         return
-    source, target = _flat(x), _flat(y)
+    source, target = flat(x), flat(y)
     if len(axes) in (2, 3) and axes[-2][1] == 1 and axes[-1][2] == 1 and min(axes[-2][0], axes[-1][0]) >= 16:
         (batches, x_batch, y_batch), (rows, _, y_row), (columns, x_column, _) = [(1, 0, 0), *axes][-3:]
         squares = batches * -(-rows // 32) * -(-columns // 32)
@@ -170,15 +170,3 @@ def _merged(axes: Iterable[Axis]) -> list[Axis]:
 def _padded(axes: list[Axis], views: int) -> tuple[int, ...]:
     lengths, *strides = zip(*[(1, *[0] * views)] * (_AXES - len(axes)), *axes, strict=True)
     return (len(axes), *lengths[1:], *(stride for of_view in strides for stride in of_view))
-
-
-def _flat(view: Array) -> tuple[Array, int]:
-    """The memory that a view spans, as a contiguous array, and the place of its first element there."""
-    if view.flags.c_contiguous:
-        return view, 0
-    from cupy.lib.stride_tricks import as_strided
-
-    rising = view[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in view.strides)]
-    steps = [(n - 1) * stride // view.itemsize for n, stride in zip(view.shape, view.strides, strict=True)]
-    span = 1 + sum(map(abs, steps))
-    return as_strided(rising, (span,), (view.itemsize,)), -sum(step for step in steps if step < 0)

@@ -1,4 +1,4 @@
-"""Matrix products by cuBLAS, through CuPy's binding of it.
+"""Matrix products by cuBLAS, through CuPy's binding of it; those of few rows by kernels of their own (gemm.cu).
 
 cupy.matmul would do for the plain product. It cannot add to what is there (gradients that accumulate, a recurrent step
 on top of its input projection) and copies operands whose rows are strided (one step of a sequence, one group of a
@@ -18,7 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from .launch import Kernel, flat
+
 Array = Any
+
+# Rows, and elements of b, up to which our kernels take less time than cuBLAS.
+FEW_ROWS, FEW = 32, 1 << 20
+_TILE, _TRANSPOSED_TILE = (8, 32), (8, 8)  # rows and columns of a block of theirs
+_PARAMETERS = (
+    "const REAL* a, const REAL* b, REAL* c, int m, int n, int k, long long lda, long long ldb, long long ldc, bool add"
+)
+_few = Kernel("gemm", "multiply_few", _PARAMETERS)
+_few_transposed = Kernel("gemm", "multiply_few_transposed", _PARAMETERS)
 
 _SCALARS = {np.dtype(t): (np.zeros(1, t), np.ones(1, t)) for t in (np.float32, np.float64)}
 # Handle, two operations, m, n, k, alpha, a, lda (stride), b, ldb (stride), beta, c, ldc (stride, batch).
@@ -54,6 +65,11 @@ def gemm(a: Array, b: Array, c: Array, add: bool = False) -> None:
         return
     zero, one = (scalar.ctypes.data for scalar in _SCALARS[c.dtype])
     (op_a, lda), (op_b, ldb), (_, ldc) = _layout(a), _layout(b), _layout(c)
+    if c.ndim == 2 and m <= FEW_ROWS and k * n <= FEW and not op_a:
+        kernel, (rows, columns) = (_few_transposed, _TRANSPOSED_TILE) if op_b else (_few, _TILE)
+        memory = (flat(matrix)[0] for matrix in (a, b, c))
+        kernel.blocks((-(-n // columns), -(-m // rows)))(*memory, m, n, k, lda, ldb, ldc, add)
+        return
     beta = one if add else zero
     kind = "s" if c.dtype == np.float32 else "d"
     if c.ndim == 2:

@@ -165,6 +165,18 @@ def compile_all(dtypes: Iterable[Any]) -> None:
                 kernel.compile({"REAL": dtype})
 
 
+def flat(view: Any) -> tuple[Any, int]:
+    """The memory that a view spans, as a contiguous array, and the place of its first element there."""
+    if view.flags.c_contiguous:
+        return view, 0
+    from cupy.lib.stride_tricks import as_strided
+
+    rising = view[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in view.strides)]
+    steps = [(n - 1) * stride // view.itemsize for n, stride in zip(view.shape, view.strides, strict=True)]
+    span = 1 + sum(map(abs, steps))
+    return as_strided(rising, (span,), (view.itemsize,)), -sum(step for step in steps if step < 0)
+
+
 def in_fours(channels: int, *arrays: Any) -> bool:
     """Whether kernels can move these arrays' channels four at a time: elements of four times the size."""
     return channels % 4 == 0 and not any(array.data.ptr % (4 * array.itemsize) for array in arrays)

@@ -78,13 +78,12 @@ def conv2d_backward_weight(x: Array, dz: Array, dw: Array, top: int, left: int, 
     room, tiles, down, across, slabs = _slabs(dz, channels + filters, parts)
     v, z = scratch(x, POINTS, room, channels), scratch(x, POINTS, room, filters)
     sums = scratch(x, POINTS * parts, channels, filters)
+    of_inputs, of_gradients = (planes.reshape(POINTS * parts, room // parts, planes.shape[2]) for planes in (v, z))
     for first in slabs:
         where = first, tiles, down, across
         _inputs(v[0].size, x, v, v[0].size, *where, *x.shape[1:], top, left)
         _gradients(z[0].size, dz, z, z[0].size, *where, *dz.shape[1:])
-        stacked = (planes.reshape(POINTS * parts, room // parts, planes.shape[2]) for planes in (v, z))
-        rows, columns = stacked
-        gemm(rows.swapaxes(1, 2), columns, sums, add=first > 0)
+        gemm(of_inputs.swapaxes(1, 2), of_gradients, sums, add=first > 0)
     n = channels * filters
     _filter_gradients.blocks(-(-n // TEAM), TEAM)(sums, dw, n, parts, accumulate)
 

@@ -467,7 +467,7 @@ namespace cs {
 struct Access {
     int block = -1, thread = -1;
     unsigned barriers = 0, meetings = 0;
-    bool atomic = false, several = false;  // several: threads of the block, since its last barrier
+    bool atomic = false, several = false, warps = false;  // several: threads (of several warps) since the last barrier
 };
 struct Cell { Access write, read; };  // the latest of each
 
@@ -482,8 +482,7 @@ CS_UNTRACKED static bool unordered(const Access& earlier, int block) {
     if (earlier.block != block) return true;
     if (earlier.thread == current && !earlier.several) return false;
     if (earlier.barriers != threads[current].barriers) return false;
-    bool met = earlier.thread / 32 == current / 32 && earlier.meetings != threads[current].meetings;
-    return earlier.several || !met;
+    return earlier.warps || earlier.thread / 32 != current / 32 || earlier.meetings == threads[current].meetings;
 }
 
 CS_UNTRACKED static void touch(void* address, int size, bool write) {
@@ -509,7 +508,8 @@ CS_UNTRACKED static void touch(void* address, int size, bool write) {
         Access& latest = write ? cell.write : cell.read;
         bool same_stretch = latest.block == block && latest.barriers == threads[current].barriers;
         bool several = !write && same_stretch && (latest.several || latest.thread != current);
-        latest = {block, current, threads[current].barriers, threads[current].meetings, (bool)in_atomic, several};
+        bool warps = several && (latest.warps || latest.thread / 32 != current / 32);
+        latest = {block, current, threads[current].barriers, threads[current].meetings, (bool)in_atomic, several, warps};
     }
     tracking = true;
 }

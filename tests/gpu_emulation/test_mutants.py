@@ -32,6 +32,10 @@ MUTANTS = {
         "sigmoid_cross_entropy", "if (threadIdx.x == 0) losses", "losses", "data race in global memory"),
     "two lanes add one identifier's rows": (
         "embedding_backward", " && taker[first + k] == lane", "", VALUE),
+    "rows are overwritten while lanes still read them": (
+        "linear", "* value;\n            }\n        __syncwarp();", "* value;\n            }", VALUE),
+    "a lane keeps the half that it gives away": (
+        "linear_backward_input", "kept = upper ? sums[i + half] : sums[i]", "kept = sent", VALUE),
     "the filters are not turned": (
         "conv2d_backward_input", "turned ? TAPS * TAPS - 1 - tap : tap", "tap", VALUE),
     "a thread returns in front of a shuffle": (

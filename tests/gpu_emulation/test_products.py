@@ -57,10 +57,12 @@ def products():
     gemm._library.cache_clear()
 
 
-@pytest.fixture(params=["through CuPy", "past CuPy"])
-def route(request, products, tmp_path):
-    """The two ways to cuBLAS: by CuPy, and by the library itself while CuPy refuses to record."""
-    if request.param == "through CuPy":
+@pytest.fixture(params=["few rows", "through CuPy", "past CuPy"])
+def route(request, products, tmp_path, monkeypatch):
+    """The ways of a product: our kernels; cuBLAS by CuPy, and by the library itself while CuPy refuses to record."""
+    if request.param != "few rows":
+        monkeypatch.setattr(products, "FEW", 0)
+    if request.param != "past CuPy":
         yield products
         return
     source, library = tmp_path / "cublas.cpp", tmp_path / "cublas.so"
