@@ -21,13 +21,14 @@
 #include <string.h>
 
 enum {
-    KC = 384,
+    KC = VBYTES == 64 ? 256 : 384, // a panel of B stays in L1 beside the panels of A that pass
     NC = 1024,
     MC = 16 * MR,
     PACK_A_FROM = 6,        // panels of B that read a row of A before packing A pays
     PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
     LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache
     FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
+    LARGE_C = 1 << 20,      // bytes of C that do not stay there beside B
     FAR_C = 1 << 23,        // bytes of C from which it is written by whole rows,
     SHALLOW = 128,          // if there are so few steps that storing takes a good part of the time
     STREAM_ROWS = 16,       // of A, up to which such a B is not packed
@@ -48,10 +49,11 @@ enum {
 
 // An epilogue with what is added as an address: C itself, an array like C, or NULL. The sums of two rows and more go on from
 // `start`, an array like C but of whole vectors, or begin with zero. Each step fetches a vector for the next block, next_ld
-// elements after the last.
+// elements after the last. `far`: C's lines come from beyond the second cache, and are asked for before the sums are made;
+// `ahead`: B's may, and are asked for some steps before they are read.
 typedef struct {
     const REAL *bias, *add;
-    int activation;
+    int activation, far, ahead;
     const REAL *start, *next;
     long next_ld;
 } ending;
@@ -66,9 +68,18 @@ INLINE void finish(vec sum, vec bias, const REAL *add, REAL *c, long part, int a
 }
 
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
+enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
+enum { AHEAD_STEPS = 64 };
 INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs,
                     const REAL *b, long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
+    if (e.far) {
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++) {
+            __builtin_prefetch(c + i * ldc, 1, 2);
+            if (nv > 1) __builtin_prefetch(c + i * ldc + LANES, 1, 2);
+        }
+    }
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
         acc[i][0] = e.start ? load(e.start + i * ldc) : (vec){0};
@@ -87,7 +98,11 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
             if (nv > 1) acc[i][1] += x * b1;
         }
         a += cs, a3 += cs, a6 += cs, a9 += cs, a12 += cs, b += ldb;
-        if (fetch) __builtin_prefetch(e.next, 0, 2), e.next += e.next_ld;
+        if (fetch == NEXT_BLOCK) __builtin_prefetch(e.next, 0, 2), e.next += e.next_ld;
+        if (fetch == AHEAD) {
+            __builtin_prefetch(b + AHEAD_STEPS * ldb, 0, 2);
+            if (nv > 1) __builtin_prefetch(b + AHEAD_STEPS * ldb + LANES, 0, 2);
+        }
     }
     vec bias[2] = {{0}, {0}};
     for (int j = 0; e.bias && j < nv; j++)
@@ -125,41 +140,57 @@ INLINE void row_of(const int nv, long part, long k, const REAL *a, long cs, cons
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
 INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
                          long ldb, REAL *c, long ldc, ending e) {
-    if (ldb == NR && rs == 1 && cs == MR && e.next) tile_of(1, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
-    else if (ldb == NR && rs == 1 && cs == MR) tile_of(0, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
-    else if (ldb == NR && cs == 1) tile_of(0, mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
-    else tile_of(0, mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
+    if (ldb == NR && rs == 1 && cs == MR) {
+        if (e.next) tile_of(NEXT_BLOCK, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+        else if (e.ahead) tile_of(AHEAD, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+        else tile_of(NOTHING, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
+    } else if (ldb == NR && cs == 1) {
+        if (e.ahead) tile_of(AHEAD, mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
+        else tile_of(NOTHING, mr, nv, part, k, a, rs, 1, b, NR, c, ldc, e);
+    } else
+        tile_of(NOTHING, mr, nv, part, k, a, rs, cs, b, ldb, c, ldc, e);
 }
+
+// A function for each height, or the registers of the smaller loops would be dealt out for all of them together.
+#define TILE(n)                                                                                                        \
+    static NOINLINE void tile_##n(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,   \
+                                  long ldc, const ending *e) {                                                         \
+        long part = nr % LANES;                                                                                        \
+        if (n == 1 && nr > LANES) row_of(2, part, k, a, cs, b, ldb, c, *e);                                            \
+        else if (n == 1) row_of(1, part, k, a, cs, b, ldb, c, *e);                                                     \
+        else if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, *e);                               \
+        else tile_of(NOTHING, n, 1, part, k, a, rs, cs, b, ldb, c, ldc, *e);                                                 \
+    }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6)
+#if VBYTES == 64
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+TILE(13)
+TILE(14)
+#endif
+#undef TILE
+
+typedef void (*tile_function)(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
+                              const ending *e);
+static const tile_function tiles_of_rows[MR + 1] = {
+    NULL, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6,
+#if VBYTES == 64
+    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
+#endif
+};
 
 static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                  ending e) {
-    long part = nr % LANES;
-#define ROWS(n)                                                                                                        \
-    case n:                                                                                                            \
-        if (n == 1 && nr > LANES) row_of(2, part, k, a, cs, b, ldb, c, e);                                             \
-        else if (n == 1) row_of(1, part, k, a, cs, b, ldb, c, e);                                                      \
-        else if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, e);                                     \
-        else tile_of(0, n, 1, part, k, a, rs, cs, b, ldb, c, ldc, e);                                                  \
-        break
-    switch (mr) {
-        ROWS(1);
-        ROWS(2);
-        ROWS(3);
-        ROWS(4);
-        ROWS(5);
-        ROWS(6);
-#if VBYTES == 64
-        ROWS(7);
-        ROWS(8);
-        ROWS(9);
-        ROWS(10);
-        ROWS(11);
-        ROWS(12);
-        ROWS(13);
-        ROWS(14);
-#endif
-    }
-#undef ROWS
+    tiles_of_rows[mr](nr, k, a, rs, cs, b, ldb, c, ldc, &e);
     if (e.activation > RELU) apply_activation(mr, nr, c, ldc, e.activation);
 }
 
@@ -168,6 +199,7 @@ static void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, lo
     for (long tiles = div_up(rows, MR), mr; rows > 0; rows -= mr, tiles--, a += mr * rs, c += mr * ldc) {
         mr = div_up(rows, tiles);
         tile(mr, nr, k, a, rs, cs, b, ldb, c, ldc, e);
+        e.ahead = 0;
         if (e.add) e.add += mr * ldc;
         if (e.start) e.start += mr * ldc;
     }
@@ -176,7 +208,7 @@ static void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, lo
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e) {
     rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc,
-                  (ending){.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation});
+                  (ending){.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation, .ahead = 1});
 }
 
 // ---- packing ----
@@ -304,10 +336,11 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     const REAL *bt = whole ? bs + q : panels + q * kc;
                     ending e = {.bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
                                 .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
-                                .next_ld = g->brs};
+                                .far = g->m * g->n * (long)sizeof(REAL) > LARGE_C,
+                                .ahead = g->weights != NULL, .next_ld = g->brs};
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
-                        for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0) {
+                        for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0, e.ahead = 0) {
                             e.next = next && i0 + r < 2 * MR ? next + q + r / MR * LANES : NULL; // two tiles, two vectors
                             tile(min_l(MR, mc - r), nr, kc, packed_a + r * kc, 1, MR, bt, whole ? g->brs : NR,
                                  c + at + r * g->ldc, g->ldc, e);
