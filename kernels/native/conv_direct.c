@@ -21,6 +21,7 @@ enum {
 
 TILE(outputs_1, ROWS_OF_1, OUTPUTS)
 TILE(outputs_2, ROWS_OF_2, OUTPUTS)
+TILE(first_outputs_2, ROWS_OF_2, FIRST_OUTPUTS)
 TILE(spaced_outputs_1, ROWS_OF_1, SPACED_OUTPUTS)
 TILE(spaced_outputs_2, ROWS_OF_2, SPACED_OUTPUTS)
 
@@ -176,7 +177,8 @@ static void product_item(void *job, long item, int worker) {
                     t.from = table.from + (g->joined ? q : (q * g->runs + r0) * g->rows);
                     t.live = table.live + q * g->runs + r0;
                     if (g->joined) (width > LANES ? spaced_outputs_2 : spaced_outputs_1)(mr, &t);
-                    else (width > LANES ? outputs_2 : outputs_1)(mr, &t);
+                    else if (width > LANES) (q ? outputs_2 : first_outputs_2)(mr, &t);
+                    else outputs_1(mr, &t);
                     if (last && g->activation > RELU)
                         for (long i = 0; i < mr; i++) apply_activation(1, columns, t.out + t.to[i], 0, g->activation);
                 }

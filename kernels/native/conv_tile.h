@@ -27,7 +27,8 @@ typedef struct {
     long a_step, ldb, b_run_step, images, image_step, b_image_step;
 } tile_job;
 
-enum tile_kind { OUTPUTS, SPACED_OUTPUTS, FILTERS, ADJACENT_FILTERS };
+// FIRST_OUTPUTS: of several tiles the first to read a panel of filters, which may come from beyond the second cache.
+enum tile_kind { OUTPUTS, FIRST_OUTPUTS, SPACED_OUTPUTS, FILTERS, ADJACENT_FILTERS };
 
 // Few base registers serve all rows.
 INLINE const REAL *spaced_run(const int mr, const int nv, vec acc[ROWS1][2], long len, const REAL *a, long spacing,
@@ -73,7 +74,7 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
     for (; images > 0; images--) {
         long offset = start;
         for (long run = t->runs; run > 0; run--, from += t->places, offset += t->run_step) {
-            if (kind == OUTPUTS && !*live++) {
+            if (kind <= FIRST_OUTPUTS && !*live++) {
                 b += len * ldb;
                 continue;
             }
@@ -87,6 +88,8 @@ INLINE void tile_of(const int mr, const int nv, const enum tile_kind kind, const
 #pragma GCC unroll 4
             for (long k = 0, at = 0; k < len; k++, at += step, b += ldb) {
                 vec b0 = load(b), b1 = nv > 1 ? load(b + LANES) : b0;
+                for (int j = 0; kind == FIRST_OUTPUTS && j < nv; j++)
+                    __builtin_prefetch(b + AHEAD_STEPS * nv * LANES + j * LANES, 0, 2);
 #pragma GCC unroll 14
                 for (int i = 0; i < mr; i++) {
                     vec x = splat(a[i][at]);

@@ -29,6 +29,7 @@ enum {
     LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache
     FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
     LARGE_C = 1 << 20,      // bytes of C that do not stay there beside B
+    MEMORY_B = 1 << 23,     // bytes of B from which it is read in the order in which it lies, as it comes from memory
     FAR_C = 1 << 23,        // bytes of C from which it is written by whole rows,
     SHALLOW = 128,          // if there are so few steps that storing takes a good part of the time
     STREAM_ROWS = 16,       // of A, up to which such a B is not packed
@@ -69,7 +70,6 @@ INLINE void finish(vec sum, vec bias, const REAL *add, REAL *c, long part, int a
 
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
 enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
-enum { AHEAD_STEPS = 64 };
 INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs,
                     const REAL *b, long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
@@ -117,7 +117,7 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
 
 // One row: the sums of even and of odd steps, which do not wait for each other.
 enum { STEPS = 8 };
-INLINE void row_of(const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c, ending e) {
+INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c, ending e) {
     vec even[2] = {{0}, {0}}, odd[2] = {{0}, {0}};
 #pragma GCC unroll 1
     for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * ldb)
@@ -125,6 +125,7 @@ INLINE void row_of(const int nv, long part, long k, const REAL *a, long cs, cons
         for (int s = 0; s < STEPS; s++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
+                if (fetch == AHEAD) __builtin_prefetch(b + (s + AHEAD_STEPS / 4) * ldb + j * LANES);
                 if (s & 1) odd[j] += splat(a[s * cs]) * load(b + s * ldb + j * LANES);
                 else even[j] += splat(a[s * cs]) * load(b + s * ldb + j * LANES);
             }
@@ -152,32 +153,33 @@ INLINE void tile_strided(const int mr, const int nv, long part, long k, const RE
 }
 
 // A function for each height, or the registers of the smaller loops would be dealt out for all of them together.
-#define TILE(n)                                                                                                        \
+#define ROWS(n)                                                                                                        \
     static NOINLINE void tile_##n(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,   \
                                   long ldc, const ending *e) {                                                         \
         long part = nr % LANES;                                                                                        \
-        if (n == 1 && nr > LANES) row_of(2, part, k, a, cs, b, ldb, c, *e);                                            \
-        else if (n == 1) row_of(1, part, k, a, cs, b, ldb, c, *e);                                                     \
+        if (n == 1 && nr > LANES && e->ahead) row_of(AHEAD, 2, part, k, a, cs, b, ldb, c, *e);                         \
+        else if (n == 1 && nr > LANES) row_of(NOTHING, 2, part, k, a, cs, b, ldb, c, *e);                              \
+        else if (n == 1) row_of(NOTHING, 1, part, k, a, cs, b, ldb, c, *e);                                            \
         else if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, *e);                               \
-        else tile_of(NOTHING, n, 1, part, k, a, rs, cs, b, ldb, c, ldc, *e);                                                 \
+        else tile_of(NOTHING, n, 1, part, k, a, rs, cs, b, ldb, c, ldc, *e);                                           \
     }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
+ROWS(1)
+ROWS(2)
+ROWS(3)
+ROWS(4)
+ROWS(5)
+ROWS(6)
 #if VBYTES == 64
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
-TILE(13)
-TILE(14)
+ROWS(7)
+ROWS(8)
+ROWS(9)
+ROWS(10)
+ROWS(11)
+ROWS(12)
+ROWS(13)
+ROWS(14)
 #endif
-#undef TILE
+#undef ROWS
 
 typedef void (*tile_function)(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                               const ending *e);
@@ -309,7 +311,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
     const int far = !g->weights && m < (g->bcs == 1 ? FETCH_ROWS : PACK_B_FROM) && b_bytes(g) > FAR_B;
     const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
-    const long width = g->weights && m <= FEW_ROWS ? NR : far ? NARROW_NC : NC, blocks = div_up(n, width);
+    const long width = g->weights && m <= FEW_ROWS && b_bytes(g) < MEMORY_B ? NR : far ? NARROW_NC : NC, blocks = div_up(n, width);
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += KC) {
@@ -337,7 +339,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     ending e = {.bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
                                 .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
                                 .far = g->m * g->n * (long)sizeof(REAL) > LARGE_C,
-                                .ahead = g->weights != NULL, .next_ld = g->brs};
+                                .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B), .next_ld = g->brs};
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
                         for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0, e.ahead = 0) {
