@@ -3,7 +3,7 @@
 // The plain version is three loops. Here the threads split C by columns or rows, whichever gives whole panels to all,
 // and each then works alone, without a barrier:
 //     n in blocks of NC (the packed block KC x NC of B stays in L2/L3)
-//       k in blocks of KC (a panel KC x NR of B streams from L1/L2)
+//       k in blocks of about KC (a panel KC x NR of B streams from L1/L2)
 //         m in blocks of MC (the block MC x KC of A stays in L2; packed only if it is read often)
 //           panel of B, panel of A, tile
 // Small m reads B in place when its rows are contiguous: packing would cost as much as the product. A large B then comes
@@ -14,6 +14,13 @@
 // one thread 285 us, so 232. Up to FETCH_ROWS rows wait for a large B longer than the prefetcher helps: while a block of it
 // is multiplied the next is fetched, a line a step of the tile, 32 x 4096 x 1000 by one thread 3.8 ms, so 2.9. (Tiles that
 // copied the next block themselves stalled at the first line that had not arrived.)
+//
+// On a core whose L3 is far (Granite Rapids: L2 180 GB/s, L3 25) all that lies beyond L2 must be asked for early, which no
+// prefetcher does across the ends of pages and panels: packed weights by the first tile of a panel (Winograd's, 512 channels
+// on 7x7, 1.69 ms, so 1.09), weights of tens of megabytes by a single row, in the order in which they lie (1 x 9216 x 4096
+// 5.9 ms, so 4.9: 31 GB/s), a large C before its sums are made (2048 cubed by one thread 150 GF/s, so 160).
+// Tried there without gain: two steps of the tile at a time (1.04 alone, 1.00 in a product), A packed by transposing 16 x 16
+// in registers (it waits for lines, not for shuffles), A of 128 rows not packed.
 #include "gemm.h"
 #include "arena.h"
 #include "threads.h"
@@ -21,7 +28,8 @@
 #include <string.h>
 
 enum {
-    KC = VBYTES == 64 ? 256 : 384, // a panel of B stays in L1 beside the panels of A that pass
+    KC = VBYTES == 64 ? 256 : 384, // steps of a block, about: a panel of B stays in L1 beside the panels of A that pass
+    MOST_STEPS = KC + KC / 2,
     NC = 1024,
     MC = 16 * MR,
     PACK_A_FROM = 6,        // panels of B that read a row of A before packing A pays
@@ -282,11 +290,16 @@ static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out
     for (long i = 0; i < m; i += MR, out += k * MR) interleave(k, min_l(MR, m - i), a + i * rs, cs, rs, out, MR);
 }
 
-// Blocks of KC rows of B, each as pack_columns makes it.
+// Steps of a block of k in all: blocks of like depth, since a shallow one would do little between reading C and writing it
+// (784 as 272, 272 and 240, not 16 steps after three times 256). In every way to multiply, so that all add in one order.
+static long depth_of(long k) { return max_l(STREAM_STEPS, round_up(div_up(k, max_l(1, (k + KC / 2) / KC)), STREAM_STEPS)); }
+
+// Blocks of depth_of(k) rows of B, each as pack_columns makes it.
 size_t packed_size(long k, long n) { return (size_t)k * round_up(n, NR); }
 
 void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
-    for (long p = 0; p < k; p += KC) pack_columns(min_l(KC, k - p), n, b + p * rs, rs, cs, out + p * round_up(n, NR));
+    for (long p = 0, depth = depth_of(k); p < k; p += depth)
+        pack_columns(min_l(depth, k - p), n, b + p * rs, rs, cs, out + p * round_up(n, NR));
 }
 
 // ---- one thread's part ----
@@ -299,7 +312,7 @@ typedef struct {
     ending e;
 } gemm_job;
 
-enum { PACKED_SIZE = KC * NC + MC * KC };
+enum { PACKED_SIZE = MOST_STEPS * NC + MC * MOST_STEPS };
 
 static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
 
@@ -307,19 +320,20 @@ static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(R
 // other, so that a next product can begin where this one ends. Tiles fetch the next block of a B that comes from far away,
 // a line a step, since packing would wait for it.
 static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
-    REAL *packed_a = packed_b + KC * NC, *c = g->c + i * g->ldc + j;
+    REAL *packed_a = packed_b + MOST_STEPS * NC, *c = g->c + i * g->ldc + j;
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
     const int far = !g->weights && m < (g->bcs == 1 ? FETCH_ROWS : PACK_B_FROM) && b_bytes(g) > FAR_B;
     const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
-    const long width = g->weights && m <= FEW_ROWS && b_bytes(g) < MEMORY_B ? NR : far ? NARROW_NC : NC, blocks = div_up(n, width);
+    const long width = g->weights && m <= FEW_ROWS && b_bytes(g) < MEMORY_B ? NR : far ? NARROW_NC : NC;
+    const long blocks = div_up(n, width), depth = depth_of(g->k);
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
-        for (long p0 = 0; p0 < g->k; p0 += KC) {
+        for (long p0 = 0; p0 < g->k; p0 += depth) {
             long j0 = (g->from_the_end ? blocks - 1 - block : block) * width;
-            long nc = min_l(width, n - j0), kc = min_l(KC, g->k - p0);
+            long nc = min_l(width, n - j0), kc = min_l(depth, g->k - p0);
             int last = p0 + kc == g->k;
             const REAL *bs = b + p0 * g->brs + j0 * g->bcs, *panels = packed_b;
-            const REAL *next = last ? b + j0 + width : bs + KC * g->brs;
+            const REAL *next = last ? b + j0 + width : bs + depth * g->brs;
             if (!far || g->bcs != 1 || (last && block + 1 == blocks)) next = NULL;
             if (g->weights) panels = g->weights + p0 * round_up(g->n, NR) + (j + j0) * kc;
             else if (in_place) {
@@ -408,13 +422,13 @@ static void inner_item(void *job, long item, int worker) {
 // Some columns of C, as rows of C^T = B^T A^T: A is packed, and B read where it lies.
 static void transposed_item(void *job, long item, int worker) {
     const gemm_job *g = job;
-    const long m = g->m, k = g->k, to = min_l((item + 1) * g->share, g->n);
+    const long m = g->m, k = g->k, depth = depth_of(k), to = min_l((item + 1) * g->share, g->n);
     REAL *packed = g->packed + (size_t)worker * (packed_size(k, m) + COLUMNS * m), *block = packed + packed_size(k, m);
     pack_weights(k, m, g->a, g->acs, g->ars, packed);
     for (long j = item * g->share; j < to; j += COLUMNS) {
         const long columns = min_l(COLUMNS, to - j);
-        for (long p = 0; p < k; p += KC)
-            for (long q = 0, kc = min_l(KC, k - p); q < m; q += NR)
+        for (long p = 0; p < k; p += depth)
+            for (long q = 0, kc = min_l(depth, k - p); q < m; q += NR)
                 rows_of_tiles(columns, min_l(NR, m - q), kc, g->b + j * g->bcs + p, g->bcs, 1,
                               packed + p * round_up(m, NR) + q * kc, NR, block + q, m,
                               (ending){.add = p ? block + q : NULL});
@@ -433,10 +447,10 @@ static int transposed_product(gemm_job *g, long parts) {
 
 // ---- a few rows against a large B, read by whole rows ----
 
-// What KC steps have added up, with another part of it or NULL, as gemm_part does it: the last gets the bias, then come
+// What a block of steps has added up, with another part of it or NULL, as gemm_part does it: the last gets the bias, then come
 // those before it.
 static void add_block(const gemm_job *g, long p, long i, long j, long n, const REAL *sums, const REAL *others) {
-    const REAL *bias = g->e.bias && p + KC >= g->k ? g->e.bias + j : NULL;
+    const REAL *bias = g->e.bias && p + depth_of(g->k) >= g->k ? g->e.bias + j : NULL;
     REAL *c = g->c + i * g->ldc + j;
     const REAL *add = p ? c : g->e.add ? g->e.add + i * g->ldc + j : NULL;
     for (long q = 0; q < n; q += LANES) {
@@ -470,11 +484,12 @@ INLINE void add_steps(const int rows, const int steps, long n, const REAL x[2][S
 static void part_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     const long columns = div_up(g->n, g->share), block = item / columns, from = item % columns * g->share;
-    const long m = g->m, n = min_l(g->share, g->n - from), end = min_l(g->k, (block + 1) * KC);
+    const long m = g->m, n = min_l(g->share, g->n - from), depth = depth_of(g->k);
+    const long end = min_l(g->k, (block + 1) * depth);
     REAL *sums = g->packed + 2 * block * g->n + from, x[2][STEPS];
     (void)worker;
     for (int i = 0; i < 2; i++) memset(sums + i * g->n, 0, (size_t)n * sizeof(REAL));
-    for (long p = block * KC, steps; p < end; p += steps) {
+    for (long p = block * depth, steps; p < end; p += steps) {
         steps = end - p >= STEPS ? STEPS : 1;
         for (long i = 0; i < m; i++)
             for (long s = 0; s < steps; s++) x[i][s] = g->a[i * g->ars + (p + s) * g->acs];
@@ -487,15 +502,15 @@ static void part_item(void *job, long item, int worker) {
 }
 
 static int product_in_parts(gemm_job *g) {
-    const long blocks = div_up(g->k, KC), n = g->n;
+    const long depth = depth_of(g->k), blocks = div_up(g->k, depth), n = g->n;
     g->share = round_up(div_up(n, pool_size()), NR);
     g->packed = scratch(SCRATCH_GEMM, (size_t)(2 * blocks * n) * sizeof(REAL));
     if (!g->packed) return -1;
     pool_for(blocks * div_up(n, g->share), part_item, g);
     for (long block = 0; block < blocks; block++) {
         const REAL *sums = g->packed + 2 * block * n;
-        add_block(g, block * KC, 0, 0, n, sums, g->m == 1 ? sums + n : NULL);
-        if (g->m == 2) add_block(g, block * KC, 1, 0, n, sums + n, NULL);
+        add_block(g, block * depth, 0, 0, n, sums, g->m == 1 ? sums + n : NULL);
+        if (g->m == 2) add_block(g, block * depth, 1, 0, n, sums + n, NULL);
     }
     apply_activation(g->m, n, g->c, g->ldc, g->e.activation);
     return 0;
@@ -505,6 +520,7 @@ static int product_in_parts(gemm_job *g) {
 static void stream_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     const long from = item * g->share, n = min_l(g->share, g->n - from), m = g->m, ld = g->share + LANES;
+    const long depth = depth_of(g->k);
     REAL *sums = g->packed + (size_t)worker * (m * ld + STREAM_STEPS * NR), *ragged = sums + m * ld;
     for (long p = 0; p < g->k; p += STREAM_STEPS) {
         const long kc = min_l(STREAM_STEPS, g->k - p);
@@ -516,10 +532,10 @@ static void stream_item(void *job, long item, int worker) {
                 b = ragged, ldb = NR;
             }
             rows_of_tiles(m, NR, kc, g->a + p * g->acs, g->ars, g->acs, b, ldb, sums + j, ld,
-                          (ending){.start = p % KC ? sums + j : NULL});
+                          (ending){.start = p % depth ? sums + j : NULL});
         }
-        if ((p + kc) % KC && p + kc < g->k) continue;
-        for (long i = 0; i < m; i++) add_block(g, p / KC * KC, i, from, n, sums + i * ld, NULL);
+        if ((p + kc) % depth && p + kc < g->k) continue;
+        for (long i = 0; i < m; i++) add_block(g, p / depth * depth, i, from, n, sums + i * ld, NULL);
     }
     apply_activation(m, n, g->c + from, g->ldc, g->e.activation);
 }
