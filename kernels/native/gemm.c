@@ -125,7 +125,8 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
 
 // One row: the sums of even and of odd steps, which do not wait for each other.
 enum { STEPS = 8 };
-INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c, ending e) {
+INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c,
+                   ending e) {
     vec even[2] = {{0}, {0}}, odd[2] = {{0}, {0}};
 #pragma GCC unroll 1
     for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * ldb)
