@@ -58,11 +58,11 @@ enum {
 
 // An epilogue with what is added as an address: C itself, an array like C, or NULL. The sums of two rows and more go on from
 // `start`, an array like C but of whole vectors, or begin with zero. Each step fetches a vector for the next block, next_ld
-// elements after the last. `far`: C's lines come from beyond the second cache, and are asked for before the sums are made;
+// elements after the last. `far_c`: C's lines come from beyond the second cache, and are asked for before the sums are made;
 // `ahead`: B's may, and are asked for some steps before they are read.
 typedef struct {
     const REAL *bias, *add;
-    int activation, far, ahead;
+    int activation, far_c, ahead;
     const REAL *start, *next;
     long next_ld;
 } ending;
@@ -81,7 +81,7 @@ enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
 INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs,
                     const REAL *b, long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
-    if (e.far) {
+    if (e.far_c) {
 #pragma GCC unroll 14
         for (int i = 0; i < mr; i++) {
             __builtin_prefetch(c + i * ldc, 1, 2);
@@ -327,6 +327,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
     const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
     const long width = g->weights && m <= FEW_ROWS && b_bytes(g) < MEMORY_B ? NR : far ? NARROW_NC : NC;
     const long blocks = div_up(n, width), depth = depth_of(g->k);
+    const int far_c = g->m * g->n * (long)sizeof(REAL) > LARGE_C;
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += depth) {
@@ -353,8 +354,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     const REAL *bt = whole ? bs + q : panels + q * kc;
                     ending e = {.bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
                                 .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
-                                .far = g->m * g->n * (long)sizeof(REAL) > LARGE_C,
-                                .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B), .next_ld = g->brs};
+                                .far_c = far_c, .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B), .next_ld = g->brs};
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
                         for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0, e.ahead = 0) {

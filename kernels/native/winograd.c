@@ -707,12 +707,6 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
 
 // ---- the choice ----------------------------------------------------------------------------------------------------------
 
-// In multiply-adds per input and output channel, the direct way takes one per tap and pixel. Here a tile takes its products,
-// a third more than that for what a shorter sum and M cost (not under STRIDED, whose direct way is the slower one), and its
-// transforms, which weigh less the more channels share them; the filters take as much as 5 tiles. So images that fill their
-// tiles badly (5x5 under FOUR) and single small ones stay direct. The constants are fitted to times on AVX2 and AVX-512; a
-// gain of a fifth is asked for, as accuracy pays for it.
-
 // Prepared filters are read, more numbers than there are taps; one takes as long as 11 multiply-adds, but FOUR's come while
 // it multiplies (Zen 4). Intel's servers multiply twice as fast and reach their L3 across a mesh: there all count, as 18.
 // 512 channels on one 7x7 image on a Granite Rapids: FOUR 1.35 ms, direct 0.9.
@@ -723,6 +717,11 @@ static double reading_cost(int way, double numbers, double taps) {
     return 11 * (way == SIX ? numbers - 36 : way == STRIDED ? numbers - taps : 0);
 }
 
+// In multiply-adds per input and output channel, the direct way takes one per tap and pixel. Here a tile takes its products,
+// a third more than that for what a shorter sum and M cost (not under STRIDED, whose direct way is the slower one), and its
+// transforms, which weigh less the more channels share them; the filters take as much as 5 tiles. So images that fill their
+// tiles badly (5x5 under FOUR) and single small ones stay direct. The constants are fitted to times on AVX2 and AVX-512; a
+// gain of a fifth is asked for, as accuracy pays for it.
 static double cost_of(const conv_shape *s, int way, int flipped, int prepared) {
     winograd_job g = job_of(s, way, flipped);
     double products = way == STRIDED ? 81 : g.planes, in = g.planes * g.phases_in, out = g.planes * g.phases_out;
