@@ -82,7 +82,7 @@ INLINE void forward_loop(const int kind, const activation_job *g, long first, lo
     const vec alpha = splat(g->alpha);
     long i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) { // side by side: each instruction of one waits for the last
-        vec one = load(x + i), other = load(x + i + LANES);
+        vec one = load_from(x + i, g->past), other = load_from(x + i + LANES, g->past);
         one = forward_of(kind, one, alpha);
         other = forward_of(kind, other, alpha);
         store_to(out + i, one, g->past);
@@ -100,8 +100,8 @@ INLINE void backward_loop(const int kind, const activation_job *g, long first, l
     const vec alpha = splat(g->alpha);
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vec v = load(from + i);
-        store_to(out + i, backward_of(kind, load(dy + i), v, v, alpha), g->past);
+        vec v = load_from(from + i, g->past);
+        store_to(out + i, backward_of(kind, load_from(dy + i, g->past), v, v, alpha), g->past);
     }
     if (i < n) {
         vec v = load_part(from + i, n - i);
@@ -185,7 +185,7 @@ INLINE void short_softmax(const int nv, const rows_job *g, long first, long rows
         vec v[4], all = {0};
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) {
-            v[j] = part && j == nv - 1 ? load_filled(x + j * LANES, part, -INFINITY) : load(x + j * LANES);
+            v[j] = part && j == nv - 1 ? load_filled(x + j * LANES, part, -INFINITY) : load_from(x + j * LANES, past);
             all = j ? vmax(v[j], all) : v[j];
         }
         const vec top = splat(max_lanes(all));

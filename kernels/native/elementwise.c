@@ -60,7 +60,7 @@ INLINE void unary_loop(const int op, const unary_job *g, long first, long n) {
     const REAL *x = g->x + first;
     REAL *out = g->out + first;
     long i = 0;
-    for (; i + LANES <= n; i += LANES) store_to(out + i, unary_of(op, load(x + i)), g->past);
+    for (; i + LANES <= n; i += LANES) store_to(out + i, unary_of(op, load_from(x + i, g->past)), g->past);
     if (i < n) store_part(out + i, unary_of(op, load_part(x + i, n - i)), n - i);
 }
 
@@ -69,7 +69,7 @@ INLINE void gradient_loop(const int op, const unary_job *g, long first, long n) 
     REAL *out = g->out + first;
     long i = 0;
     for (; i + LANES <= n; i += LANES)
-        store_to(out + i, unary_gradient(op, load(dy + i), load(x + i), load(y + i)), g->past);
+        store_to(out + i, unary_gradient(op, load_from(dy + i, g->past), load_from(x + i, g->past), load_from(y + i, g->past)), g->past);
     if (i == n) return;
     n -= i;
     store_part(out + i, unary_gradient(op, load_part(dy + i, n), load_part(x + i, n), load_part(y + i, n)), n);
@@ -206,8 +206,8 @@ INLINE void binary_loop(const int op, const int steps_a, const int steps_b, long
     vec va = splat(*a), vb = splat(*b);
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
-        if (steps_a) va = load(a + i);
-        if (steps_b) vb = load(b + i);
+        if (steps_a) va = load_from(a + i, past);
+        if (steps_b) vb = load_from(b + i, past);
         store_to(y + i, binary_of(op, va, vb), past);
     }
     if (i == n) return;
@@ -353,8 +353,9 @@ INLINE void select_loop(const long step_a, const long step_b, long n, const uint
     vec yes = splat(*a), no = splat(*b);
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
-        if (step_a) yes = load(a + i);
-        if (step_b) no = load(b + i);
+        if (step_a) yes = load_from(a + i, past);
+        if (step_b) no = load_from(b + i, past);
+        ask_ahead(c + i, past);
         store_to(y + i, blend(chosen(c + i, LANES), yes, no), past);
     }
     if (i == n) return;

@@ -39,7 +39,7 @@ INLINE void short_sparse(const int nv, const loss_job *g, long first, long rows)
         ivec other[4];
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) {
-            v[j] = part && j == nv - 1 ? load_filled(x + j * LANES, part, -INFINITY) : load(x + j * LANES);
+            v[j] = part && j == nv - 1 ? load_filled(x + j * LANES, part, -INFINITY) : load_from(x + j * LANES, past);
             other[j] = (ivec)(lane_numbers() != isplat((INT)(label - j * LANES)));
             all = j ? vmax(v[j], all) : v[j];
         }

@@ -79,7 +79,7 @@ INLINE void block_stats(const int nv, const REAL *x, const REAL *next, long coun
     for (long i = 0; i < count; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
-            if (w > GROUP * LANES) __builtin_prefetch(next + (i * nv + v) * LANES, 0, 2);
+            __builtin_prefetch(next + (i * nv + v) * LANES, 0, 2);
             vec d = load_columns(x + i * w + v * LANES, nv > 1 ? LANES : left) - centre[v];
             square[v] += d * d;
         }
@@ -148,6 +148,8 @@ INLINE vec affine(vec x, vec mean, vec scale, vec shift) { return (x - mean) * s
 INLINE void affine_columns(const affine_job *g, const int activation, const int adds, const int past, long at, long n) {
     for (long j = 0; j < n; j += LANES) {
         long left = n - j;
+        ask_ahead(g->x + at + j, past);
+        if (adds) ask_ahead(g->residual + at + j, past);
         vec v = affine(load_columns(g->x + at + j, left), load_columns(g->mean + j, left), load_columns(g->scale + j, left),
                        load_columns(g->shift + j, left));
         if (adds) v += load_columns(g->residual + at + j, left);
@@ -259,10 +261,8 @@ INLINE void block_sums(const int nv, const int relu, const backward_job *g, long
     for (long at = r * w + j, end = at + count * w; at < end; at += w, next_dz += nv * LANES, next_x += nv * LANES)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
-            if (w > GROUP * LANES) {
-                __builtin_prefetch(next_dz + v * LANES);
-                __builtin_prefetch(next_x + v * LANES);
-            }
+            __builtin_prefetch(next_dz + v * LANES);
+            __builtin_prefetch(next_x + v * LANES);
             vec dz = load_columns(g->dz + at + v * LANES, left), x = load_columns(g->x + at + v * LANES, left);
             if (relu) dz = before_relu(dz, x, mean[v], scale[v], shift[v]);
             block_sum[v] += dz;
@@ -297,6 +297,8 @@ static void backward_sums_item(void *job, long part, int worker) {
 INLINE void backward_columns(const int relu, const int past, const backward_job *g, long at, long n) {
     for (long j = 0; j < n; j += LANES) {
         long left = n - j;
+        ask_ahead(g->x + at + j, past);
+        ask_ahead(g->dz + at + j, past);
         vec x = load_columns(g->x + at + j, left), mean = load_columns(g->mean + j, left);
         vec dz = load_columns(g->dz + at + j, left), d = x - mean;
         if (relu) dz = before_relu(dz, x, mean, load_columns(g->scale + j, left), load_columns(g->shift + j, left));
@@ -391,6 +393,7 @@ static void layernorm_item(void *job, long part, int worker) {
         g->inv_std[r] = inv_std;
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;
+            ask_ahead(x + n + j, g->past);
             vec v = (load_columns(x + j, left) - splat(mean)) * splat(inv_std);
             if (g->gamma) v *= load_columns(g->gamma + j, left);
             if (g->beta) v += load_columns(g->beta + j, left);
@@ -439,6 +442,8 @@ static void layernorm_backward_item(void *job, long part, int worker) {
         vec mean_e = splat(sum_lanes(sum) / (REAL)n), mean_dot = splat(sum_lanes(dot) / (REAL)n);
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;
+            ask_ahead(dy + n + j, g->past);
+            ask_ahead(x + n + j, g->past);
             vec d = load_columns(dy + j, left), xhat = (load_columns(x + j, left) - mean) * inv_std;
             if (g->gamma) d *= load_columns(g->gamma + j, left);
             vec v = inv_std * (d - mean_e - xhat * mean_dot);

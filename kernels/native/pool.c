@@ -120,6 +120,14 @@ INLINE window window_of(const pool_job *g, const window *row, long ox) {
 // The window's last pixel.
 INLINE const REAL *end_of(const window *w) { return w->x + (w->rows - 1) * w->row_step + (w->columns - 1) * w->column_step; }
 
+// Asks for the pixels of a later window that none before it has, some windows on.
+INLINE void ask_for_window(const int nv, const pool_shape *s, const window *w, long c) {
+    for (long u = max_l(0, w->rows - s->sh); u < w->rows; u++)
+        for (long v = 0; v < min_l(s->sw, w->columns); v++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) ask_ahead(w->x + u * w->row_step + v * w->column_step + c + j * LANES, 1);
+}
+
 // bytes: of an index element; 0: no index. past: store y past the caches. loaded, part: lanes of x, of y and the index.
 INLINE void max_of_window(const int nv, const int bytes, const int past, const window *w, long c, long loaded, long part,
                           REAL *y, void *index, long at) {
@@ -159,7 +167,10 @@ INLINE void max_rows(const pool_job *g, long item, const int bytes, const int pa
             window w = window_of(g, &shared, ox);
             long at = (row * s->ow + ox) * s->c, c = 0;
             REAL *y = g->out + at;
-            for (; c + SIDE * LANES <= s->c; c += SIDE * LANES) max_of_window(SIDE, bytes, past, &w, c, 0, 0, y, g->index, at);
+            for (; c + SIDE * LANES <= s->c; c += SIDE * LANES) {
+                if (past) ask_for_window(SIDE, s, &w, c);
+                max_of_window(SIDE, bytes, past, &w, c, 0, 0, y, g->index, at);
+            }
             for (; c + 2 * LANES <= s->c; c += 2 * LANES) max_of_window(2, bytes, past, &w, c, 0, 0, y, g->index, at);
             for (; c + LANES <= s->c; c += LANES) max_of_window(1, bytes, past, &w, c, 0, 0, y, g->index, at);
             if (c == s->c) continue;
@@ -209,7 +220,10 @@ INLINE void mean_rows(const pool_job *g, long item, const int past) {
             }
             long at = (row * s->ow + ox) * s->c, c = 0;
             REAL *y = g->out + at;
-            for (; c + SIDE * LANES <= s->c; c += SIDE * LANES) mean_of_window(SIDE, past, &w, share, c, 0, 0, y);
+            for (; c + SIDE * LANES <= s->c; c += SIDE * LANES) {
+                if (past) ask_for_window(SIDE, s, &w, c);
+                mean_of_window(SIDE, past, &w, share, c, 0, 0, y);
+            }
             for (; c + 2 * LANES <= s->c; c += 2 * LANES) mean_of_window(2, past, &w, share, c, 0, 0, y);
             for (; c + LANES <= s->c; c += LANES) mean_of_window(1, past, &w, share, c, 0, 0, y);
             if (c == s->c) continue;

@@ -126,7 +126,7 @@ INLINE void uniform_of(const random_job *g, const uint32_t words[STEP], long i, 
 
 INLINE void dropout_of(const random_job *g, const uint32_t words[STEP], long i, long count) {
     for (long j = 0; j < count; j += LANES) {
-        vec survivor = (count - j >= LANES ? load(g->x + i + j) : load_part(g->x + i + j, count - j)) / splat(g->a);
+        vec survivor = (count - j >= LANES ? load_from(g->x + i + j, g->past) : load_part(g->x + i + j, count - j)) / splat(g->a);
         some_bits kept = bits_of(words + j) >= g->threshold;
         put(g->y + i + j, (vec)(__builtin_convertvector(kept, ivec) & (ivec)survivor), count - j, g->past);
     }

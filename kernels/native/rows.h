@@ -11,6 +11,7 @@ enum {
     ROW_BLOCK = 64 * LANES,
     ROW_BUFFER = 4096, // exponentials wait for their sum in a buffer of two such rows, half a page apart; longer ones in y
     PAGE = 4096 / sizeof(REAL),
+    ROW_AHEAD = 2 * PAGE, // from the prefetch of what memory holds into the second cache to its use
     CHAINS = 4 // sums side by side, for each addition waits for the one before
 };
 
@@ -89,6 +90,8 @@ INLINE double exp_row_beside(const REAL *x, REAL *e, long n, REAL top, long apar
             if (scales || e) store(e + i + LANES, other);
             sum[0] += one;
             sum[1] += other;
+            if (past) __builtin_prefetch(next + i + ROW_AHEAD, 0, 2);
+            if (past) __builtin_prefetch(next + i + LANES + ROW_AHEAD, 0, 2);
             largest[0] = vmax(load(next + i), largest[0]);
             largest[1] = vmax(load(next + i + LANES), largest[1]);
             if (!scales) continue;
