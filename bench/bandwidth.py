@@ -71,6 +71,8 @@ class Memory:
             self.engine.random_uniform(held[used].reshape(-1), 0.1, 1.0, used, 0)
         else:
             held[used][...] = 0
+            if np.dtype(dtype) == bool:
+                held[used][1::2] = True  # a host may share pages of zeros, which are read more slowly
         return held[used]
 
     def give_back(self) -> None:
