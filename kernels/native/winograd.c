@@ -77,7 +77,7 @@ enum {
     READY_CACHE = 16 << 20, // or, where they come transformed
     BLOCK_V = 10 << 20,     // bytes of V of a block, by channels, all copies of it
     BLOCK_M = 2 << 20,      // and of M, per worker
-    BLOCK_VZ = 2400 << 10,  // bytes of V and Z of a block, gradient of the filters
+    BLOCK_VZ = 1200 << 10,  // bytes of V and Z of a block, gradient of the filters
     MOST_VZ = 32 << 20,     // however few tiles that gives
     RANGES = 16,            // of tiles there, at most: each has a dw of its own
     MOST_SUMS = 32 << 20,   // bytes of those
@@ -615,7 +615,7 @@ static void sums_item(void *job, long item, int worker) {
     copy.z += worker * g->worker_copy;
     if (is_due(g, worker)) transform_block(&copy, gradients_item);
     const conv_shape *s = g->s;
-    long piece = item % g->pieces, phase = item / g->pieces % g->phases_in, panel = item / g->pieces / g->phases_in;
+    long panel = item % g->panels, phase = item / g->panels % g->phases_in, piece = item / g->panels / g->phases_in;
     long c0 = piece * g->piece, channels = min_l(g->piece, s->c - c0), columns = min_l(NR, s->k - panel * NR);
     REAL *sums = g->m + worker * g->worker_m, *tap[MOST_TAPS * MOST_TAPS];
     const REAL *v = g->v + phase * g->planes * g->plane_v + piece * g->block * g->piece;
