@@ -81,17 +81,20 @@ enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
 INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs,
                     const REAL *b, long ldb, REAL *c, long ldc, ending e) {
     vec acc[MR][2];
+    // Else the addresses of all variants of a tile are computed, and spilled, before it is known which one it is.
+    const long ld = hidden(ldc);
+    if (!__builtin_constant_p(rs)) rs = hidden(rs);
     if (e.far_c) {
 #pragma GCC unroll 14
         for (int i = 0; i < mr; i++) {
-            __builtin_prefetch(c + i * ldc, 1, 2);
-            if (nv > 1) __builtin_prefetch(c + i * ldc + LANES, 1, 2);
+            __builtin_prefetch(c + i * ld, 1, 2);
+            if (nv > 1) __builtin_prefetch(c + i * ld + LANES, 1, 2);
         }
     }
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
-        acc[i][0] = e.start ? load(e.start + i * ldc) : (vec){0};
-        acc[i][1] = e.start && nv > 1 ? load(e.start + i * ldc + LANES) : (vec){0};
+        acc[i][0] = e.start ? load(e.start + i * ld) : (vec){0};
+        acc[i][1] = e.start && nv > 1 ? load(e.start + i * ld + LANES) : (vec){0};
     }
     const REAL *a3 = a + 3 * rs, *a6 = a + 6 * rs, *a9 = a + 9 * rs, *a12 = a + 12 * rs;
 #pragma GCC unroll 1
@@ -112,6 +115,7 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
             if (nv > 1) __builtin_prefetch(b + AHEAD_STEPS * ldb + LANES, 0, 2);
         }
     }
+    ldc = hidden(ldc);
     vec bias[2] = {{0}, {0}};
     for (int j = 0; e.bias && j < nv; j++)
         bias[j] = part && j == nv - 1 ? load_part(e.bias + j * LANES, part) : load(e.bias + j * LANES);

@@ -211,6 +211,14 @@ INLINE void finish_stores(void) {
 #endif
 }
 
+// x, of which the compiler knows nothing before this place: so it computes nothing from it earlier.
+INLINE long hidden(long x) {
+#if defined(__GNUC__)
+    __asm__("" : "+r"(x));
+#endif
+    return x;
+}
+
 INLINE long min_l(long a, long b) { return a < b ? a : b; }
 INLINE long max_l(long a, long b) { return a > b ? a : b; }
 INLINE long div_up(long a, long b) { return (a + b - 1) / b; }
