@@ -61,7 +61,7 @@ class Memory:
         self.lent: dict[tuple[Any, ...], int] = {}
 
     def take(self, shape: tuple[int, ...], dtype: Any = F32) -> Any:
-        """An array of numbers between 0 and 1 (of zeros where they are whole) that this kernel does not have yet."""
+        """An array that this kernel does not have yet: numbers between 0 and 1, whole zeros, false and true in turn."""
         key = (shape, np.dtype(dtype))
         held, used = self.pool.setdefault(key, []), self.lent.get(key, 0)
         if used == len(held):

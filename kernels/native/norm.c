@@ -7,7 +7,8 @@
 //
 // A block of more than GROUP vectors of columns is read strip by strip, which memory's own prefetching does not follow: the
 // next block is fetched meanwhile, in the order in which it lies (128 to 512 channels: 0.70 to 0.85 of the time forward,
-// 0.77 to 0.93 backward, of which the second passes are the same).
+// 0.77 to 0.93 backward, of which the second passes are the same). Narrower ones gain too, and the second passes and layer
+// normalisation by reading ahead (Granite Rapids, from memory: 64 channels forward 1.14 times, layer normalisation 1.4).
 //
 // Work is cut into at most PARTS ranges of rows, always the same for a shape, so that results do not depend on the number
 // of threads. Few channels waste no lanes: LANES rows are folded into one (W = LANES C columns), and the folded statistics
