@@ -16,8 +16,8 @@ from . import elementwise
 from .lanes import PAST_BYTES, finish_stores
 from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .stream import BLOCK, are_apart, ask_ahead, new_block, store_block
-from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel
+from .stream import BLOCK, are_apart, ask_ahead, ask_for_rows, keep, new_block, rows_go_past, store_block
+from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_kernel
 
 Array = Any
 
@@ -220,9 +220,15 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
 
 @reduction_kernel
 def _softmax(start, stop, x, y, logarithm):
+    past = rows_go_past(y, x.nbytes) and are_apart(y, x)
+    room = np.empty(y.shape[1] if past else 0, y.dtype)
+    row = borrow(room)
+    flat = y.reshape(-1)
     for r in range(start, stop):
+        if past:
+            ask_for_rows(x, r)
         u = x[r]
-        v = y[r]
+        v = row if past else y[r]
         top = row_max(u)
         if logarithm:
             total = x.dtype.type(0)
@@ -238,14 +244,25 @@ def _softmax(start, stop, x, y, logarithm):
                 v[i] = e
                 total += e
             multiply_by(v, x.dtype.type(1) / total)
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_kernel
 def _softmax_backward(start, stop, dy, y, dx, logarithm):
+    past = rows_go_past(dx, dy.nbytes + y.nbytes) and are_apart(dx, dy) and are_apart(dx, y)
+    room = np.empty(dx.shape[1] if past else 0, dx.dtype)
+    row = borrow(room)
+    flat = dx.reshape(-1)
     for r in range(start, stop):
+        if past:
+            ask_for_rows(dy, r)
+            ask_for_rows(y, r)
         g = dy[r]
         p = y[r]
-        d = dx[r]
+        d = row if past else dx[r]
         if logarithm:
             total = row_sum(g)
             for i in range(p.size):
@@ -256,6 +273,10 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
                 total += g[i] * p[i]
             for i in range(p.size):
                 d[i] = p[i] * (g[i] - total)
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..reference import loss as reference
+from .lanes import finish_stores
 from .reduce import multiply_by, row_max
 from .scalar import exp, log, log1p
-from .threads import absent, elementwise_kernel, reduction_jit, reduction_kernel
+from .stream import are_apart, ask_for_rows, keep, rows_go_past, store_block
+from .threads import absent, borrow, elementwise_kernel, reduction_jit, reduction_kernel
 
 Array = Any
 
@@ -41,10 +43,15 @@ def _exponentials(row, out):
 @reduction_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
-    none = dlogits.reshape(-1)[:0]
+    flat = dlogits.reshape(-1)
+    past = rows_go_past(dlogits, logits.nbytes) and are_apart(dlogits, logits)
+    room = np.empty(logits.shape[1] if past else 0, logits.dtype)
+    row = borrow(room)
     for r in range(start, stop):
+        if past:
+            ask_for_rows(logits, r)
         z = logits[r]
-        g = dlogits[r] if dlogits.size else none
+        g = dlogits[r] if dlogits.size and not past else row
         top, total = _exponentials(z, g)
         w = weight[r] if weight.size else z.dtype.type(1)
         label = labels[r]
@@ -52,16 +59,27 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
         if g.size:
             multiply_by(g, scale * w / total)
             g[label] -= scale * w
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_kernel
 def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
-    none = dlogits.reshape(-1)[:0]
+    flat = dlogits.reshape(-1)
+    read = logits.nbytes + targets.nbytes
+    past = rows_go_past(dlogits, read) and are_apart(dlogits, logits) and are_apart(dlogits, targets)
+    room = np.empty(logits.shape[1] if past else 0, logits.dtype)
+    row = borrow(room)
     for r in range(start, stop):
+        if past:
+            ask_for_rows(logits, r)
+            ask_for_rows(targets, r)
         z = logits[r]
         t = targets[r]
-        g = dlogits[r] if dlogits.size else none
+        g = dlogits[r] if dlogits.size and not past else row
         top, total = _exponentials(z, g)
         w = weight[r] if weight.size else z.dtype.type(1)
         shift = log(total)
@@ -76,6 +94,10 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
             factor = scale * w
             for i in range(g.size):
                 g[i] = factor * (g[i] * share - t[i])
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_jit

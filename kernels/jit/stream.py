@@ -23,13 +23,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from .lanes import BYTES, PAST_BYTES, address, ask_for_line, load, load_some, splat, store, store_past, store_some
+from .lanes import BYTES, PAST_BYTES, address, ask_for_line, load, load_some, store, store_past, store_some
 from .threads import elementwise_jit, inline_jit
 
 # Elements in a block; with 128 calls cost too much, with 512 stores and loads come in too long bursts.
 BLOCK = 256
 # Bytes from what is being worked on to what is asked for.
-_AHEAD = 2048
+AHEAD = 2048
+# Rows are passed over more than once, so that there is more time, and the second-level cache takes what is asked for.
+_ROWS_AHEAD = 8192
+# Bytes of a row from which that is worth while, and those that the second-level cache holds beside what is read.
+_SHORTEST_ROW, _LONGEST_ROW = 512, 256 << 10
 
 
 @intrinsic
@@ -58,27 +62,57 @@ def are_apart(y, x):
 
 
 @inline_jit
-def ask_ahead(x, first):
-    """Ask for a block of x, of those after the one that begins at element `first`."""
-    at = address(x) + x.itemsize * first + _AHEAD
-    for line in range(at, at + x.itemsize * BLOCK, 64):
+def ask_for(place, count):
+    """Ask for the lines of `count` bytes from a place on."""
+    for line in range(place, place + count, 64):
         ask_for_line(line)
 
 
 @inline_jit
+def ask_ahead(x, first):
+    """Ask for a block of x that comes after the one which begins at element `first`."""
+    ask_for(address(x) + x.itemsize * first + AHEAD, x.itemsize * BLOCK)
+
+
+@inline_jit
+def ask_for_rows(x, row):
+    """Ask for as much as a row of x, some rows after this one."""
+    width = x.itemsize * x.shape[1]
+    ask_for(address(x) + width * row + _ROWS_AHEAD, width)
+
+
+@inline_jit
+def rows_go_past(y, read):
+    """Whether the rows of y, made of so many bytes, are put together in a cache to be stored past all of them."""
+    return y.nbytes + read >= PAST_BYTES and _SHORTEST_ROW <= y.itemsize * y.shape[1] <= _LONGEST_ROW
+
+
+@inline_jit
+def keep(array):
+    """What was borrowed from the array is in use until here."""
+
+
+@inline_jit
 def store_block(block, y, first, past):
-    """To y from element `first` on, past the caches if that is wanted and it begins at a whole vector's place there."""
+    """To y from element `first` on; past the caches, if that is wanted, in whole vectors."""
     size = y.itemsize
     zero = y.dtype.type(0)
-    step = len(splat(zero, zero))
     source, target = address(block), address(y) + size * first
-    whole = block.size // step * step
-    if past and target % BYTES == 0:
-        for i in range(0, whole, step):
-            store_past(target + size * i, load(source + size * i, zero))
-    else:
-        for i in range(0, whole, step):
-            store(target + size * i, load(source + size * i, zero))
-    if whole < block.size:
-        count = block.size - whole
-        store_some(target + size * whole, load_some(source + size * whole, zero, count), count)
+    end = target + size * block.size
+    if past and target % size == 0:
+        before = min(-target % BYTES // size, block.size)
+        if before:
+            store_some(target, load_some(source, zero, before), before)
+            source += size * before
+            target += size * before
+        while end - target >= BYTES:
+            store_past(target, load(source, zero))
+            source += BYTES
+            target += BYTES
+    while end - target >= BYTES:
+        store(target, load(source, zero))
+        source += BYTES
+        target += BYTES
+    if target < end:
+        count = (end - target) // size
+        store_some(target, load_some(source, zero, count), count)
