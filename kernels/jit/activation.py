@@ -16,7 +16,7 @@ from . import elementwise
 from .lanes import PAST_BYTES, finish_stores
 from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .stream import BLOCK, are_apart, ask_ahead, ask_for_rows, keep, new_block, rows_go_past, store_block
+from .stream import BLOCK, are_apart, ask_ahead, ask_for_half, keep, new_block, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_kernel
 
 Array = Any
@@ -225,11 +225,13 @@ def _softmax(start, stop, x, y, logarithm):
     row = borrow(room)
     flat = y.reshape(-1)
     for r in range(start, stop):
-        if past:
-            ask_for_rows(x, r)
         u = x[r]
         v = row if past else y[r]
+        if past:
+            ask_for_half(x, r, 0)
         top = row_max(u)
+        if past:
+            ask_for_half(x, r, 1)
         if logarithm:
             total = x.dtype.type(0)
             for i in range(u.size):
@@ -257,9 +259,6 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
     row = borrow(room)
     flat = dx.reshape(-1)
     for r in range(start, stop):
-        if past:
-            ask_for_rows(dy, r)
-            ask_for_rows(y, r)
         g = dy[r]
         p = y[r]
         d = row if past else dx[r]

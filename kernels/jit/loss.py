@@ -15,7 +15,7 @@ from ..reference import loss as reference
 from .lanes import finish_stores
 from .reduce import multiply_by, row_max
 from .scalar import exp, log, log1p
-from .stream import are_apart, ask_for_rows, keep, rows_go_past, store_block
+from .stream import ask_for_half, keep, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_kernel, reduction_jit, reduction_kernel
 
 Array = Any
@@ -25,9 +25,8 @@ _STRETCH = 1024
 
 
 @reduction_jit
-def _exponentials(row, out):
-    """The maximum of the row and the sum of exp(row − maximum); the exponentials go to out unless that is empty."""
-    top = row_max(row)
+def _exponentials(row, top, out):
+    """The sum of exp(row − top), whose terms go to out unless that is empty."""
     total = row.dtype.type(0)
     if out.size:
         for i in range(row.size):
@@ -37,22 +36,25 @@ def _exponentials(row, out):
     else:
         for i in range(row.size):
             total += exp(row[i] - top)
-    return top, total
+    return total
 
 
 @reduction_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
     flat = dlogits.reshape(-1)
-    past = rows_go_past(dlogits, logits.nbytes) and are_apart(dlogits, logits)
+    past = rows_go_past(dlogits, logits.nbytes)
     room = np.empty(logits.shape[1] if past else 0, logits.dtype)
     row = borrow(room)
     for r in range(start, stop):
-        if past:
-            ask_for_rows(logits, r)
         z = logits[r]
         g = dlogits[r] if dlogits.size and not past else row
-        top, total = _exponentials(z, g)
+        if past:
+            ask_for_half(logits, r, 0)
+        top = row_max(z)
+        if past:
+            ask_for_half(logits, r, 1)
+        total = _exponentials(z, top, g)
         w = weight[r] if weight.size else z.dtype.type(1)
         label = labels[r]
         losses[r] = w * (log(total) - (z[label] - top))
@@ -69,18 +71,21 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
 def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
     flat = dlogits.reshape(-1)
-    read = logits.nbytes + targets.nbytes
-    past = rows_go_past(dlogits, read) and are_apart(dlogits, logits) and are_apart(dlogits, targets)
+    past = rows_go_past(dlogits, logits.nbytes + targets.nbytes)
     room = np.empty(logits.shape[1] if past else 0, logits.dtype)
     row = borrow(room)
     for r in range(start, stop):
         if past:
-            ask_for_rows(logits, r)
-            ask_for_rows(targets, r)
+            ask_for_half(logits, r, 0)
+            ask_for_half(targets, r, 0)
         z = logits[r]
         t = targets[r]
         g = dlogits[r] if dlogits.size and not past else row
-        top, total = _exponentials(z, g)
+        top = row_max(z)
+        if past:
+            ask_for_half(logits, r, 1)
+            ask_for_half(targets, r, 1)
+        total = _exponentials(z, top, g)
         w = weight[r] if weight.size else z.dtype.type(1)
         shift = log(total)
         mass = z.dtype.type(0)

@@ -31,7 +31,7 @@ from .lanes import (
     twice,
 )
 from .reduce import NARROW, add_wide, fold, lane_width, row_sum, sum_rows
-from .stream import are_apart, ask_for_rows, keep, rows_go_past, store_block
+from .stream import are_apart, keep, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, scratch
 
 Array = Any
@@ -260,8 +260,6 @@ def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
     row = borrow(room)
     flat = y.reshape(-1)
     for r in range(start, stop):
-        if past:
-            ask_for_rows(x, r)
         u = x[r]
         v = row if past else y[r]
         m = row_sum(u) / count
@@ -300,9 +298,6 @@ def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, s
         if partial.size:
             partial[block] = real(0)
         for r in range(block * step, min((block + 1) * step, rows)):
-            if past:
-                ask_for_rows(dy, r)
-                ask_for_rows(x, r)
             u = x[r]
             d = dy[r]
             m = mean[r]

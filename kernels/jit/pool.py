@@ -193,7 +193,9 @@ def _apart_backward(start, stop, dy, index, dx, size, past):
 
 
 @inline_jit
-def _from_windows(dy, place, rows, columns, row, column, index_row, index_column, number, down, right, index, zero, count):
+def _from_windows(
+    dy, place, rows, columns, row, column, index_row, index_column, number, down, right, index, zero, count
+):
     # What a pixel has won in the windows that hold it. In the first it is number `number`, in the one to the right of a
     # window `right` less, in the one below `down` less; windows are `column` and `row` bytes apart, their indices
     # `index_column` and `index_row`.

@@ -15,16 +15,13 @@ for all earlier stores to reach memory: with 512 elements that halved the speed.
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from .lanes import BYTES, PAST_BYTES, address, ask_for_line, load, load_some, store, store_past, store_some
-from .threads import elementwise_jit, inline_jit
+from .threads import inline_jit
 
 # Elements in a block; with 128 calls cost too much, with 512 stores and loads come in too long bursts.
 BLOCK = 256
@@ -75,10 +72,10 @@ def ask_ahead(x, first):
 
 
 @inline_jit
-def ask_for_rows(x, row):
-    """Ask for as much as a row of x, some rows after this one."""
+def ask_for_half(x, row, half):
+    """Ask for the first or second half of as much as a row of x, some rows after this one."""
     width = x.itemsize * x.shape[1]
-    ask_for(address(x) + width * row + _ROWS_AHEAD, width)
+    ask_for(address(x) + width * row + _ROWS_AHEAD + half * (width // 2), width // 2)
 
 
 @inline_jit
