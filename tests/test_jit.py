@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-from conformance import CASES, check
+from conformance import CASES, Case, Out, check
 
 from dlcore.backends import get_backend
 from dlcore.backends.interface import PRIMITIVES
@@ -112,7 +114,7 @@ def test_compiled_kernels_are_stale_where_what_they_call_has_changed():
     from dlcore.kernels.jit import loss, threads
 
     sources = {module.rpartition(".")[2] for module, _ in threads._sources(loss.__name__)}
-    assert sources == {"loss", "reduce", "scalar", "lanes", "threads"}
+    assert sources == {"loss", "reduce", "scalar", "lanes", "stream", "threads"}
 
 
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.
@@ -148,6 +150,86 @@ def test_conformance_where_nothing_is_small(engine, monkeypatch, primitive):
     for case in CASES:
         if case.primitive == primitive:
             check(engine, case)
+
+
+# Elements that are as large as results which go past the caches; no array below ends with a whole vector or a line.
+_LARGE = (16 << 20) // 4
+_TABLE, _IMAGES = (_LARGE // 66 + 1, 33), (3, 131, 101, 64)
+_ROWS, _POOLED = (_LARGE // 502 + 1, 251), (3, 65, 50, 64)
+_WINDOWS = {"size": (3, 3), "stride": (2, 2), "padding": (0, 0, 0, 0)}
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape)
+
+
+def _large_cases() -> Iterator[tuple[str, Callable[[np.random.Generator], dict[str, Any]], dict[str, str]]]:
+    """Primitives, their arguments, and what is computed in place."""
+    n, quarter, (rows, columns) = (_LARGE // 2 + 37,), (_LARGE // 4 + 37,), _ROWS
+    yield "fill", lambda rng: {"y": Out((_LARGE + 37,)), "value": 1.5}, {}
+    for change in ({}, {"y": "x"}):
+        for op in ("exp", "sin"):
+            yield "unary", lambda rng, op=op: {"x": _normal(rng, *n), "y": Out(n), "op": op}, change
+        yield "activation", lambda rng: {"x": _normal(rng, *n), "y": Out(n), "kind": "elu", "alpha": 1.0}, change
+        yield "softmax", lambda rng: {"x": _normal(rng, *_ROWS), "y": Out(_ROWS)}, change
+    for change in ({}, {"dx": "dy"}):
+        yield "activation_backward", lambda rng: {
+            "dy": _normal(rng, *quarter), "x": _normal(rng, *quarter), "y": _normal(rng, *quarter),
+            "dx": Out(quarter), "kind": "gelu", "alpha": 1.0,
+        }, change  # fmt: skip
+        yield "unary_backward", lambda rng: {
+            "dy": _normal(rng, *quarter), "x": _normal(rng, *quarter), "y": _normal(rng, *quarter),
+            "dx": Out(quarter), "op": "sin",
+        }, change  # fmt: skip
+    for change, other in (({}, _TABLE), ({}, (_TABLE[0], 1)), ({}, (33,)), ({"y": "a"}, _TABLE), ({"y": "a"}, (33,))):
+        yield "binary", lambda rng, other=other: {
+            "a": _normal(rng, *_TABLE), "b": _normal(rng, *other), "y": Out(_TABLE), "op": "sub"
+        }, change  # fmt: skip
+    yield "select", lambda rng: {
+        "condition": _normal(rng, *_TABLE) > 0, "a": _normal(rng, *_TABLE), "b": _normal(rng, 33), "y": Out(_TABLE)
+    }, {}  # fmt: skip
+    yield "log_softmax", lambda rng: {"x": _normal(rng, *_ROWS), "y": Out(_ROWS)}, {}
+    yield "softmax_backward", lambda rng: {
+        "dy": _normal(rng, *_ROWS), "y": _normal(rng, *_ROWS), "dx": Out(_ROWS)
+    }, {}  # fmt: skip
+    yield "softmax_cross_entropy", lambda rng: {
+        "logits": _normal(rng, *_ROWS), "labels": rng.integers(0, columns, rows, np.int32), "weight": None,
+        "losses": Out((rows,)), "dlogits": Out(_ROWS), "scale": 1.0,
+    }, {}  # fmt: skip
+    yield "softmax_cross_entropy_dense", lambda rng: {
+        "logits": _normal(rng, *_ROWS), "targets": np.abs(_normal(rng, *_ROWS)) / columns, "weight": None,
+        "losses": Out((rows,)), "dlogits": Out(_ROWS), "scale": 1.0,
+    }, {}  # fmt: skip
+    yield "layernorm", lambda rng: {
+        "x": _normal(rng, *_ROWS), "gamma": _normal(rng, columns), "beta": None, "y": Out(_ROWS),
+        "mean": Out((rows,)), "inv_std": Out((rows,)), "eps": 1e-3,
+    }, {}  # fmt: skip
+    yield "layernorm_backward", lambda rng: {
+        "dy": _normal(rng, *_ROWS), "x": _normal(rng, *_ROWS), "gamma": _normal(rng, columns),
+        "mean": _normal(rng, rows) / 100, "inv_std": np.ones(rows), "dx": Out(_ROWS), "dgamma": Out((columns,)),
+        "dbeta": Out((columns,)),
+    }, {}  # fmt: skip
+    yield "max_pool2d", lambda rng: {
+        "x": _normal(rng, *_IMAGES), "y": Out(_POOLED), "index": Out(_POOLED, np.uint8), **_WINDOWS
+    }, {}  # fmt: skip
+    yield "max_pool2d_backward", lambda rng: {
+        "dy": _normal(rng, *_POOLED), "index": rng.integers(0, 9, _POOLED, np.uint8), "dx": Out(_IMAGES), **_WINDOWS
+    }, {}  # fmt: skip
+    yield "avg_pool2d", lambda rng: {"x": _normal(rng, *_IMAGES), "y": Out(_POOLED), **_WINDOWS}, {}
+    yield "avg_pool2d_backward", lambda rng: {"dy": _normal(rng, *_POOLED), "dx": Out(_IMAGES), **_WINDOWS}, {}
+    places = (33, _LARGE // (33 * 64) + 1, 64)
+    yield "global_avg_pool", lambda rng: {"x": _normal(rng, *places), "y": Out((33, 64))}, {}
+    yield "global_avg_pool_backward", lambda rng: {"dy": _normal(rng, 33, 64), "dx": Out(places)}, {}
+
+
+@pytest.mark.parametrize("which", [*enumerate(_large_cases())], ids=lambda which: f"{which[0]}-{which[1][0]}")
+def test_large_arrays(engine, which):
+    """Where results go past the caches, beginning with a whole line or not, or lie where what they are made of lay."""
+    number, (primitive, build, in_place) = which
+    engine.set_num_threads(3)
+    case = Case(primitive, f"large {number}", build, in_place, floor=1.0)
+    check(engine, case, (np.float32,))
+    check(engine, case, (np.float64,), (1,))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -13,9 +13,11 @@ import numpy as np
 
 from ..reference import activation as reference
 from . import elementwise
+from .lanes import PAST_BYTES, finish_stores
 from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .threads import absent, elementwise_jit, elementwise_kernel, reduction_kernel
+from .stream import BLOCK, are_apart, ask_ahead, ask_for_half, keep, new_block, rows_go_past, store_block
+from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_kernel
 
 Array = Any
 
@@ -54,11 +56,8 @@ def apply_fused(x, code):
             x[i] = tanh(x[i])
 
 
-@elementwise_kernel
-def _activation(start, stop, x, y, code, alpha):
-    alpha = x.dtype.type(alpha)
-    x = x[start:stop]
-    y = y[start:stop]
+@elementwise_jit
+def _activation_loop(x, y, code, alpha):
     real = x.dtype.type
     zero = real(0)
     half = real(0.5)
@@ -119,13 +118,27 @@ def _activation(start, stop, x, y, code, alpha):
 
 
 @elementwise_kernel
-def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
-    # x is empty for the kinds whose derivative follows from y.
-    alpha = y.dtype.type(alpha)
-    dy = dy[start:stop]
+def _activation(start, stop, x, y, code, alpha):
+    alpha = x.dtype.type(alpha)
+    large = x.nbytes + y.nbytes >= PAST_BYTES
+    apart = are_apart(y, x)
     x = x[start:stop]
     y = y[start:stop]
-    dx = dx[start:stop]
+    if apart and not large:
+        _activation_loop(x, y, code, alpha)
+        return
+    block = new_block(y)
+    for first in range(0, y.size, BLOCK):
+        if large:
+            ask_ahead(x, first)
+        part = block[: y.size - first]
+        _activation_loop(x[first:][:BLOCK], part, code, alpha)
+        store_block(part, y, first, large and apart)
+    finish_stores()
+
+
+@elementwise_jit
+def _activation_backward_loop(dy, x, y, dx, code, alpha):
     real = y.dtype.type
     zero = real(0)
     half = real(0.5)
@@ -181,12 +194,44 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
             dx[i] = dy[i] * sixth if x[i] > -three and x[i] <= three else zero
 
 
+@elementwise_kernel
+def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
+    # x is empty for the kinds whose derivative follows from y.
+    alpha = y.dtype.type(alpha)
+    large = dy.nbytes + x.nbytes + y.nbytes + dx.nbytes >= PAST_BYTES
+    apart = are_apart(dx, dy) and are_apart(dx, x) and are_apart(dx, y)
+    dy = dy[start:stop]
+    x = x[start:stop]
+    y = y[start:stop]
+    dx = dx[start:stop]
+    if apart and not large:
+        _activation_backward_loop(dy, x, y, dx, code, alpha)
+        return
+    block = new_block(dx)
+    for first in range(0, dx.size, BLOCK):
+        if large:
+            ask_ahead(dy, first)
+            ask_ahead(y if code < 8 else x, first)
+        part = block[: dx.size - first]
+        _activation_backward_loop(dy[first:][:BLOCK], x[first:][:BLOCK], y[first:][:BLOCK], part, code, alpha)
+        store_block(part, dx, first, large and apart)
+    finish_stores()
+
+
 @reduction_kernel
 def _softmax(start, stop, x, y, logarithm):
+    past = rows_go_past(y, x.nbytes) and are_apart(y, x)
+    room = np.empty(y.shape[1] if past else 0, y.dtype)
+    row = borrow(room)
+    flat = y.reshape(-1)
     for r in range(start, stop):
         u = x[r]
-        v = y[r]
+        v = row if past else y[r]
+        if past:
+            ask_for_half(x, r, 0)
         top = row_max(u)
+        if past:
+            ask_for_half(x, r, 1)
         if logarithm:
             total = x.dtype.type(0)
             for i in range(u.size):
@@ -201,14 +246,22 @@ def _softmax(start, stop, x, y, logarithm):
                 v[i] = e
                 total += e
             multiply_by(v, x.dtype.type(1) / total)
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_kernel
 def _softmax_backward(start, stop, dy, y, dx, logarithm):
+    past = rows_go_past(dx, dy.nbytes + y.nbytes) and are_apart(dx, dy) and are_apart(dx, y)
+    room = np.empty(dx.shape[1] if past else 0, dx.dtype)
+    row = borrow(room)
+    flat = dx.reshape(-1)
     for r in range(start, stop):
         g = dy[r]
         p = y[r]
-        d = dx[r]
+        d = row if past else dx[r]
         if logarithm:
             total = row_sum(g)
             for i in range(p.size):
@@ -219,6 +272,10 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
                 total += g[i] * p[i]
             for i in range(p.size):
                 d[i] = p[i] * (g[i] - total)
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:

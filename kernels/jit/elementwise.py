@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from .gemm_tile import transpose
-from .lanes import address
+from .lanes import PAST_BYTES, address, finish_stores
 from .scalar import FAR, cos, exp, log, sin
+from .stream import BLOCK, are_apart, ask_ahead, new_block, store_block
 from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads
 
 Array = Any
@@ -31,7 +32,6 @@ _UFUNCS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power,
     **{op: getattr(np, op) for op in ("maximum", "minimum", *_COMPARE)},
 }  # fmt: skip
-_WAVES = 1024  # numbers whose sines are taken together
 # Elements up to which NumPy's call costs less than ours: a copy's, a selection's, those that are filled or copied as
 # they lie, or transposed with a short axis, a comparison's, and those of operands of different shapes, whose walk takes
 # some thought.
@@ -67,10 +67,8 @@ def _wave(x, y, cosine):
             y[i] = sin(x[i])
 
 
-@elementwise_kernel
-def _unary(start, stop, x, y, op):
-    x = x[start:stop]
-    y = y[start:stop]
+@elementwise_jit
+def _unary_loop(x, y, op):
     zero = x.dtype.type(0)
     one = x.dtype.type(1)
     if op == 0:
@@ -99,16 +97,31 @@ def _unary(start, stop, x, y, op):
         for i in range(x.size):
             y[i] = one / x[i]
     else:
-        for first in range(0, x.size, _WAVES):
-            _wave(x[first:][:_WAVES], y[first:][:_WAVES], op == 9)
+        for first in range(0, x.size, BLOCK):
+            _wave(x[first:][:BLOCK], y[first:][:BLOCK], op == 9)
 
 
 @elementwise_kernel
-def _unary_backward(start, stop, dy, x, y, dx, op):
-    dy = dy[start:stop]
+def _unary(start, stop, x, y, op):
+    large = x.nbytes + y.nbytes >= PAST_BYTES
+    apart = are_apart(y, x)
     x = x[start:stop]
     y = y[start:stop]
-    dx = dx[start:stop]
+    if apart and not large:
+        _unary_loop(x, y, op)
+        return
+    block = new_block(y)
+    for first in range(0, y.size, BLOCK):
+        if large:
+            ask_ahead(x, first)
+        part = block[: y.size - first]
+        _unary_loop(x[first:][:BLOCK], part, op)
+        store_block(part, y, first, large and apart)
+    finish_stores()
+
+
+@elementwise_jit
+def _unary_backward_loop(dy, x, y, dx, op):
     zero = x.dtype.type(0)
     half = x.dtype.type(0.5)
     if op == 0:
@@ -137,21 +150,44 @@ def _unary_backward(start, stop, dy, x, y, dx, op):
         for i in range(x.size):
             dx[i] = -dy[i] * (y[i] * y[i])
     else:
-        slope = np.empty(_WAVES, x.dtype)
-        for first in range(0, x.size, _WAVES):
-            d = dy[first:][:_WAVES]
-            target = dx[first:][:_WAVES]
-            _wave(x[first:][:_WAVES], slope[: d.size], op == 8)
+        slope = new_block(x)
+        for first in range(0, x.size, BLOCK):
+            d = dy[first:][:BLOCK]
+            target = dx[first:][:BLOCK]
+            _wave(x[first:][:BLOCK], slope[: d.size], op == 8)
             for i in range(d.size):
                 target[i] = d[i] * slope[i] if op == 8 else -d[i] * slope[i]
 
 
+@elementwise_kernel
+def _unary_backward(start, stop, dy, x, y, dx, op):
+    large = dy.nbytes + x.nbytes + y.nbytes + dx.nbytes >= PAST_BYTES
+    apart = are_apart(dx, dy) and are_apart(dx, x) and are_apart(dx, y)
+    dy = dy[start:stop]
+    x = x[start:stop]
+    y = y[start:stop]
+    dx = dx[start:stop]
+    if apart and not large:
+        _unary_backward_loop(dy, x, y, dx, op)
+        return
+    block = new_block(dx)
+    for first in range(0, dx.size, BLOCK):
+        if large:
+            ask_ahead(dy, first)
+            if op:
+                ask_ahead(y if op in (1, 3, 7) else x, first)
+        part = block[: dx.size - first]
+        _unary_backward_loop(dy[first:][:BLOCK], x[first:][:BLOCK], y[first:][:BLOCK], part, op)
+        store_block(part, dx, first, large and apart)
+    finish_stores()
+
+
 @inline_jit
-def _stretch(start, stop, y, width):
-    """Of elements start … stop of y those in the first row: its number, the first one's place in it, and they."""
+def _stretch(start, z, width):
+    """Of elements z, from number `start` on, those in the first row: its number, the first one's place in it, they."""
     row = start // width
     first = start - row * width
-    return row, first, y[start : min(start + width - first, stop)]
+    return row, first, z[: width - first]
 
 
 @elementwise_jit
@@ -205,10 +241,11 @@ def _with_number(u, v, z, op, turned):
             z[i] = u[i] if u[i] < v or u[i] != u[i] else v
 
 
-@elementwise_kernel
-def _binary(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
-    while start < stop:
-        row, first, z = _stretch(start, stop, y, width)
+@elementwise_jit
+def _binary_loop(start, a, a_row, a_step, b, b_row, b_step, y, width, op):
+    # y: the result's elements from number `start` on.
+    while y.size:
+        row, first, z = _stretch(start, y, width)
         u = a[row * a_row + first * a_step :]
         v = b[row * b_row + first * b_step :]
         if a_step == 0:
@@ -218,6 +255,26 @@ def _binary(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
         else:
             _of_pairs(u[: z.size], v[: z.size], z, op)
         start += z.size
+        y = y[z.size :]
+
+
+@elementwise_kernel
+def _binary(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
+    large = a.nbytes + b.nbytes + y.nbytes >= PAST_BYTES
+    apart = are_apart(y, a) and are_apart(y, b)
+    if apart and not large:
+        _binary_loop(start, a, a_row, a_step, b, b_row, b_step, y[start:stop], width, op)
+        return
+    block = new_block(y)
+    for first in range(start, stop, BLOCK):
+        if large and a.size == y.size:
+            ask_ahead(a, first)
+        if large and b.size == y.size:
+            ask_ahead(b, first)
+        part = block[: stop - first]
+        _binary_loop(first, a, a_row, a_step, b, b_row, b_step, part, width, op)
+        store_block(part, y, first, large and apart)
+    finish_stores()
 
 
 @elementwise_jit
@@ -261,8 +318,9 @@ def _compare_number(u, v, z, op):
 @elementwise_kernel
 def _compare(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
     # If one of them is a number, it is b; pairs know no > and ≥.
-    while start < stop:
-        row, first, z = _stretch(start, stop, y, width)
+    y = y[start:stop]
+    while y.size:
+        row, first, z = _stretch(start, y, width)
         u = a[row * a_row + first * a_step :][: z.size]
         v = b[row * b_row + first * b_step :]
         if b_step == 0:
@@ -270,12 +328,14 @@ def _compare(start, stop, a, a_row, a_step, b, b_row, b_step, y, width, op):
         else:
             _compare_pairs(u, v[: z.size], z, op)
         start += z.size
+        y = y[z.size :]
 
 
-@elementwise_kernel
-def _select(start, stop, condition, a, a_row, a_step, b, b_row, b_step, y, width):
-    while start < stop:
-        row, first, z = _stretch(start, stop, y, width)
+@elementwise_jit
+def _select_loop(start, condition, a, a_row, a_step, b, b_row, b_step, y, width):
+    # y: the result's elements from number `start` on.
+    while y.size:
+        row, first, z = _stretch(start, y, width)
         c = condition[start : start + z.size]
         u = a[row * a_row + first * a_step :]
         v = b[row * b_row + first * b_step :]
@@ -305,6 +365,28 @@ def _select(start, stop, condition, a, a_row, a_step, b, b_row, b_step, y, width
                 no = v[i]
                 z[i] = yes if c[i] else no
         start += z.size
+        y = y[z.size :]
+
+
+@elementwise_kernel
+def _select(start, stop, condition, a, a_row, a_step, b, b_row, b_step, y, width):
+    large = condition.nbytes + a.nbytes + b.nbytes + y.nbytes >= PAST_BYTES
+    apart = are_apart(y, a) and are_apart(y, b)
+    if apart and not large:
+        _select_loop(start, condition, a, a_row, a_step, b, b_row, b_step, y[start:stop], width)
+        return
+    block = new_block(y)
+    for first in range(start, stop, BLOCK):
+        if large:
+            ask_ahead(condition, first)
+        if large and a.size == y.size:
+            ask_ahead(a, first)
+        if large and b.size == y.size:
+            ask_ahead(b, first)
+        part = block[: stop - first]
+        _select_loop(first, condition, a, a_row, a_step, b, b_row, b_step, part, width)
+        store_block(part, y, first, large and apart)
+    finish_stores()
 
 
 Walk = tuple[Array, int, int]  # an operand as a flat array, and its steps from row to row and within one
@@ -516,9 +598,16 @@ def _copy_by_kernel(x: Array, y: Array) -> bool:
 
 @elementwise_kernel
 def _fill(start, stop, y, value):
+    past = y.nbytes >= PAST_BYTES
     y = y[start:stop]
-    for i in range(y.size):
-        y[i] = value
+    if not past:
+        y[:] = value
+        return
+    block = new_block(y)
+    block[:] = value
+    for first in range(0, y.size, BLOCK):
+        store_block(block[: y.size - first], y, first, True)
+    finish_stores()
 
 
 def fill(y: Array, value: float) -> None:

@@ -104,6 +104,16 @@ def prefetch(builder: Any, at: Any, count: int, for_store: bool) -> None:
         builder.call(function, [place, *how, _INT(1)])  # 1: data
 
 
+@intrinsic
+def ask_for_line(typing, place):
+    """Ask for the line of the cache that holds a place, which is read soon; it need not be an array's."""
+
+    def code(context, builder, signature, arguments):
+        prefetch(builder, arguments[0], 1, False)
+
+    return types.void(types.int64), code
+
+
 def bits(element: Any) -> int:
     return element.width if isinstance(element, ir.IntType) else 32 if isinstance(element, ir.FloatType) else 64
 

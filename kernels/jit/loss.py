@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..reference import loss as reference
+from .lanes import finish_stores
 from .reduce import multiply_by, row_max
 from .scalar import exp, log, log1p
-from .threads import absent, elementwise_kernel, reduction_jit, reduction_kernel
+from .stream import ask_for_half, keep, rows_go_past, store_block
+from .threads import absent, borrow, elementwise_kernel, reduction_jit, reduction_kernel
 
 Array = Any
 
@@ -23,9 +25,8 @@ _STRETCH = 1024
 
 
 @reduction_jit
-def _exponentials(row, out):
-    """The maximum of the row and the sum of exp(row − maximum); the exponentials go to out unless that is empty."""
-    top = row_max(row)
+def _exponentials(row, top, out):
+    """The sum of exp(row − top), whose terms go to out unless that is empty."""
     total = row.dtype.type(0)
     if out.size:
         for i in range(row.size):
@@ -35,34 +36,56 @@ def _exponentials(row, out):
     else:
         for i in range(row.size):
             total += exp(row[i] - top)
-    return top, total
+    return total
 
 
 @reduction_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
-    none = dlogits.reshape(-1)[:0]
+    flat = dlogits.reshape(-1)
+    past = rows_go_past(dlogits, logits.nbytes)
+    room = np.empty(logits.shape[1] if past else 0, logits.dtype)
+    row = borrow(room)
     for r in range(start, stop):
         z = logits[r]
-        g = dlogits[r] if dlogits.size else none
-        top, total = _exponentials(z, g)
+        g = dlogits[r] if dlogits.size and not past else row
+        if past:
+            ask_for_half(logits, r, 0)
+        top = row_max(z)
+        if past:
+            ask_for_half(logits, r, 1)
+        total = _exponentials(z, top, g)
         w = weight[r] if weight.size else z.dtype.type(1)
         label = labels[r]
         losses[r] = w * (log(total) - (z[label] - top))
         if g.size:
             multiply_by(g, scale * w / total)
             g[label] -= scale * w
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_kernel
 def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
-    none = dlogits.reshape(-1)[:0]
+    flat = dlogits.reshape(-1)
+    past = rows_go_past(dlogits, logits.nbytes + targets.nbytes)
+    room = np.empty(logits.shape[1] if past else 0, logits.dtype)
+    row = borrow(room)
     for r in range(start, stop):
+        if past:
+            ask_for_half(logits, r, 0)
+            ask_for_half(targets, r, 0)
         z = logits[r]
         t = targets[r]
-        g = dlogits[r] if dlogits.size else none
-        top, total = _exponentials(z, g)
+        g = dlogits[r] if dlogits.size and not past else row
+        top = row_max(z)
+        if past:
+            ask_for_half(logits, r, 1)
+            ask_for_half(targets, r, 1)
+        total = _exponentials(z, top, g)
         w = weight[r] if weight.size else z.dtype.type(1)
         shift = log(total)
         mass = z.dtype.type(0)
@@ -76,6 +99,10 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
             factor = scale * w
             for i in range(g.size):
                 g[i] = factor * (g[i] * share - t[i])
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_jit

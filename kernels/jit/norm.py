@@ -31,7 +31,8 @@ from .lanes import (
     twice,
 )
 from .reduce import NARROW, add_wide, fold, lane_width, row_sum, sum_rows
-from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, scratch
+from .stream import are_apart, keep, rows_go_past, store_block
+from .threads import absent, borrow, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, scratch
 
 Array = Any
 
@@ -254,9 +255,13 @@ def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
     real = x.dtype.type
     eps = real(eps)
     count = real(max(x.shape[1], 1))
+    past = rows_go_past(y, x.nbytes) and are_apart(y, x)
+    room = np.empty(y.shape[1] if past else 0, y.dtype)
+    row = borrow(room)
+    flat = y.reshape(-1)
     for r in range(start, stop):
         u = x[r]
-        v = y[r]
+        v = row if past else y[r]
         m = row_sum(u) / count
         squares = real(0)
         for i in range(u.size):
@@ -273,6 +278,10 @@ def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
                 v[i] = (u[i] - m) * k
         for i in range(beta.size):
             v[i] += beta[i]
+        if past:
+            store_block(row, flat, r * row.size, True)
+    finish_stores()
+    keep(room)
 
 
 @reduction_kernel
@@ -281,6 +290,10 @@ def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, s
     rows, columns = x.shape
     count = real(max(columns, 1))
     ones = np.full(columns, real(1)) if gamma.size == 0 else gamma
+    past = rows_go_past(dx, dy.nbytes + x.nbytes) and are_apart(dx, dy) and are_apart(dx, x)
+    room = np.empty(columns if past else 0, dx.dtype)
+    row = borrow(room)
+    flat = dx.reshape(-1)
     for block in range(start, stop):
         if partial.size:
             partial[block] = real(0)
@@ -290,7 +303,7 @@ def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, s
             m = mean[r]
             k = inv_std[r]
             if dx.size:
-                v = dx[r]
+                v = row if past else dx[r]
                 plain = real(0)
                 product = real(0)
                 for i in range(columns):
@@ -301,12 +314,16 @@ def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, s
                 product /= count
                 for i in range(columns):
                     v[i] = k * (d[i] * ones[i] - plain - (u[i] - m) * k * product)
+                if past:
+                    store_block(row, flat, r * columns, True)
             if partial.size:
                 dgamma = partial[block, 0]
                 dbeta = partial[block, 1]
                 for i in range(columns):
                     dgamma[i] += d[i] * ((u[i] - m) * k)
                     dbeta[i] += d[i]
+    finish_stores()
+    keep(room)
 
 
 # Below, columns start … stop are worked on in short loops over two or three arrays each, which LLVM vectorises; where

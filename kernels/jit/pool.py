@@ -15,6 +15,7 @@ import numpy as np
 
 from .lanes import (
     BYTES,
+    PAST_BYTES,
     address,
     beats,
     choose,
@@ -23,13 +24,16 @@ from .lanes import (
     goes_past,
     load_places,
     load_some,
+    multiply_add,
     splat,
+    store,
     store_past,
     store_places,
     store_some,
     twice,
 )
 from .reduce import reduce
+from .stream import AHEAD, ask_for, store_block
 from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit
 
 Array = Any
@@ -54,6 +58,13 @@ def _put(place, value, count, past):
         store_past(place, value)
     else:
         store_some(place, value, count)
+
+
+@inline_jit
+def _ask_for_window(x, rows, row, new_rows, count):
+    """Ask for what a later window has and none before it: the last rows, and of each the first `count` bytes."""
+    for i in range(max(0, rows - new_rows), rows):
+        ask_for(x + i * row + AHEAD, count)
 
 
 # One loop over a window's pixels, by address: LLVM would unroll two, and spend more on that than it saves. `zero` is a
@@ -104,6 +115,8 @@ def _max_pool(start, stop, x, y, index, size, stride, corner, past):
             place = address(index) + index.itemsize * at if index.size else 0
             step = index.itemsize if index.size else 0
             first = i0 * size[1] + j0
+            if past:
+                _ask_for_window(source, i1 - i0, one * width * channels, stride[0], one * channels * stride[1])
             c = 0
             while channels - c >= len(wide):
                 _max_of_window(
@@ -160,6 +173,9 @@ def _apart_backward(start, stop, dy, index, dx, size, past):
             source = address(dy) + one * at
             place = address(index) + step * at if step else 0
             target = address(row) + one * ow * size[1] * channels
+            if past:
+                ask_for(source + AHEAD, one * channels)
+                ask_for(place + AHEAD, step * channels)
             c = 0
             while channels - c >= len(wide):
                 _give_to_pixels(
@@ -177,28 +193,60 @@ def _apart_backward(start, stop, dy, index, dx, size, past):
 
 
 @inline_jit
-def _from_windows(dy, place, rows, columns, row, column, number, down, right, size, index_size, index, zero, count):
+def _from_windows(
+    dy, place, rows, columns, row, column, index_row, index_column, number, down, right, index, zero, count
+):
     # What a pixel has won in the windows that hold it. In the first it is number `number`, in the one to the right of a
-    # window `right` less, in the one below `down` less; windows are `column` and `row` elements apart.
+    # window `right` less, in the one below `down` less; windows are `column` and `row` bytes apart, their indices
+    # `index_column` and `index_row`.
     total = zero
-    for i in range(rows):
-        for j in range(columns):
-            at = i * row + j * column
-            here = splat(np.int32(number - i * down - j * right), zero)
-            won = equal(load_places(place + index_size * at, index, zero, count), here)
-            total = total + choose(won, load_some(dy + size * at, zero, count), zero)
+    at, left, end = dy, columns, dy + rows * row if columns > 0 else dy
+    while at < end:
+        here = splat(np.int32(number), zero)
+        won = equal(load_places(place, index, zero, count), here)
+        total = total + choose(won, load_some(at, zero, count), zero)
+        at += column
+        place += index_column
+        number -= right
+        left -= 1
+        if left <= 0:
+            at += row - columns * column
+            place += index_row - columns * index_column
+            number += columns * right - down
+            left = columns
+    return total
+
+
+@inline_jit
+def _from_averages(dy, rows, columns, row, column, top, left, window, stride, image, real, zero, count):
+    # The same for averages: each window gives its pixels equal parts. The first begins at top, left.
+    total = zero
+    at, here, end = dy, 0, dy + rows * row if columns > 0 else dy
+    i0, i1 = _inside(top, window[0], image[0])
+    while at < end:
+        j0, j1 = _inside(left + here * stride[1], window[1], image[1])
+        share = splat(real(1) / real((i1 - i0) * (j1 - j0)), zero)
+        total = multiply_add(load_some(at, zero, count), share, total)
+        at += column
+        here += 1
+        if here >= columns:
+            at += row - columns * column
+            here = 0
+            top += stride[0]
+            i0, i1 = _inside(top, window[0], image[0])
     return total
 
 
 @elementwise_kernel
-def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner, past):
+def _overlapping_backward(start, stop, dy, index, dx, size, stride, corner, past):
+    # Of largest pixels; where there is no index, of averages.
     _, height, width, channels = dx.shape
     out_height, out_width = dy.shape[1:3]
     zero = dx.dtype.type(0)
     wide = twice(zero)
     single = splat(zero, zero)
     lanes = len(single)
-    one, step = dx.itemsize, index.itemsize
+    one, step = dx.itemsize, index.itemsize if index.size else 0
     one_index = index.dtype.type(0)
     for line in range(start, stop):
         n = line // height
@@ -218,20 +266,33 @@ def _max_pool_backward(start, stop, dy, index, dx, size, stride, corner, past):
             place = address(index) + step * at
             target = address(dx) + one * (line * width + iw) * channels
             number = (top - oh0 * stride[0]) * size[1] + left - ow0 * stride[1]
+            rows, columns, row = oh1 - oh0, ow1 - ow0, out_width * channels
             c = 0
             while channels - c >= len(wide):
-                value = _from_windows(
-                    source + one * c, place + step * c, oh1 - oh0, ow1 - ow0, out_width * channels, channels, number,
-                    stride[0] * size[1], stride[1], one, step, one_index, wide, len(wide),
-                )  # fmt: skip
+                if step:
+                    value = _from_windows(
+                        source + one * c, place + step * c, rows, columns, one * row, one * channels, step * row,
+                        step * channels, number, stride[0] * size[1], stride[1], one_index, wide, len(wide),
+                    )  # fmt: skip
+                else:
+                    value = _from_averages(
+                        source + one * c, rows, columns, one * row, one * channels, oh0 * stride[0] - corner[0],
+                        ow0 * stride[1] - corner[1], size, stride, (height, width), dx.dtype.type, wide, len(wide),
+                    )  # fmt: skip
                 _put(target + one * c, value, len(wide), past)
                 c += len(wide)
             while c < channels:
                 count = min(lanes, channels - c)
-                value = _from_windows(
-                    source + one * c, place + step * c, oh1 - oh0, ow1 - ow0, out_width * channels, channels, number,
-                    stride[0] * size[1], stride[1], one, step, one_index, single, count,
-                )  # fmt: skip
+                if step:
+                    value = _from_windows(
+                        source + one * c, place + step * c, rows, columns, one * row, one * channels, step * row,
+                        step * channels, number, stride[0] * size[1], stride[1], one_index, single, count,
+                    )  # fmt: skip
+                else:
+                    value = _from_averages(
+                        source + one * c, rows, columns, one * row, one * channels, oh0 * stride[0] - corner[0],
+                        ow0 * stride[1] - corner[1], size, stride, (height, width), dx.dtype.type, single, count,
+                    )  # fmt: skip
                 _put(target + one * c, value, count, past)
                 c += lanes
     finish_stores()
@@ -285,6 +346,8 @@ def _avg_pool(start, stop, x, y, size, stride, corner, past):
             source = address(x) + one * (((n * height + top + i0) * width + left + j0) * channels)
             target = address(y) + one * (line * y.shape[2] + ow) * channels
             share = real(1) / real((i1 - i0) * (j1 - j0))
+            if past:
+                _ask_for_window(source, i1 - i0, one * width * channels, stride[0], one * channels * stride[1])
             c = 0
             while channels - c >= len(wide):
                 _mean_of_window(
@@ -301,60 +364,62 @@ def _avg_pool(start, stop, x, y, size, stride, corner, past):
     finish_stores()
 
 
-@elementwise_kernel
-def _avg_pool_backward(start, stop, dy, dx, size, stride, corner):
-    real = dx.dtype.type
-    dx[start:stop] = real(0)
-    for n in range(start, stop):
-        for oh in range(dy.shape[1]):
-            top = oh * stride[0] - corner[0]
-            i0, i1 = _inside(top, size[0], dx.shape[1])
-            for ow in range(dy.shape[2]):
-                left = ow * stride[1] - corner[1]
-                j0, j1 = _inside(left, size[1], dx.shape[2])
-                d = dy[n, oh, ow]
-                share = real(1) / real((i1 - i0) * (j1 - j0))
-                for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        target = dx[n, top + i, left + j]
-                        for c in range(d.size):
-                            target[c] += d[c] * share
+@inline_jit
+def _sum_of_places(x, places, row, size, zero, count, large):
+    # Sums of 64 places are added to the total, which keeps long sums accurate.
+    total = zero
+    ahead = -(-AHEAD // row) * row
+    at, end = x, x + places * row
+    while at < end:
+        part = zero
+        last = min(at + 64 * row, end)
+        while at < last:
+            if large:
+                ask_for(at + ahead, size)
+            part = part + load_some(at, zero, count)
+            at += row
+        total = total + part
+    return total
 
 
 @elementwise_kernel
 def _global_avg(start, stop, x, y):
-    real = x.dtype.type
-    places = x.shape[1]
-    count = real(max(places, 1))
-    block = np.empty(x.shape[2], x.dtype)
+    large = x.nbytes >= PAST_BYTES
+    _, places, channels = x.shape
+    zero = x.dtype.type(0)
+    many = twice(twice(zero))
+    single = splat(zero, zero)
+    lanes = len(single)
+    one = x.itemsize
+    count = x.dtype.type(max(places, 1))
     for n in range(start, stop):
-        total = y[n]
-        total[:] = real(0)
-        # Sums of 64 places are added to the total, which keeps long sums accurate.
-        for first in range(0, places, 64):
-            block[:] = real(0)
-            for s in range(first, min(first + 64, places)):
-                source = x[n, s]
-                for c in range(source.size):
-                    block[c] += source[c]
-            for c in range(total.size):
-                total[c] += block[c]
-        for c in range(total.size):
-            total[c] /= count
+        source = address(x) + one * n * places * channels
+        target = address(y) + one * n * channels
+        c = 0
+        while channels - c >= len(many):
+            total = _sum_of_places(source + one * c, places, one * channels, 4 * BYTES, many, len(many), large)
+            store(target + one * c, total / splat(count, many))
+            c += len(many)
+        while c < channels:
+            some = min(lanes, channels - c)
+            total = _sum_of_places(source + one * c, places, one * channels, BYTES, single, some, large)
+            store_some(target + one * c, total / splat(count, single), some)
+            c += lanes
 
 
 @elementwise_kernel
 def _global_avg_backward(start, stop, dy, dx):
+    past = dx.nbytes >= PAST_BYTES
     count = dx.dtype.type(max(dx.shape[1], 1))
     share = np.empty(dx.shape[2], dx.dtype)
+    flat = dx.reshape(-1)
     for n in range(start, stop):
         d = dy[n]
         for c in range(d.size):
             share[c] = d[c] / count
-        for s in range(dx.shape[1]):
-            target = dx[n, s]
-            for c in range(share.size):
-                target[c] = share[c]
+        for s in range(n * dx.shape[1], (n + 1) * dx.shape[1]):
+            store_block(share, flat, s * share.size, past)
+    finish_stores()
 
 
 @elementwise_kernel
@@ -420,7 +485,7 @@ def max_pool2d_backward(dy: Array, index: Array, dx: Array, size: Pair, stride: 
         return
     how = tuple(size), tuple(stride), (padding[0], padding[2])
     if size[0] * size[1] <= _PLACES:
-        _max_pool_backward(dx.shape[0] * dx.shape[1], work, dy, index, dx, *how, _goes_past(dx, dy))
+        _overlapping_backward(dx.shape[0] * dx.shape[1], work, dy, index, dx, *how, _goes_past(dx, dy))
     else:
         _large_max_pool_backward(dx.shape[0], work, dy, index, dx, *how)
 
@@ -435,11 +500,14 @@ def avg_pool2d(x: Array, y: Array, size: Pair, stride: Pair, padding: Padding) -
 
 def avg_pool2d_backward(dy: Array, dx: Array, size: Pair, stride: Pair, padding: Padding) -> None:
     work = dx.size + dy.size * size[0] * size[1]
+    none = absent(np.dtype(np.uint8)).reshape(0, 0, 0, 0)
     if _lie_apart(dy, dx, size, stride, padding):
-        none = absent(np.dtype(np.uint8)).reshape(0, 0, 0, 0)
         _apart_backward(dx.shape[0] * dx.shape[1], work, dy, none, dx, tuple(size), _goes_past(dx, dy))
         return
-    _avg_pool_backward(dx.shape[0], work, dy, dx, tuple(size), tuple(stride), (padding[0], padding[2]))
+    _overlapping_backward(
+        dx.shape[0] * dx.shape[1], work, dy, none, dx, tuple(size), tuple(stride), (padding[0], padding[2]),
+        _goes_past(dx, dy),
+    )  # fmt: skip
 
 
 def global_avg_pool(x: Array, y: Array) -> None:

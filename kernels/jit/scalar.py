@@ -24,6 +24,7 @@ _OPTIONS: Any = {"fastmath": {"contract"}, "forceinline": True, "error_model": "
 _f = np.float32
 _ROUND = _f(12582912.0)  # 1.5 · 2²³: adding it leaves the nearest integer in the low bits
 _ROUND_BITS = np.int32(0x4B400000)
+_ROUND_BIASED = _f(12582912.0 + 2 * 127)
 _ROUND64 = 6755399441055744.0  # 1.5 · 2⁵²
 FAR = _f(1e8)  # beyond, the reduction of a sine's argument needs more digits
 
@@ -42,41 +43,6 @@ def _from_bits(context, k):
     return to(k), lambda c, builder, signature, args: builder.bitcast(args[0], c.get_value_type(to))
 
 
-def order_key(x):
-    """An integer that orders as x does, with every NaN above +∞.
-
-    LLVM vectorises the maximum of integers, but not a maximum of floats that must pass NaN on.
-    """
-
-
-@overload(order_key, jit_options=_OPTIONS)
-def _order_key(x):
-    if x == types.float32:
-
-        def order_key32(x):
-            k = _bits(x)
-            return np.int32(0x7FFFFFFF) if x != x else np.int32(k ^ ((k >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-        return order_key32
-
-    def order_key64(x):
-        k = _bits(x)
-        return np.int64(0x7FFFFFFFFFFFFFFF) if x != x else k ^ ((k >> 63) & np.int64(0x7FFFFFFFFFFFFFFF))
-
-    return order_key64
-
-
-def from_order_key(k):
-    """The float whose `order_key` is k."""
-
-
-@overload(from_order_key, jit_options=_OPTIONS)
-def _from_order_key(k):
-    if k == types.int32:
-        return lambda k: _from_bits(np.int32(k ^ ((k >> np.int32(31)) & np.int32(0x7FFFFFFF))))
-    return lambda k: _from_bits(k ^ ((k >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)))
-
-
 def exp(x):
     """eˣ."""
 
@@ -89,8 +55,8 @@ def _exp(x):
     def exp32(x):
         x = _f(105.0) if x > _f(105.0) else x
         x = _f(-105.0) if x < _f(-105.0) else x
-        t = x * _f(1.44269504088896341) + _ROUND
-        n = t - _ROUND
+        t = x * _f(1.44269504088896341) + _ROUND_BIASED
+        n = t - _ROUND_BIASED
         r = x - n * _f(0.693359375)
         r = r - n * _f(-2.12194440e-4)
         p = _f(1.9875691500e-4) * r + _f(1.3981999507e-3)
@@ -99,13 +65,11 @@ def _exp(x):
         p = p * r + _f(1.6666665459e-1)
         p = p * r + _f(5.0000001201e-1)
         p = p * (r * r) + r + _f(1.0)
-        # 2ⁿ in two factors, so that the result overflows and underflows gradually as it should.
-        k = np.int32(_bits(t) - _ROUND_BITS)
-        half = np.int32(k >> np.int32(1))
-        rest = np.int32(k - half)
-        low = _from_bits(np.int32(np.int32(half + np.int32(127)) << np.int32(23)))
-        high = _from_bits(np.int32(np.int32(rest + np.int32(127)) << np.int32(23)))
-        return p * low * high
+        # 2ⁿ in two factors, so that the result overflows and underflows gradually as it should. The low bits of t are n
+        # and both factors' biases: half of them, rounded down, is the exponent of one, and the rest that of the other.
+        low = np.int32(np.int32(_bits(t) << np.int32(22)) & np.int32(-0x800000))
+        high = _from_bits(np.int32(np.int32(_bits(t) << np.int32(23)) - low))
+        return p * _from_bits(low) * high
 
     return exp32
 

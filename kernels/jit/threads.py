@@ -265,7 +265,7 @@ def _release(typing, crew):
 
 
 @intrinsic
-def _borrow(typing, value):
+def borrow(typing, value):
     """The same array without an owner.
 
     A slice of an array counts a reference to its owner up and down, atomically, and two cores that cut rows out of one
@@ -331,7 +331,7 @@ def _ranged(jit: Callable[..., Any]) -> Callable[..., Any]:
         names = [*inspect.signature(function).parameters][2:]
         code = function.__code__
         scope: dict[str, Any] = {
-            "_kernel": jit(function), "_borrow": _borrow, "_post": _post, "_wait": _wait, "_release": _release,
+            "_kernel": jit(function), "_borrow": borrow, "_post": _post, "_wait": _wait, "_release": _release,
             "__name__": function.__module__,
         }  # fmt: skip
         # The cache finds its place by the file and the line that the function claims to come from, and takes what it
