@@ -33,8 +33,8 @@ from .lanes import (
     twice,
 )
 from .reduce import reduce
-from .stream import AHEAD, ask_for, store_block
-from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit
+from .stream import AHEAD, ask_for, keep, store_block
+from .threads import absent, borrow, elementwise_jit, elementwise_kernel, inline_jit
 
 Array = Any
 
@@ -411,7 +411,8 @@ def _global_avg(start, stop, x, y):
 def _global_avg_backward(start, stop, dy, dx):
     past = dx.nbytes >= PAST_BYTES
     count = dx.dtype.type(max(dx.shape[1], 1))
-    share = np.empty(dx.shape[2], dx.dtype)
+    room = np.empty(dx.shape[2], dx.dtype)
+    share = borrow(room)
     flat = dx.reshape(-1)
     for n in range(start, stop):
         d = dy[n]
@@ -420,6 +421,7 @@ def _global_avg_backward(start, stop, dy, dx):
         for s in range(n * dx.shape[1], (n + 1) * dx.shape[1]):
             store_block(share, flat, s * share.size, past)
     finish_stores()
+    keep(room)
 
 
 @elementwise_kernel
