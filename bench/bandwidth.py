@@ -315,14 +315,14 @@ Written by `bench/bandwidth.py`, whose first lines say how bytes are counted. On
 
 {table}
 
-What bounds the `cython` engine's kernels: the machine of these figures copies at 50 GB/s while its host keeps
-both cores on one L3, and at 90 while they sit on two; a row's rate over its share tells which it was. Of 50 every
-kernel has seven tenths or more, most nine tenths; what only reads, the sum and the averages, reads as fast as
-anything does. Of 90 some have less, bound by arithmetic: gelu 45 % (22 cycles for a vector of 16, nearly all of them
-products and the division), dropout 43 (Philox: ten rounds of products for four numbers, the same bits on every
-engine), softmax two thirds and its loss 60 (12 and 13.5 cycles for a vector in cache, 8.4 of them the exponential,
-where copying it from memory takes 11), windows of 3×3 50 to 65 (each place is read from the
-first cache more than twice).
+What bounds the `cython` engine's kernels: dropout, arithmetic (Philox: ten rounds of products for four numbers, the
+same bits on every engine); softmax and its loss, rows that begin in the midst of a line of the cache and the
+exponentials, which take more than half of the time that copying does. The rest are at nine tenths or near. Where
+copying is faster, as on a Zen 4 whose host keeps the two cores on two L3 (90 GB/s), arithmetic bounds more of them:
+there gelu had 45 % (22 cycles for a vector of 16), dropout 43, softmax two thirds and its loss 60, windows of 3×3 50 to
+65. What only reads or only writes does so as fast as anything does. Most rows of the `numba` engine are above half of
+`cython`'s; exponentials and what is made of them, dropout and the fused inference step are not, at a third to nearly
+half: there its loops compute for longer than memory takes.
 """
 
 
