@@ -16,7 +16,7 @@ from . import elementwise
 from .lanes import PAST_BYTES, finish_stores
 from .reduce import multiply_by, row_max, row_sum
 from .scalar import erf, exp, expm1_negative, log, log1p, sigmoid, tanh
-from .stream import BLOCK, are_apart, ask_ahead, ask_for_half, keep, new_block, rows_go_past, store_block
+from .stream import BLOCK, are_apart, ask_ahead, ask_for_half, keep, new_block, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_kernel
 
 Array = Any
@@ -221,7 +221,7 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
 @reduction_kernel
 def _softmax(start, stop, x, y, logarithm):
     past = rows_go_past(y, x.nbytes) and are_apart(y, x)
-    room = np.empty(y.shape[1] if past else 0, y.dtype)
+    room = room_for_row(y, past)
     row = borrow(room)
     flat = y.reshape(-1)
     for r in range(start, stop):
@@ -255,7 +255,7 @@ def _softmax(start, stop, x, y, logarithm):
 @reduction_kernel
 def _softmax_backward(start, stop, dy, y, dx, logarithm):
     past = rows_go_past(dx, dy.nbytes + y.nbytes) and are_apart(dx, dy) and are_apart(dx, y)
-    room = np.empty(dx.shape[1] if past else 0, dx.dtype)
+    room = room_for_row(dx, past)
     row = borrow(room)
     flat = dx.reshape(-1)
     for r in range(start, stop):

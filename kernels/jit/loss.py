@@ -15,7 +15,7 @@ from ..reference import loss as reference
 from .lanes import finish_stores
 from .reduce import multiply_by, row_max
 from .scalar import exp, log, log1p
-from .stream import ask_for_half, keep, rows_go_past, store_block
+from .stream import ask_for_half, keep, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_kernel, reduction_jit, reduction_kernel
 
 Array = Any
@@ -44,7 +44,7 @@ def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale)
     scale = losses.dtype.type(scale)
     flat = dlogits.reshape(-1)
     past = rows_go_past(dlogits, logits.nbytes)
-    room = np.empty(logits.shape[1] if past else 0, logits.dtype)
+    room = room_for_row(dlogits, past)
     row = borrow(room)
     for r in range(start, stop):
         z = logits[r]
@@ -72,7 +72,7 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
     scale = losses.dtype.type(scale)
     flat = dlogits.reshape(-1)
     past = rows_go_past(dlogits, logits.nbytes + targets.nbytes)
-    room = np.empty(logits.shape[1] if past else 0, logits.dtype)
+    room = room_for_row(dlogits, past)
     row = borrow(room)
     for r in range(start, stop):
         if past:

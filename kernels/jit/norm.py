@@ -31,7 +31,7 @@ from .lanes import (
     twice,
 )
 from .reduce import NARROW, add_wide, fold, lane_width, row_sum, sum_rows
-from .stream import are_apart, keep, rows_go_past, store_block
+from .stream import are_apart, keep, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, inline_jit, reduction_kernel, scratch
 
 Array = Any
@@ -256,7 +256,7 @@ def _layernorm(start, stop, x, gamma, beta, y, mean, inv_std, eps):
     eps = real(eps)
     count = real(max(x.shape[1], 1))
     past = rows_go_past(y, x.nbytes) and are_apart(y, x)
-    room = np.empty(y.shape[1] if past else 0, y.dtype)
+    room = room_for_row(y, past)
     row = borrow(room)
     flat = y.reshape(-1)
     for r in range(start, stop):
@@ -291,7 +291,7 @@ def _layernorm_backward(start, stop, dy, x, gamma, mean, inv_std, dx, partial, s
     count = real(max(columns, 1))
     ones = np.full(columns, real(1)) if gamma.size == 0 else gamma
     past = rows_go_past(dx, dy.nbytes + x.nbytes) and are_apart(dx, dy) and are_apart(dx, x)
-    room = np.empty(columns if past else 0, dx.dtype)
+    room = room_for_row(dx, past)
     row = borrow(room)
     flat = dx.reshape(-1)
     for block in range(start, stop):

@@ -418,8 +418,13 @@ def _global_avg_backward(start, stop, dy, dx):
         d = dy[n]
         for c in range(d.size):
             share[c] = d[c] / count
-        for s in range(n * dx.shape[1], (n + 1) * dx.shape[1]):
-            store_block(share, flat, s * share.size, past)
+        for s in range(dx.shape[1]):
+            if past:
+                store_block(share, flat, (n * dx.shape[1] + s) * share.size, True)
+            else:
+                target = dx[n, s]
+                for c in range(share.size):
+                    target[c] = share[c]
     finish_stores()
     keep(room)
 

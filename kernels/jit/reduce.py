@@ -39,6 +39,7 @@ from .lanes import (
     strange,
     twice,
 )  # fmt: skip
+from .scalar import from_order_key, order_key
 from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads, reduction_jit, scratch
 
 Array = Any
@@ -73,6 +74,16 @@ def row_sum(x):
     for i in range(x.size):
         total += x[i]
     return total
+
+
+@reduction_jit
+def row_max(x):
+    """Largest element, NaN if there is one, −∞ of nothing; for rows of any length in the midst of other work."""
+    best = order_key(x.dtype.type(-np.inf))
+    for i in range(x.size):
+        k = order_key(x[i])
+        best = k if k > best else best
+    return from_order_key(best)
 
 
 def _extremes(of_two: Any, of_lanes: Any) -> tuple[Any, Any]:
@@ -145,12 +156,6 @@ def _extremes(of_two: Any, of_lanes: Any) -> tuple[Any, Any]:
 
 _max_of_row, _max_of_columns = _extremes(larger, largest_lane)
 _min_of_row, _min_of_columns = _extremes(smaller, smallest_lane)
-
-
-@elementwise_jit
-def row_max(x):
-    """Largest element, NaN if there is one, −∞ of nothing; for rows of any length in the midst of other work."""
-    return _max_of_row(address(x), x.size, x.dtype.type(-np.inf))
 
 
 @elementwise_jit

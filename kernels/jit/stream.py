@@ -15,6 +15,7 @@ for all earlier stores to reach memory: with 512 elements that halved the speed.
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -82,6 +83,12 @@ def ask_for_half(x, row, half):
 def rows_go_past(y, read):
     """Whether the rows of y, made of so many bytes, are put together in a cache to be stored past all of them."""
     return y.nbytes + read >= PAST_BYTES and _SHORTEST_ROW <= y.itemsize * y.shape[1] <= _LONGEST_ROW
+
+
+@inline_jit
+def room_for_row(y, past):
+    """Memory for a row of y, to be borrowed; none where rows do not go past the caches."""
+    return np.empty(y.shape[1], y.dtype) if past else y.reshape(-1)[:0]
 
 
 @inline_jit
