@@ -2,7 +2,7 @@
 
 Plain version: NumPy expressions with a temporary and a pass over memory for each operation. Here each function and
 each gradient is one pass, its exponentials vectorised (see `scalar`), cut over the cores. Softmax works row by row, so
-that its three passes find the row in the cache.
+that its three passes find the row in the cache. Large results go past the caches, block by block (see `stream`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Plain version: a ufunc per operation, one pass on one core. Here the pass is cut
 operations are one pass where NumPy needs two or three. Operations on two arrays walk both row by row, in loops that
 know either neighbouring elements of both or one number for a whole row; what is of one shape is one row. With that, and
 a step from row to row, one kernel serves the common kinds of broadcasting. (A number laid out as a tile of 4096, to be
-reread from the cache, took 1.5 times as long.)
+reread from the cache, took 1.5 times as long.) Large results go past the caches, block by block (see `stream`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Plain version: softmax, logarithm, a gather and a subtraction, each a pass over the logits. Here a row is read from
 memory once: its maximum, the exponentials (written where the gradient goes) and their sum give the loss and the
-gradient while the row is in the cache. Rows are cut over the cores.
+gradient while the row is in the cache; a large one goes past it (see `stream`). Rows are cut over the cores.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Plain version: one strided pass over the images per place of the window. Here a window's pixels are met in order while
 the result, a vector of channels, stays in registers (see `lanes`), cut over the cores by lines of output. Backward,
 windows that lie apart give each pixel of the image its value at once, also line by line. Of those that overlap a pixel
-collects what it has won in each, so that it is written once: adding to the image window by window took twice as long.
-Averages that overlap are added so, and the image is cut over the cores by whole images.
+collects what it has won in each, or its share, so that it is written once: adding to the image window by window took
+twice as long for maxima, three times for averages of large images. Of those, windows still to come are asked for
+ahead and results go past the caches.
 """
 
 from __future__ import annotations
