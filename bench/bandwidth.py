@@ -317,12 +317,13 @@ Written by `bench/bandwidth.py`, whose first lines say how bytes are counted. On
 
 What bounds the `cython` engine's kernels: dropout, arithmetic (Philox: ten rounds of products for four numbers, the
 same bits on every engine); softmax and its loss, rows that begin in the midst of a line of the cache and the
-exponentials, which take more than half of the time that copying does. The rest are at nine tenths or near. Where
+exponentials, which take more than half of the time that copying does. The rest are above eight tenths. Where
 copying is faster, as on a Zen 4 whose host keeps the two cores on two L3 (90 GB/s), arithmetic bounds more of them:
 there gelu had 45 % (22 cycles for a vector of 16), dropout 43, softmax two thirds and its loss 60, windows of 3×3 50 to
-65. What only reads or only writes does so as fast as anything does. Most rows of the `numba` engine are above half of
-`cython`'s; exponentials and what is made of them, dropout and the fused inference step are not, at a third to nearly
-half: there its loops compute for longer than memory takes.
+65. What only reads or only writes does so as fast as anything does. Rows of the `numba` engine
+that stay below 27 are what one core reaches: in some runs its second thread brings nothing to some kernels (an hour
+before, the same code ran squares at 48, relu at 45, sums at 37), for a reason not yet known. Exponentials and what is
+made of them are bound by its arithmetic besides.
 """
 
 

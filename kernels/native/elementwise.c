@@ -71,8 +71,10 @@ INLINE void gradient_loop(const int op, const unary_job *g, long first, long n) 
     const REAL *dy = g->dy + first, *x = g->x + first, *y = g->y + first;
     REAL *out = g->out + first;
     long i = 0;
-    for (; i + LANES <= n; i += LANES)
-        store_to(out + i, unary_gradient(op, load_from(dy + i, g->past), load_from(x + i, g->past), load_from(y + i, g->past)), g->past);
+    for (; i + LANES <= n; i += LANES) {
+        vec d = load_from(dy + i, g->past), from = load_from(x + i, g->past), to = load_from(y + i, g->past);
+        store_to(out + i, unary_gradient(op, d, from, to), g->past);
+    }
     if (i == n) return;
     n -= i;
     store_part(out + i, unary_gradient(op, load_part(dy + i, n), load_part(x + i, n), load_part(y + i, n)), n);
