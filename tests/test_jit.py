@@ -74,6 +74,35 @@ def test_threads_change_under_way(engine):
         changing.join()
 
 
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="no clock of another thread on this system")
+def test_thread_that_waited_for_the_interpreter_takes_part(engine):
+    engine.set_num_threads(2)
+    x = np.ones(1 << 22, np.float32)
+    y = np.empty_like(x)
+
+    def both() -> tuple[float, float]:
+        workers = [t for t in threading.enumerate() if t.name == "dlcore-numba"]
+        return time.thread_time(), max(time.clock_gettime(time.pthread_getcpuclockid(t.ident)) for t in workers)
+
+    engine.unary(x, y, "square")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1)
+    try:
+        for _ in range(50):
+            engine.unary(x, y, "square")
+            end = time.perf_counter() + 0.003
+            while time.perf_counter() < end:  # the worker has given up polling and wants the interpreter's lock
+                pass
+            caller, worker = both()
+            engine.unary(x, y, "square")
+            caller, worker = (now - then for now, then in zip(both(), (caller, worker), strict=True))
+            if worker > caller / 10:
+                return
+    finally:
+        sys.setswitchinterval(interval)
+    pytest.fail("the worker was never woken")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_fork():
     code = (

@@ -364,6 +364,7 @@ class _Pool:
         self.workers = 0
         self.memory = np.zeros(_WORDS + 8, np.int64)
         self.crew = (self.memory.ctypes.data + 63) // 64 * 64
+        self.jobs = self.memory[(self.crew - self.memory.ctypes.data) // 8 + _JOBS :][:1]
         self.home = -1
         self.asleep: deque[threading.Lock] = deque()
         self.lock = threading.Lock()
@@ -402,8 +403,17 @@ class _Pool:
         while self.open:
             seen = _serve(self.crew, seen)
             self.asleep.append(gate)
-            if self.open:
+            # Whoever has posted a job while this thread waited for the GIL found nobody to wake.
+            if self.open and (self.jobs[0] == seen or not self._withdraw(gate)):
                 gate.acquire()
+
+    def _withdraw(self, gate: threading.Lock) -> bool:
+        """Take the gate off those asleep; False where a caller has done so, which opens it."""
+        try:
+            self.asleep.remove(gate)
+        except ValueError:
+            return False
+        return True
 
     def close(self) -> None:
         """Let the workers end."""
