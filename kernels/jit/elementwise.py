@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .gemm_tile import transpose
-from .lanes import PAST_BYTES, address, finish_stores
+from .lanes import PAST_BYTES, address, finish_stores, use_whole_registers
 from .scalar import FAR, cos, exp, log, sin
 from .stream import BLOCK, are_apart, ask_ahead, new_block, store_block
 from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads
@@ -68,6 +68,13 @@ def _wave(x, y, cosine):
 
 
 @elementwise_jit
+def _exponentials(x, y):
+    use_whole_registers()
+    for i in range(x.size):
+        y[i] = exp(x[i])
+
+
+@elementwise_jit
 def _unary_loop(x, y, op):
     zero = x.dtype.type(0)
     one = x.dtype.type(1)
@@ -75,8 +82,7 @@ def _unary_loop(x, y, op):
         for i in range(x.size):
             y[i] = -x[i]
     elif op == 1:
-        for i in range(x.size):
-            y[i] = exp(x[i])
+        _exponentials(x, y)
     elif op == 2:
         for i in range(x.size):
             y[i] = log(x[i])

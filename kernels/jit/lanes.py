@@ -250,6 +250,17 @@ def finish_stores(typing):
 
 
 @intrinsic
+def use_whole_registers(typing):
+    """Loops of this function are vectorised for registers of BYTES; LLVM takes Intel's processors to prefer half."""
+
+    def code(context, builder, signature, arguments):
+        # llvmlite knows no attributes with a value, but writes them down as they come.
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
+
+    return types.void(), code
+
+
+@intrinsic
 def load_places(typing, place, index, zero, count):
     """Numbers of places as int32, from memory that holds elements of the type of `index`."""
     to = Lanes(types.int32, _like(zero).count)
