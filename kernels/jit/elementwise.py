@@ -52,10 +52,11 @@ _TRANSCENDENTAL = 4
 
 @elementwise_jit
 def _wave(x, y, cosine):
+    use_whole_registers()
     """Sines or cosines of some numbers: the library's, one by one, if any of them is far from zero."""
     far = 0
     for i in range(x.size):
-        far += abs(x[i]) > FAR
+        far += not abs(x[i]) < FAR
     if far:
         for i in range(x.size):
             y[i] = math.cos(x[i]) if cosine else math.sin(x[i])

@@ -261,9 +261,14 @@ def _blocks(rows: int, depth: int, panels: int, width: int, b: Array) -> tuple[i
         steps = min(depth, DEPTH // 2)
         return steps, min(panels, _FETCHED // (steps * width)), True
     # Beside few rows a block is flat: what comes from far away comes in long stretches.
-    steps = min(depth, DEPTH // 8 if rows <= 4 * ROWS else DEPTH)
+    steps = _even(depth, DEPTH // 8 if rows <= 4 * ROWS else DEPTH)
     # Beside many rows it may lie in the third-level cache: a passes it less often.
-    return steps, min(panels, (_CACHED if rows <= _WAITING else 2 * _CACHED) // (steps * width)), False
+    return steps, _even(panels, (_CACHED if rows <= _WAITING else 2 * _CACHED) // (steps * width)), False
+
+
+def _even(total: int, most: int) -> int:
+    """Size of the parts of `total`, none larger than `most`, of which the last is not much smaller than the others."""
+    return -(-total // -(-total // most))
 
 
 def _packs_a(rows: int, depth: int, columns: int) -> bool:

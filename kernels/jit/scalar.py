@@ -25,8 +25,7 @@ _f = np.float32
 _ROUND = _f(12582912.0)  # 1.5 · 2²³: adding it leaves the nearest integer in the low bits
 _ROUND_BITS = np.int32(0x4B400000)
 _ROUND_BIASED = _f(12582912.0 + 2 * 127)
-_ROUND64 = 6755399441055744.0  # 1.5 · 2⁵²
-FAR = _f(1e8)  # beyond, the reduction of a sine's argument needs more digits
+FAR = _f(8192.0)  # from there on, the reduction of a sine's argument needs more digits
 
 
 @intrinsic
@@ -323,11 +322,11 @@ def _gelu_slope(x):
 
 
 def sin(x):
-    """Sine; in float32 reduced in double precision, for |x| ≤ FAR."""
+    """Sine; in float32 for |x| < FAR."""
 
 
 def cos(x):
-    """Cosine; in float32 reduced in double precision, for |x| ≤ FAR."""
+    """Cosine; in float32 for |x| < FAR."""
 
 
 def quarter_wave(r, quadrant):
@@ -358,33 +357,27 @@ def _quarter_wave(r, quadrant):
     return quarter_wave32
 
 
+@register_jitable(**_OPTIONS)
+def _sine_from(x, quarter):
+    """sin(x + quarter · π/2)."""
+    t = x * _f(0.636619772) + _ROUND
+    n = t - _ROUND
+    r = x - n * _f(1.5703125)
+    r = r - n * _f(4.837512969970703125e-4)
+    r = r - n * _f(7.549533620476723e-8)
+    r = r - n * _f(2.5633440682570896e-12)
+    return quarter_wave(r, np.int32(_bits(t) + quarter))
+
+
 @overload(sin, jit_options=_OPTIONS)
 def _sin(x):
     if x != types.float32:
         return lambda x: math.sin(x)
-
-    def sin32(x):
-        d = np.float64(x)
-        t = d * 0.63661977236758134308 + _ROUND64
-        n = t - _ROUND64
-        r = d - n * 1.5707963267948966192
-        r = r - n * 6.123233995736766036e-17
-        return quarter_wave(_f(r), _bits(t))
-
-    return sin32
+    return lambda x: _sine_from(x, np.int32(0))
 
 
 @overload(cos, jit_options=_OPTIONS)
 def _cos(x):
     if x != types.float32:
         return lambda x: math.cos(x)
-
-    def cos32(x):
-        d = np.float64(x)
-        t = d * 0.63661977236758134308 + _ROUND64
-        n = t - _ROUND64
-        r = d - n * 1.5707963267948966192
-        r = r - n * 6.123233995736766036e-17
-        return quarter_wave(_f(r), _bits(t) + 1)
-
-    return cos32
+    return lambda x: _sine_from(x, np.int32(1))
