@@ -32,7 +32,7 @@ from .gemm_tile import (
     pack,
     packed_elements,
 )
-from .lanes import address, load_some, rectified, splat, store_some, twice
+from .lanes import address, load_some, rectified, room_on_a_line, splat, store_some, twice
 from .linear import epilogue
 from .reduce import column_sums, combine
 from .threads import absent, elementwise_jit, elementwise_kernel, inline_jit, scratch
@@ -161,7 +161,7 @@ def _convolve(start, stop, function, x, packed, bias, y, rows, groups, mode, rec
     pixels = y.shape[0] * y.shape[1] * y.shape[2]
     row = kh * kw * depth
     panels = -(-size // (WIDTH if x.itemsize == 4 else WIDTH // 2))
-    col = np.empty(rows * row, x.dtype)
+    col = room_on_a_line(rows * row, x)
     for task in range(start, stop):
         first = task * rows
         last = min(first + rows, pixels)
@@ -233,7 +233,7 @@ def _convolve_lines(start, stop, function, x, packed, bias, y, count, mode, rect
     flat = x.reshape(-1)
     depth, features = x.shape[3], y.shape[3]
     row = _line_width(shape, geometry) * depth
-    buffer = np.empty(_buffer_size(shape, count, geometry), x.dtype)
+    buffer = room_on_a_line(_buffer_size(shape, count, geometry), x)
     panels = -(-features // (WIDTH if x.itemsize == 4 else WIDTH // 2))
     per_image = -(-out_height // count)
     for task in range(start, stop):
@@ -263,8 +263,8 @@ def _correlate_lines(start, stop, function, x, dz, partial, count, parts, geomet
     row = _line_width(shape, geometry) * depth
     width = WIDTH if x.itemsize == 4 else WIDTH // 2
     panels = -(-features // width)
-    buffer = np.empty(_buffer_size(shape, count, geometry), x.dtype)
-    packed = np.empty(count * out_width * panels * width, x.dtype)
+    buffer = room_on_a_line(_buffer_size(shape, count, geometry), x)
+    packed = room_on_a_line(count * out_width * panels * width, x)
     per_image = -(-out_height // count)
     blocks = dz.shape[0] * per_image
     lines = kh // parts
@@ -306,8 +306,8 @@ def _correlate(start, stop, function, x, dz, partial, rows, parts, geometry):
     lines = kh // parts
     row = lines * kw * channels
     panels = -(-size // (WIDTH if x.itemsize == 4 else WIDTH // 2))
-    col = np.empty(rows * row, x.dtype)
-    packed = np.empty(rows * panels * (WIDTH if x.itemsize == 4 else WIDTH // 2), x.dtype)
+    col = room_on_a_line(rows * row, x)
+    packed = room_on_a_line(rows * panels * (WIDTH if x.itemsize == 4 else WIDTH // 2), x)
     for task in range(start, stop):
         s = task // parts
         i = task % parts * lines

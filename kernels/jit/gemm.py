@@ -47,7 +47,7 @@ from .gemm_tile import (
     packed_elements,
     transpose_block,
 )
-from .lanes import BYTES, address
+from .lanes import BYTES, address, room_on_a_line
 from .threads import GRAIN, absent, elementwise_jit, elementwise_kernel, num_threads, scratch
 
 Array = Any
@@ -96,7 +96,7 @@ def _product(start, stop, function, a, b, y, bias, mode, clip, lines, panels, st
     size = y.itemsize
     width = WIDTH if size == 4 else WIDTH // 2
     across = -(-columns // (panels * width))
-    packed = np.empty(steps * group * width, y.dtype)
+    packed = room_on_a_line(steps * group * width, y)
     a_row, a_step = _strides(a)
     b_row, b_column = _strides(b)
     for task in range(start, stop):
@@ -132,7 +132,7 @@ def _product_transposed(start, stop, function, a, packed_size, b, y, share):
     size = y.itemsize
     width = WIDTH if size == 4 else WIDTH // 2
     panels = -(-rows // width)
-    packed = np.empty(packed_size, y.dtype)
+    packed = room_on_a_line(packed_size, y)
     a_row, a_step = _strides(a)
     pack(flat(a), a_step, a_row, depth, rows, packed, 0, depth)
     block = np.empty(_STRIP * rows, y.dtype)
@@ -152,7 +152,7 @@ def _product_transposed(start, stop, function, a, packed_size, b, y, share):
 @elementwise_kernel
 def _batched(start, stop, function, a, a_row, a_step, b, b_row, b_column, y, depth, packed_size):
     _, rows, columns = y.shape
-    packed = np.empty(packed_size, y.dtype)
+    packed = room_on_a_line(packed_size, y)
     panels = -(-columns // (WIDTH if y.itemsize == 4 else WIDTH // 2))
     size = y.itemsize
     for n in range(start, stop):

@@ -16,10 +16,13 @@ import operator
 import platform
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, models, overload, register_model
+
+from .threads import inline_jit
 
 # Of the processor that Numba compiles for.
 _FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
@@ -127,6 +130,16 @@ def address(typing, array):
         return builder.ptrtoint(data, _WORD)
 
     return types.int64(array), code
+
+
+@inline_jit
+def room_on_a_line(count, like):
+    """Memory for so many elements of an array's type that begins on a line of the cache.
+
+    Half of what Numba allocates does not, and vectors that lie on two lines made products take 1.1 times as long.
+    """
+    room = np.empty(count + 64 // like.itemsize, like.dtype)
+    return room[-address(room) % 64 // like.itemsize :]
 
 
 @overload(len)

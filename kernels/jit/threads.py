@@ -483,15 +483,19 @@ def share(launch: Callable[..., int], count: int, work: int, *args: Any) -> None
 
 
 def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Uninitialised memory for the current call, reused by the next one of this thread that names the same slot."""
+    """Uninitialised memory for the current call, reused by the next one of this thread that names the same slot.
+
+    It begins on a line of the cache: from anywhere else, every vector that is loaded lies on two.
+    """
     size = dtype.itemsize
     for length in shape:
         size *= length
-    if size > SCRATCH_KEPT:
-        return np.empty(shape, dtype)
     held = _local.__dict__.get(slot)
     if held is None or held.size < size:
-        held = _local.__dict__[slot] = np.empty(size, np.uint8)
+        room = np.empty(size + 64, np.uint8)
+        held = room[-room.ctypes.data % 64 :]
+        if size <= SCRATCH_KEPT:
+            _local.__dict__[slot] = held
     return held[:size].view(dtype).reshape(shape)
 
 
