@@ -338,11 +338,7 @@ def matmul(a: Array, b: Array, y: Array, transpose_a: bool, transpose_b: bool) -
             a, b, y = a[0], b[0], y[0]
             by_numpy(a.T if transpose_a else a, b.T if transpose_b else b, y)
             return
-        if transpose_a:
-            a = a.transpose(0, 2, 1)
-        if transpose_b:
-            b = b.transpose(0, 2, 1)
-        np.matmul(a, b, y)
+        np.matmul(a.swapaxes(1, 2) if transpose_a else a, b.swapaxes(1, 2) if transpose_b else b, y)
         return
     count, rows, columns = y.shape
     depth = a.shape[1 if transpose_a else 2]

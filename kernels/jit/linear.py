@@ -37,16 +37,22 @@ def _epilogue(start, stop, y, b, width, code):
         apply_fused(row, code)
 
 
+def _small_epilogue(y: Array, b: Array | None, activation: str) -> None:
+    if b is not None:
+        np.add(y, b, y)
+    if activation == "tanh":
+        np.tanh(y, y)
+    elif activation != "linear":
+        activate(y, y, activation, 0.0)
+
+
 def epilogue(y: Array, b: Array | None, activation: str) -> None:
     """y = activation(y + b) in place; y `[R, C]`."""
     code = CODES[activation]
     if y.size == 0 or (b is None and code == 0):
         return
     if y.size <= _SMALL_BIAS:
-        if b is not None:
-            np.add(y, b, y)
-        if code:
-            activate(y, y, activation, 0.0)
+        _small_epilogue(y, b, activation)
         return
     rows, columns = y.shape
     # Short rows are walked several at a time, with the bias repeated.
@@ -64,8 +70,8 @@ def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> No
         multiply_few_rows_transposed(w.T, x, y.T, ZERO if b is None else STORED)
         epilogue(y, None, activation)
     elif y.size <= _SMALL_BIAS and is_small(*x.shape, columns):
-        by_numpy(x, w, y)
-        epilogue(y, b, activation)
+        x.dot(w, y)
+        _small_epilogue(y, b, activation)
     else:
         gemm(x, w, y, b, activation == "relu")
         if activation in ("sigmoid", "tanh"):
