@@ -52,8 +52,8 @@ _TRANSCENDENTAL = 4
 
 @elementwise_jit
 def _wave(x, y, cosine):
-    use_whole_registers()
     """Sines or cosines of some numbers: the library's, one by one, if any of them is far from zero."""
+    use_whole_registers()
     far = 0
     for i in range(x.size):
         far += not abs(x[i]) < FAR
