@@ -56,7 +56,7 @@ def flat() -> None:
 
 
 def rows() -> None:
-    for columns in (10, 64, 1000):
+    for columns in (10, 64, 66, 1000, 1003):
         count = 4 * (N // 4 // columns)
         x = normal((count, columns))
         labels = made((count,), np.int32)

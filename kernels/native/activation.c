@@ -226,7 +226,7 @@ static void softmax_rows(void *job, long first, long rows) {
         b.y = y;
         b.factor = (REAL)(1 / sum);
     }
-    scale_row(b.done, b.y, g->n, b.factor, g->past);
+    scale_last_row(&b, g->n);
 }
 
 static void log_softmax_rows(void *job, long first, long rows) {

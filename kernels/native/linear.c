@@ -19,7 +19,7 @@ typedef struct {
     long n;
     const REAL *x, *w, *dz;
     REAL *dx, *dw;
-    int accumulate, past; // past: dw goes past the caches
+    int accumulate, past; // past: dw goes past the caches, its rows being whole lines
 } row_job;
 
 static void input_chunk(void *job, long first, long count) {
@@ -32,7 +32,8 @@ static void weight_chunk(void *job, long first, long count) {
     for (long i = first; i < first + count; i++) {
         REAL *dw = g->dw + i * g->n;
         if (g->accumulate) add_scaled_row(g->dz, dw, g->n, g->x[i]);
-        else scale_row(g->dz, dw, g->n, g->x[i], g->past);
+        else if (!g->past) scale_row(g->dz, dw, g->n, g->x[i]);
+        else for (long j = 0; j < g->n; j += LANES) store_past(dw + j, load(g->dz + j) * splat(g->x[i]));
     }
 }
 
@@ -49,7 +50,8 @@ static int linear_backward_weight(long m, long n, long k, const void *x, const v
                                   int accumulate) {
     if (db && column_sums(m, n, dz, n, db, accumulate)) return -1;
     if (m == 1) {
-        row_job g = {.n = n, .x = x, .dz = dz, .dw = dw, .accumulate = accumulate, .past = goes_past(k * n, dw)};
+        row_job g = {.n = n, .x = x, .dz = dz, .dw = dw, .accumulate = accumulate};
+        g.past = n % LINE == 0 && goes_past(k * n, dw);
         flat_for(k, n, weight_chunk, &g);
         return 0;
     }

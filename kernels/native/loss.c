@@ -92,7 +92,7 @@ static void sparse_rows(void *job, long first, long rows) {
         b.factor = (REAL)(g->scale * weight / (others + own));
         dx += n;
     }
-    if (dx) scale_row(b.done, b.y, n, b.factor, g->past);
+    if (dx) scale_last_row(&b, n);
 }
 
 // The sums that the dense loss needs besides the exponentials': of t, and of t (top - x), which is never negative.
@@ -184,7 +184,7 @@ static void binary_rows(void *job, long first, long rows) {
             if (!g->dlogits || !g->weight) continue;
             REAL *dz = g->dlogits + (r + j) * n;
             if (n == 1) *dz *= (REAL)weight;
-            else scale_row(dz, dz, n, (REAL)weight, 0);
+            else scale_row(dz, dz, n, (REAL)weight);
         }
     }
 }
