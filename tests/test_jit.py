@@ -143,7 +143,7 @@ def test_compiled_kernels_are_stale_where_what_they_call_has_changed():
     from dlcore.kernels.jit import loss, threads
 
     sources = {module.rpartition(".")[2] for module, _ in threads._sources(loss.__name__)}
-    assert sources == {"loss", "reduce", "scalar", "lanes", "stream", "threads"}
+    assert sources == {"loss", "rows", "scalar", "lanes", "stream", "threads"}
 
 
 # What decides that NumPy's call, or one thread, is cheaper: everything else is tested where nothing is ever small.

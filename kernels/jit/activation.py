@@ -3,8 +3,8 @@
 Plain version: NumPy expressions with a temporary and a pass over memory for each operation. Here each function and
 each gradient is one pass, its exponentials vectorised (see `scalar`), cut over the cores. They fill whole registers,
 which LLVM does not take for Intel's processors by itself: 100 000 numbers of elu in 20 µs, not 26. Softmax works row by
-row, so that its three passes find the row in the cache, and keeps to half registers there: what is left over of a row
-goes one by one, 100 columns took 1.4 times as long. Large results go past the caches, block by block (see `stream`).
+row, so that its three passes find the row in the cache (see `rows`). Large results go past the caches, block by block
+(see `stream`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 
 from ..reference import activation as reference
 from . import elementwise
-from .lanes import PAST_BYTES, finish_stores, use_whole_registers
-from .reduce import multiply_by, row_max, row_sum
+from .lanes import PAST_BYTES, address, finish_stores, use_whole_registers
+from .reduce import row_sum
+from .rows import exp_row, row_top, scale_row, softmax_past
 from .scalar import erf, exp, expm1_negative, gelu_slope, log, log1p, sigmoid, tanh
 from .stream import BLOCK, are_apart, ask_ahead, ask_for_half, keep, new_block, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_kernel
@@ -218,34 +219,40 @@ def _activation_backward(start, stop, dy, x, y, dx, code, alpha):
     finish_stores()
 
 
+@elementwise_kernel
+def _softmax(start, stop, x, y):
+    if rows_go_past(y, x.nbytes) and are_apart(y, x):
+        none = np.empty(0, x.dtype)
+        softmax_past(start, stop, x, np.empty(0, np.int32), none, none, y, x.dtype.type(1))
+        return
+    worst = x.dtype.type(-np.inf)
+    width = x.itemsize * x.shape[1]
+    source, target = address(x), address(y)
+    for r in range(start, stop):
+        place = r * width
+        top = row_top(source + place, width, worst)
+        total = exp_row(source + place, target + place, width, top, worst)
+        scale_row(target + place, target + place, width, x.dtype.type(1) / total)
+
+
 @reduction_kernel
-def _softmax(start, stop, x, y, logarithm):
+def _log_softmax(start, stop, x, y):
     past = rows_go_past(y, x.nbytes) and are_apart(y, x)
     room = room_for_row(y, past)
     row = borrow(room)
     flat = y.reshape(-1)
+    worst = x.dtype.type(-np.inf)
     for r in range(start, stop):
         u = x[r]
         v = row if past else y[r]
         if past:
             ask_for_half(x, r, 0)
-        top = row_max(u)
+        top = row_top(address(u), u.nbytes, worst)
         if past:
             ask_for_half(x, r, 1)
-        if logarithm:
-            total = x.dtype.type(0)
-            for i in range(u.size):
-                total += exp(u[i] - top)
-            shift = log(total)
-            for i in range(u.size):
-                v[i] = (u[i] - top) - shift
-        else:
-            total = x.dtype.type(0)
-            for i in range(u.size):
-                e = exp(u[i] - top)
-                v[i] = e
-                total += e
-            multiply_by(v, x.dtype.type(1) / total)
+        shift = log(exp_row(address(u), 0, u.nbytes, top, worst))
+        for i in range(u.size):
+            v[i] = (u[i] - top) - shift
         if past:
             store_block(row, flat, r * row.size, True)
     finish_stores()
@@ -314,7 +321,7 @@ def softmax(x: Array, y: Array) -> None:
     if x.shape[1] == 1:
         reference.softmax(x, y)
         return
-    _softmax(x.shape[0], x.size * 6, x, y, False)
+    _softmax(x.shape[0], x.size * 6, x, y)
 
 
 def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
@@ -325,7 +332,7 @@ def log_softmax(x: Array, y: Array) -> None:
     if x.shape[1] == 1:
         reference.log_softmax(x, y)
         return
-    _softmax(x.shape[0], x.size * 6, x, y, True)
+    _log_softmax(x.shape[0], x.size * 6, x, y)
 
 
 def log_softmax_backward(dy: Array, y: Array, dx: Array) -> None:

@@ -375,6 +375,19 @@ def sums_of_four(typing, a, b, c, d):
     return to(a, b, c, d), code
 
 
+@intrinsic
+def sum_of_lanes(typing, lanes):
+    """As a tree, half to half."""
+
+    def code(context, builder, signature, arguments):
+        (value,) = arguments
+        while value.type.count > 1:
+            value = builder.fadd(*_halves(builder, value))
+        return builder.extract_element(value, _INT(0))
+
+    return lanes.element(lanes), code
+
+
 # The larger or smaller of two vectors in each lane, b's where either is NaN, and of the lanes of one: one instruction
 # on x86. NaN is found beside it, by magnitude, which takes two, none of them with a mask.
 larger, largest_lane = _choice(">")

@@ -2,7 +2,7 @@
 
 Plain version: softmax, logarithm, a gather and a subtraction, each a pass over the logits. Here a row is read from
 memory once: its maximum, the exponentials (written where the gradient goes) and their sum give the loss and the
-gradient while the row is in the cache; a large one goes past it (see `stream`). Rows are cut over the cores.
+gradient while the row is in the cache; a large one goes past it (see `rows`, `stream`). Rows are cut over the cores.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..reference import loss as reference
-from .lanes import finish_stores
-from .reduce import multiply_by, row_max
+from .lanes import address, finish_stores
+from .rows import exp_row, row_top, scale_row, softmax_past
 from .scalar import exp, log, log1p
 from .stream import ask_for_half, keep, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_kernel, reduction_jit, reduction_kernel
@@ -24,47 +24,25 @@ Array = Any
 _STRETCH = 1024
 
 
-@reduction_jit
-def _exponentials(row, top, out):
-    """The sum of exp(row − top), whose terms go to out unless that is empty."""
-    total = row.dtype.type(0)
-    if out.size:
-        for i in range(row.size):
-            e = exp(row[i] - top)
-            out[i] = e
-            total += e
-    else:
-        for i in range(row.size):
-            total += exp(row[i] - top)
-    return total
-
-
-@reduction_kernel
+@elementwise_kernel
 def _softmax_labels(start, stop, logits, labels, weight, losses, dlogits, scale):
     scale = losses.dtype.type(scale)
-    flat = dlogits.reshape(-1)
-    past = rows_go_past(dlogits, logits.nbytes)
-    room = room_for_row(dlogits, past)
-    row = borrow(room)
+    if rows_go_past(dlogits, logits.nbytes):
+        softmax_past(start, stop, logits, labels, weight, losses, dlogits, scale)
+        return
+    worst = logits.dtype.type(-np.inf)
+    width = logits.itemsize * logits.shape[1]
     for r in range(start, stop):
-        z = logits[r]
-        g = dlogits[r] if dlogits.size and not past else row
-        if past:
-            ask_for_half(logits, r, 0)
-        top = row_max(z)
-        if past:
-            ask_for_half(logits, r, 1)
-        total = _exponentials(z, top, g)
-        w = weight[r] if weight.size else z.dtype.type(1)
+        z = address(logits) + r * width
+        g = address(dlogits) + r * width if dlogits.size else 0
+        top = row_top(z, width, worst)
+        total = exp_row(z, g, width, top, worst)
+        w = weight[r] if weight.size else logits.dtype.type(1)
         label = labels[r]
-        losses[r] = w * (log(total) - (z[label] - top))
-        if g.size:
-            multiply_by(g, scale * w / total)
-            g[label] -= scale * w
-        if past:
-            store_block(row, flat, r * row.size, True)
-    finish_stores()
-    keep(room)
+        losses[r] = w * (log(total) - (logits[r, label] - top))
+        if dlogits.size:
+            scale_row(g, g, width, scale * w / total)
+            dlogits[r, label] -= scale * w
 
 
 @reduction_kernel
@@ -74,6 +52,7 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
     past = rows_go_past(dlogits, logits.nbytes + targets.nbytes)
     room = room_for_row(dlogits, past)
     row = borrow(room)
+    worst = logits.dtype.type(-np.inf)
     for r in range(start, stop):
         if past:
             ask_for_half(logits, r, 0)
@@ -81,11 +60,11 @@ def _softmax_dense(start, stop, logits, targets, weight, losses, dlogits, scale)
         z = logits[r]
         t = targets[r]
         g = dlogits[r] if dlogits.size and not past else row
-        top = row_max(z)
+        top = row_top(address(z), z.nbytes, worst)
         if past:
             ask_for_half(logits, r, 1)
             ask_for_half(targets, r, 1)
-        total = _exponentials(z, top, g)
+        total = exp_row(address(z), address(g) if g.size else 0, z.nbytes, top, worst)
         w = weight[r] if weight.size else z.dtype.type(1)
         shift = log(total)
         mass = z.dtype.type(0)

@@ -39,7 +39,6 @@ from .lanes import (
     strange,
     twice,
 )  # fmt: skip
-from .scalar import from_order_key, order_key
 from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_threads, reduction_jit, scratch
 
 Array = Any
@@ -74,16 +73,6 @@ def row_sum(x):
     for i in range(x.size):
         total += x[i]
     return total
-
-
-@reduction_jit
-def row_max(x):
-    """Largest element, NaN if there is one, −∞ of nothing; for rows of any length in the midst of other work."""
-    best = order_key(x.dtype.type(-np.inf))
-    for i in range(x.size):
-        k = order_key(x[i])
-        best = k if k > best else best
-    return from_order_key(best)
 
 
 def _extremes(of_two: Any, of_lanes: Any) -> tuple[Any, Any]:
@@ -156,13 +145,6 @@ def _extremes(of_two: Any, of_lanes: Any) -> tuple[Any, Any]:
 
 _max_of_row, _max_of_columns = _extremes(larger, largest_lane)
 _min_of_row, _min_of_columns = _extremes(smaller, smallest_lane)
-
-
-@elementwise_jit
-def multiply_by(row, factor):
-    """Multiply in place. Where sums may be reassociated, LLVM would divide by what the factor was divided by."""
-    for i in range(row.size):
-        row[i] *= factor
 
 
 @elementwise_jit

@@ -42,41 +42,6 @@ def _from_bits(context, k):
     return to(k), lambda c, builder, signature, args: builder.bitcast(args[0], c.get_value_type(to))
 
 
-def order_key(x):
-    """An integer that orders as x does, with every NaN above +∞.
-
-    LLVM vectorises the maximum of integers, but not a maximum of floats that must pass NaN on.
-    """
-
-
-@overload(order_key, jit_options=_OPTIONS)
-def _order_key(x):
-    if x == types.float32:
-
-        def order_key32(x):
-            k = _bits(x)
-            return np.int32(0x7FFFFFFF) if x != x else np.int32(k ^ ((k >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-        return order_key32
-
-    def order_key64(x):
-        k = _bits(x)
-        return np.int64(0x7FFFFFFFFFFFFFFF) if x != x else k ^ ((k >> 63) & np.int64(0x7FFFFFFFFFFFFFFF))
-
-    return order_key64
-
-
-def from_order_key(k):
-    """The float whose `order_key` is k."""
-
-
-@overload(from_order_key, jit_options=_OPTIONS)
-def _from_order_key(k):
-    if k == types.int32:
-        return lambda k: _from_bits(np.int32(k ^ ((k >> np.int32(31)) & np.int32(0x7FFFFFFF))))
-    return lambda k: _from_bits(k ^ ((k >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)))
-
-
 @register_jitable(**_OPTIONS)
 def _powers(t):
     """2ⁿ in two factors, for t = n + _ROUND_BIASED, so that results overflow and underflow gradually as they should."""

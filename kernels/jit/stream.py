@@ -10,9 +10,9 @@ is mostly arithmetic, from 21 to 26.
 A result in the place of what it is made of is worked out in blocks, too, of any size: a loop that reads and writes one
 array is not vectorised (exponentials of 100 000 numbers in place: 116 µs, now 26).
 
-Rows that are passed over several times (softmax, layer normalisation) are put together in memory that stays in a cache,
-and stored from there. What is asked for must come in small bursts: all of a row at once brought softmax 19 GB/s, two
-halves 21, and layer normalisation, which computes little, loses by it (24 GB/s, without 27).
+Rows that are passed over several times (layer normalisation, the gradient of softmax; softmax itself in `rows`) are put
+together in memory that stays in a cache, and stored from there. What is asked for must come in small bursts; layer
+normalisation, which computes little, loses by it (24 GB/s, without 27).
 
 Neither a block nor a row has an owner. What has one counts its references where it is sliced, by instructions that wait
 until all earlier stores have reached memory: that halved the speed of blocks of 512 elements.

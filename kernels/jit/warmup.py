@@ -127,6 +127,7 @@ def _recurrent(a: Any) -> None:
 
 def _rows(a: Any) -> None:
     activation.softmax(a(4, 8), a(4, 8))
+    activation.log_softmax(a(4, 8), a(4, 8))
     activation.softmax_backward(a(4, 8), a(4, 8), a(4, 8))
     labels = np.zeros(4, np.int32)
     loss.softmax_cross_entropy(a(4, 8), labels, None, a(4), a(4, 8), 1.0)
