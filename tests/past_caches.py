@@ -56,20 +56,26 @@ def flat() -> None:
 
 
 def rows() -> None:
-    for columns in (10, 64, 66, 1000, 1003):
+    for columns in (1, 10, 64, 66, 1000, 1003):
         count = 4 * (N // 4 // columns)
-        x = normal((count, columns))
+        x, t = normal((count, columns)), normal((count, columns), 2)
         labels = made((count,), np.int32)
         labels[...] = np.arange(count) % columns
-        whole, pieces = ([made((count, columns)), made((count, columns)), made((count,))] for _ in range(2))
-        for results, step in ((whole, count), (pieces, count // 32)):
+        shapes = [(count, columns)] * 7 + [(count,)] * 3
+        whole, pieces = ([made(shape) for shape in shapes] for _ in range(2))
+        for results, step in ((whole, count), (pieces, count // 32 - 3)):
             for start in range(0, count, step):
                 part = slice(start, start + step)
-                p, gradient, loss = (result[part] for result in results)
+                p, dx, logp, dlogp, sparse, dense, binary, *losses = (result[part] for result in results)
                 ENGINE.softmax(x[part], p)
-                ENGINE.softmax_cross_entropy(x[part], labels[part], None, loss, gradient, 0.5)
-        for one, other in zip(whole, pieces, strict=True):
-            same(f"rows of {columns}", one, other)
+                ENGINE.softmax_backward(x[part], t[part], dx)
+                ENGINE.log_softmax(x[part], logp)
+                ENGINE.log_softmax_backward(x[part], t[part], dlogp)
+                ENGINE.softmax_cross_entropy(x[part], labels[part], None, losses[0], sparse, 0.5)
+                ENGINE.softmax_cross_entropy_dense(x[part], t[part], None, losses[1], dense, 0.5)
+                ENGINE.sigmoid_cross_entropy(x[part], t[part], None, losses[2], binary, 0.5)
+        for number, (one, other) in enumerate(zip(whole, pieces, strict=True)):
+            same(f"rows of {columns}, result {number}", one, other)
 
 
 def images() -> None:

@@ -226,47 +226,54 @@ static void softmax_rows(void *job, long first, long rows) {
         b.y = y;
         b.factor = (REAL)(1 / sum);
     }
-    scale_last_row(&b, g->n);
+    scale_whole_row(&b, g->n);
+    finish_rows(&b);
 }
 
 static void log_softmax_rows(void *job, long first, long rows) {
     const rows_job *g = job;
-    beside b = {.top = row_max(g->a + first * g->n, g->n)};
+    const long n = g->n;
+    _Alignas(64) REAL buffer[ROW_BUFFER];
+    beside b = {.top = row_max(g->a + first * n, n), .past = g->past, .done = buffer, .factor = 1};
     for (long r = first; r < first + rows; r++) {
-        const REAL *x = g->a + r * g->n;
-        REAL *y = g->out + r * g->n;
+        const REAL *x = g->a + r * n;
+        REAL *y = g->past ? buffer : g->out + r * n;
         vec shift = splat(b.top);
-        b.next = r + 1 < first + rows ? x + g->n : x;
-        vec below = splat((REAL)log(exp_row(x, NULL, g->n, b.top, -1, &b)));
+        b.next = r + 1 < first + rows ? x + n : x;
+        vec below = splat((REAL)log(exp_row(x, NULL, n, b.top, -1, &b)));
         long i = 0;
-        for (; i + LANES <= g->n; i += LANES) store(y + i, load(x + i) - shift - below);
-        if (i < g->n) store_part(y + i, load_part(x + i, g->n - i) - shift - below, g->n - i);
+        for (; i + LANES <= n; i += LANES) {
+            ask_ahead(x + 2 * n + i, g->past);
+            store(y + i, load(x + i) - shift - below);
+        }
+        if (i < n) store_part(y + i, load_part(x + i, n - i) - shift - below, n - i);
+        if (g->past) store_row_past(&b, g->out + r * n, n);
     }
+    finish_rows(&b);
 }
 
-static void softmax_backward_rows(void *job, long first, long rows) {
+INLINE void softmax_gradients(void *job, long first, long rows, const int logarithm) {
     const rows_job *g = job;
+    const long n = g->n;
+    _Alignas(64) REAL buffer[ROW_BUFFER];
+    beside b = {.past = g->past, .done = buffer, .factor = 1};
     for (long r = first; r < first + rows; r++) {
-        const REAL *dy = g->a + r * g->n, *y = g->b + r * g->n;
-        REAL *dx = g->out + r * g->n;
-        vec mean = splat((REAL)dot_row(dy, y, g->n));
-        long i = 0;
-        for (; i + LANES <= g->n; i += LANES) store(dx + i, load(y + i) * (load(dy + i) - mean));
-        if (i < g->n) store_part(dx + i, load_part(y + i, g->n - i) * (load_part(dy + i, g->n - i) - mean), g->n - i);
+        const REAL *dy = g->a + r * n, *y = g->b + r * n;
+        REAL *dx = g->past ? buffer : g->out + r * n;
+        const vec sum = splat((REAL)dot_row(dy, logarithm ? NULL : y, n));
+        for (long i = 0; i < n; i += LANES) {
+            const long part = n - i < LANES ? n - i : 0;
+            ask_ahead(dy + n + i, g->past);
+            ask_ahead(y + n + i, g->past);
+            vec p = load_some(y + i, part), d = load_some(dy + i, part);
+            store_some(dx + i, logarithm ? d - vexp(p) * sum : p * (d - sum), part);
+        }
+        if (g->past) store_row_past(&b, g->out + r * n, n);
     }
+    finish_rows(&b);
 }
-
-static void log_softmax_backward_rows(void *job, long first, long rows) {
-    const rows_job *g = job;
-    for (long r = first; r < first + rows; r++) {
-        const REAL *dy = g->a + r * g->n, *y = g->b + r * g->n;
-        REAL *dx = g->out + r * g->n;
-        vec sum = splat((REAL)dot_row(dy, NULL, g->n));
-        long i = 0;
-        for (; i + LANES <= g->n; i += LANES) store(dx + i, load(dy + i) - vexp(load(y + i)) * sum);
-        if (i < g->n) store_part(dx + i, load_part(dy + i, g->n - i) - vexp(load_part(y + i, g->n - i)) * sum, g->n - i);
-    }
-}
+static void softmax_backward_rows(void *job, long first, long rows) { softmax_gradients(job, first, rows, 0); }
+static void log_softmax_backward_rows(void *job, long first, long rows) { softmax_gradients(job, first, rows, 1); }
 
 static void softmax(long rows, long n, const void *x, void *y) {
     rows_job g = {n, x, NULL, y, row_goes_past(rows, n, x, y)};
@@ -274,17 +281,17 @@ static void softmax(long rows, long n, const void *x, void *y) {
 }
 
 static void softmax_backward(long rows, long n, const void *dy, const void *y, void *dx) {
-    rows_job g = {.n = n, .a = dy, .b = y, .out = dx};
+    rows_job g = {n, dy, y, dx, y != dx && row_goes_past(rows, n, dy, dx)};
     if (n) flat_for(rows, n + 8, softmax_backward_rows, &g);
 }
 
 static void log_softmax(long rows, long n, const void *x, void *y) {
-    rows_job g = {.n = n, .a = x, .out = y};
+    rows_job g = {n, x, NULL, y, row_goes_past(rows, n, x, y)};
     if (n) flat_for(rows, 2 * n + 8, log_softmax_rows, &g);
 }
 
 static void log_softmax_backward(long rows, long n, const void *dy, const void *y, void *dx) {
-    rows_job g = {.n = n, .a = dy, .b = y, .out = dx};
+    rows_job g = {n, dy, y, dx, y != dx && row_goes_past(rows, n, dy, dx)};
     if (n) flat_for(rows, 2 * n + 8, log_softmax_backward_rows, &g);
 }
 

@@ -92,7 +92,9 @@ static void sparse_rows(void *job, long first, long rows) {
         b.factor = (REAL)(g->scale * weight / (others + own));
         dx += n;
     }
-    if (dx) scale_last_row(&b, n);
+    if (!dx) return;
+    scale_whole_row(&b, n);
+    finish_rows(&b);
 }
 
 // The sums that the dense loss needs besides the exponentials': of t, and of t (top - x), which is never negative.
@@ -120,26 +122,30 @@ INLINE void target_sums(const REAL *x, const REAL *t, long n, REAL top, double *
 
 static void dense_rows(void *job, long first, long rows) {
     const loss_job *g = job;
-    beside b = {.top = row_max(g->logits + first * g->n, g->n)};
+    const long n = g->n;
+    _Alignas(64) REAL buffer[ROW_BUFFER];
+    beside b = {.top = row_max(g->logits + first * n, n), .past = g->past, .done = buffer, .factor = 1};
     for (long r = first; r < first + rows; r++) {
-        const REAL *x = g->logits + r * g->n, *t = g->targets + r * g->n, top = b.top;
-        REAL *dx = g->dlogits ? g->dlogits + r * g->n : NULL;
+        const REAL *x = g->logits + r * n, *t = g->targets + r * n, top = b.top;
+        REAL *dx = g->past ? buffer : g->dlogits ? g->dlogits + r * n : NULL;
         double weight = g->weight ? g->weight[r] : 1, mass, distance;
-        b.next = r + 1 < first + rows ? x + g->n : x;
-        double sum = exp_row(x, dx, g->n, top, -1, &b);
-        target_sums(x, t, g->n, top, &mass, &distance);
+        b.next = r + 1 < first + rows ? x + n : x;
+        double sum = exp_row(x, dx, n, top, -1, &b);
+        target_sums(x, t, n, top, &mass, &distance);
         g->losses[r] = (REAL)(weight * (mass * log(sum) + distance));
         if (!dx) continue;
         const vec p = splat((REAL)(mass / sum)), k = splat((REAL)(g->scale * weight));
-        long i = 0;
-        for (; i + LANES <= g->n; i += LANES) store(dx + i, k * (load(dx + i) * p - load(t + i)));
-        if (i < g->n) store_part(dx + i, k * (load_part(dx + i, g->n - i) * p - load_part(t + i, g->n - i)), g->n - i);
+        for (long i = 0; i < n; i += LANES) {
+            const long part = n - i < LANES ? n - i : 0;
+            ask_ahead(t + n + i, g->past);
+            store_some(dx + i, k * (load_some(dx + i, part) * p - load_some(t + i, part)), part);
+        }
+        if (g->past) store_row_past(&b, g->dlogits + r * n, n);
     }
+    finish_rows(&b);
 }
 
 // ---- the binary loss ----
-
-enum { BLOCK = 1024 };
 
 INLINE vec binary_loss(vec z, vec t, vec *gradient) {
     const vec zero = {0}, one = splat(1);
@@ -148,45 +154,47 @@ INLINE vec binary_loss(vec z, vec t, vec *gradient) {
     return vmax(zero, z) - z * t + vlog1p(e);
 }
 
-// Losses of n <= BLOCK logits one by one, and their gradients times `scale` if dz is not NULL.
-INLINE void binary_block(const REAL *z, const REAL *t, REAL *loss, REAL *dz, long n, REAL scale) {
+// Losses of n <= ROW_BUFFER logits one by one, and their gradients times `scale` if dz is not NULL.
+INLINE void binary_block(const REAL *z, const REAL *t, REAL *loss, REAL *dz, long n, REAL scale, int large) {
     const vec k = splat(scale);
     vec gradient;
-    long i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        store(loss + i, binary_loss(load(z + i), load(t + i), &gradient));
-        if (dz) store(dz + i, gradient * k);
-    }
-    if (i < n) {
-        store_part(loss + i, binary_loss(load_part(z + i, n - i), load_part(t + i, n - i), &gradient), n - i);
-        if (dz) store_part(dz + i, gradient * k, n - i);
+    for (long i = 0; i < n; i += LANES) {
+        const long part = n - i < LANES ? n - i : 0;
+        ask_ahead(z + i, large);
+        ask_ahead(t + i, large);
+        store_some(loss + i, binary_loss(load_some(z + i, part), load_some(t + i, part), &gradient), part);
+        if (dz) store_some(dz + i, gradient * k, part);
     }
 }
 
 static void binary_rows(void *job, long first, long rows) {
     const loss_job *g = job;
-    const long n = g->n, group = n < BLOCK ? BLOCK / n : 1;
+    const long n = g->n, group = max_l(1, ROW_BUFFER / n);
     const REAL scale = (REAL)(g->scale / n);
-    REAL loss[BLOCK];
+    _Alignas(64) REAL losses[ROW_BUFFER], gradients[ROW_BUFFER];
+    beside b = {.past = g->past, .done = gradients, .factor = 1};
     for (long r = first, count; r < first + rows; r += count) {
         count = min_l(group, first + rows - r);
+        REAL *loss = n == 1 ? g->losses + r : losses, *dz = g->past ? gradients : g->dlogits ? g->dlogits + r * n : NULL;
         double total = 0;
-        for (long i = r * n, end = (r + count) * n, step; i < end; i += step) {
-            step = min_l(BLOCK, end - i);
-            if (g->dlogits) binary_block(g->logits + i, g->targets + i, loss, g->dlogits + i, step, scale);
-            else binary_block(g->logits + i, g->targets + i, loss, NULL, step, scale);
+        for (long i = 0, step; i < count * n; i += step) {
+            const REAL *z = g->logits + r * n + i, *t = g->targets + r * n + i;
+            step = min_l(ROW_BUFFER, count * n - i);
+            if (dz) binary_block(z, t, loss, dz + i, step, scale, g->past);
+            else binary_block(z, t, loss, NULL, step, scale, 0);
             if (group == 1) total += dot_row(loss, NULL, step);
         }
-        for (long j = 0; j < count; j++) {
+        for (long j = 0; j < count && (n > 1 || g->weight); j++) {
             double weight = g->weight ? g->weight[r + j] : 1;
             if (group > 1) total = n == 1 ? loss[j] : dot_row(loss + j * n, NULL, n);
             g->losses[r + j] = (REAL)(weight * total / n);
-            if (!g->dlogits || !g->weight) continue;
-            REAL *dz = g->dlogits + (r + j) * n;
-            if (n == 1) *dz *= (REAL)weight;
-            else scale_row(dz, dz, n, (REAL)weight);
+            if (!dz || !g->weight) continue;
+            if (n == 1) dz[j] *= (REAL)weight;
+            else scale_row(dz + j * n, dz + j * n, n, (REAL)weight);
         }
+        if (g->past) store_row_past(&b, g->dlogits + r * n, count * n);
     }
+    finish_rows(&b);
 }
 
 static void softmax_cross_entropy(long rows, long n, const void *logits, const int32_t *labels, const void *weight,
@@ -198,13 +206,15 @@ static void softmax_cross_entropy(long rows, long n, const void *logits, const i
 
 static void softmax_cross_entropy_dense(long rows, long n, const void *logits, const void *targets, const void *weight,
                                         void *losses, void *dlogits, double scale) {
-    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale, 0};
+    int past = dlogits && targets != dlogits && row_goes_past(rows, n, logits, dlogits);
+    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale, past};
     if (n) flat_for(rows, 2 * n + 16, dense_rows, &g);
 }
 
 static void sigmoid_cross_entropy(long rows, long n, const void *logits, const void *targets, const void *weight,
                                   void *losses, void *dlogits, double scale) {
-    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale, 0};
+    int past = dlogits && targets != dlogits && row_goes_past(rows, n, logits, dlogits);
+    loss_job g = {n, logits, targets, NULL, weight, losses, dlogits, scale, past};
     if (n) flat_for(rows, 3 * n, binary_rows, &g);
 }
 

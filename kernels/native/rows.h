@@ -60,6 +60,7 @@ typedef struct {
     REAL *y, factor;  // y = factor done
     int past;         // y goes past the caches, in whole lines:
     long waiting;     // elements of the row before y that share a line with y's first
+    REAL *place;      // and where that line begins
     _Alignas(64) REAL shared[LINE];
 } beside;
 
@@ -80,6 +81,7 @@ INLINE void scale_tail(beside *b, long at, long whole, long n) {
     for (; at + LANES <= whole; at += LANES) store_to(b->y + at, load(b->done + at) * factor, b->past);
     scale_row(b->done + at, b->past ? b->shared : b->y + at, n - at, b->factor);
     b->waiting = b->past ? n - at : 0;
+    b->place = b->y + at;
 }
 
 // Where the first whole line of y begins and the last one ends.
@@ -88,12 +90,27 @@ INLINE void whole_lines(const REAL *y, long n, long *head, long *whole) {
     *whole = *head + (n - *head) / LINE * LINE;
 }
 
-INLINE void scale_last_row(beside *b, long n) {
+// y = factor done, all of it; what waits then is stored by finish_rows.
+INLINE void scale_whole_row(beside *b, long n) {
     long head = 0, whole = n;
     if (b->past) whole_lines(b->y, n, &head, &whole);
     if (head) scale_head(b, head);
     scale_tail(b, head, whole, n);
-    scale_row(b->shared, b->y + n - b->waiting, b->waiting, 1);
+}
+INLINE void finish_rows(beside *b) {
+    if (b->waiting) scale_row(b->shared, b->place, b->waiting, 1);
+}
+
+// A row made in b->done goes to y past the caches.
+INLINE void store_row_past(beside *b, REAL *y, long n) {
+    b->y = y;
+    if (n >= LINE) {
+        scale_whole_row(b, n);
+        return;
+    }
+    finish_rows(b);
+    b->waiting = 0;
+    scale_row(b->done, y, n, b->factor);
 }
 
 // e = exp(x - top), not kept where e is NULL; returns their sum without that of x[apart], if there is one. y = factor done
@@ -105,7 +122,7 @@ INLINE double exp_row_beside(const REAL *x, REAL *e, long n, REAL top, long apar
     const vec shift = splat(top), factor = splat(b->factor);
     const long own = apart < 0 ? n : apart / LANES * LANES;
     long head = 0, whole = n;
-    if (past) whole_lines(y, n, &head, &whole);
+    if (scales && past) whole_lines(y, n, &head, &whole);
     const long start = scales && !past ? first_stored(x, next, y, n) : 0;
     vec largest[2] = {splat(-INFINITY), splat(-INFINITY)};
     double total = 0;
@@ -161,7 +178,8 @@ INLINE double exp_row_beside(const REAL *x, REAL *e, long n, REAL top, long apar
 
 // Functions of their own, for want of registers.
 static NOINLINE __attribute__((unused)) double exp_row(const REAL *x, REAL *e, long n, REAL top, long apart, beside *b) {
-    return e ? exp_row_beside(x, e, n, top, apart, 0, 0, b) : exp_row_beside(x, NULL, n, top, apart, 0, 0, b);
+    if (!e) return exp_row_beside(x, NULL, n, top, apart, 0, 0, b);
+    return b->past ? exp_row_beside(x, e, n, top, apart, 0, 1, b) : exp_row_beside(x, e, n, top, apart, 0, 0, b);
 }
 static NOINLINE __attribute__((unused)) double exp_row_scaling(const REAL *x, REAL *e, long n, REAL top, long apart,
                                                                beside *b) {
