@@ -145,9 +145,17 @@ def row_kernels() -> Iterator[Kernel]:
             m.take(logits), m.take(logits[:1], np.int32), None, m.take(logits[:1]), m.take(logits), 1 / logits[0],
         ),
     )  # fmt: skip
-    yield Kernel(
-        "softmax", "softmax", "1 read, 1 write", 2 * bytes_of_logits, lambda m: (m.take(logits), m.take(logits))
-    )
+    for name in ("softmax_cross_entropy_dense", "sigmoid_cross_entropy"):
+        yield Kernel(
+            name, name, "2 reads, 1 write", 3 * bytes_of_logits,
+            lambda m: (m.take(logits), m.take(logits), None, m.take(logits[:1]), m.take(logits), 1 / logits[0]),
+        )  # fmt: skip
+    for name in ("softmax", "log_softmax"):
+        yield Kernel(name, name, "1 read, 1 write", 2 * bytes_of_logits, lambda m: (m.take(logits), m.take(logits)))
+        yield Kernel(
+            f"{name}_backward", f"{name}_backward", "2 reads, 1 write", 3 * bytes_of_logits,
+            lambda m: (m.take(logits), m.take(logits), m.take(logits)),
+        )  # fmt: skip
     for activation, residual in (("linear", 0), ("relu", 0), ("relu", 1)):
         yield Kernel(
             "batchnorm" + " + relu" * (activation == "relu") + " + residual" * residual, "batchnorm",

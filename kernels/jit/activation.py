@@ -15,9 +15,9 @@ import numpy as np
 
 from ..reference import activation as reference
 from . import elementwise
-from .lanes import PAST_BYTES, address, finish_stores, use_whole_registers
+from .lanes import BYTES, PAST_BYTES, address, finish_stores, use_whole_registers
 from .reduce import row_sum
-from .rows import exp_row, row_top, scale_row, softmax_past
+from .rows import exp_row, row_top, scale_row, softmax_of_vector, softmax_past, subtract_exp
 from .scalar import erf, exp, expm1_negative, gelu_slope, log, log1p, sigmoid, tanh
 from .stream import BLOCK, are_apart, ask_ahead, ask_for_half, keep, new_block, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_kernel
@@ -228,6 +228,10 @@ def _softmax(start, stop, x, y):
     worst = x.dtype.type(-np.inf)
     width = x.itemsize * x.shape[1]
     source, target = address(x), address(y)
+    if width <= BYTES:
+        for r in range(start, stop):
+            softmax_of_vector(source + r * width, target + r * width, width, worst)
+        return
     for r in range(start, stop):
         place = r * width
         top = row_top(source + place, width, worst)
@@ -270,9 +274,7 @@ def _softmax_backward(start, stop, dy, y, dx, logarithm):
         p = y[r]
         d = row if past else dx[r]
         if logarithm:
-            total = row_sum(g)
-            for i in range(p.size):
-                d[i] = g[i] - exp(p[i]) * total
+            subtract_exp(address(g), address(p), address(d), g.nbytes, row_sum(g))
         else:
             total = y.dtype.type(0)
             for i in range(p.size):

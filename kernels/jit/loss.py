@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..reference import loss as reference
-from .lanes import address, finish_stores
+from .lanes import address, finish_stores, use_whole_registers
 from .rows import exp_row, row_top, scale_row, softmax_past
 from .scalar import exp, log, log1p
 from .stream import ask_for_half, keep, room_for_row, rows_go_past, store_block
-from .threads import absent, borrow, elementwise_kernel, reduction_jit, reduction_kernel
+from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_jit, reduction_kernel
 
 Array = Any
 
@@ -93,6 +93,23 @@ def _sum_between(values, first, last):
     return total
 
 
+@elementwise_jit
+def _single(z, t, weight, losses, dz, scale):
+    """Binary losses of one logit each."""
+    use_whole_registers()
+    zero = z.dtype.type(0)
+    one = z.dtype.type(1)
+    for i in range(z.size):
+        losses[i] = (zero if z[i] <= zero else z[i]) - z[i] * t[i] + log1p(exp(-abs(z[i])))
+    for i in range(dz.size):
+        e = exp(-abs(z[i]))
+        dz[i] = scale * ((one if z[i] >= zero else e) / (one + e) - t[i])
+    for i in range(weight.size):
+        losses[i] *= weight[i]
+    for i in range(min(weight.size, dz.size)):
+        dz[i] *= weight[i]
+
+
 @elementwise_kernel
 def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
@@ -100,6 +117,12 @@ def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     zero = logits.dtype.type(0)
     one = logits.dtype.type(1)
     columns = logits.shape[1]
+    if columns == 1:
+        _single(
+            logits.reshape(-1)[start:stop], targets.reshape(-1)[start:stop], weight[start:stop], losses[start:stop],
+            dlogits.reshape(-1)[start:stop], scale,
+        )  # fmt: skip
+        return
     count = logits.dtype.type(columns)
     step = max(1, _STRETCH // max(1, columns))
     values = np.empty(step * columns, logits.dtype)

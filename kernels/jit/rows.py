@@ -153,6 +153,30 @@ def scale_row(x, y, width, factor):
 
 
 @inline_jit
+def softmax_of_vector(x, y, width, worst):
+    """Softmax of a row of at most BYTES, which stays in a register."""
+    low = splat(worst, worst)
+    count = width * len(low) // BYTES
+    v = load_over(x, low, count)
+    v = exp_below(v - splat(largest_lane(v), low))
+    store_some(y, v / splat(sum_of_lanes(v), low), count)
+
+
+@inline_jit
+def subtract_exp(dy, y, dx, width, factor):
+    """dx = dy − factor eʸ for a row of `width` bytes and y ≤ 0."""
+    f = splat(-factor, factor)
+    at = 0
+    while width - at >= BYTES:
+        store(dx + at, multiply_add(exp_below(load(y + at, f)), f, load(dy + at, f)))
+        at += BYTES
+    if at < width:
+        count = (width - at) * len(f) // BYTES
+        v = exp_below(load_some(y + at, f, count))
+        store_some(dx + at, multiply_add(v, f, load_some(dy + at, f, count)), count)
+
+
+@inline_jit
 def _exp_row_beside(x, e, width, top, following, done, y, lines, factor, worst):
     """`exp_row`, and beside it the largest of the row that follows and y = factor done, `lines` bytes past the caches.
 

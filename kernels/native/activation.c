@@ -7,8 +7,8 @@
 // (one by one: 5 % more); copying a vector from memory takes two cores 10 to 18, as the machine has it.
 //
 // From memory all read ahead (simd.h): a loop that computes has too few loads under way to bridge the end of a page, where
-// the prefetcher stops. On two Granite Rapids cores copying at 48 GB/s sigmoid, tanh and elu went from 28 to 44, softmax of
-// 1000 from 26 to 33; the gradient of gelu on one core from 11 to 34.
+// the prefetcher stops. On two Granite Rapids cores copying at 48 GB/s sigmoid, tanh and elu went from 28 to 44, the gradient
+// of gelu on one core from 11 to 34.
 //
 // softmax reads a row for its maximum, then for the exponentials and their sum, then scales it: a row that fits in
 // cache costs one pass over memory, and three rows are under way at a time (rows.h). Rows of up to four vectors stay in

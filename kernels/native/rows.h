@@ -4,6 +4,8 @@
 // A softmax sees a row three times: for the maximum, for the exponentials and their sum, and to scale them. Three rows are
 // under way at once, one in each stage: so memory is read and written all the time, and what the exponentials leave of the
 // vector units is used (rows of 1000 on Zen 4: 16 cycles for a vector of 16, so 12; from memory 20, so 15, copying 12).
+// From memory it needs, besides, a loop without branches, whole lines, and no lane that is no normal number: two Granite
+// Rapids cores, which copy at 49 GB/s, went from 34 to 49 on rows of 1000, from 16 to 37 on rows of 100.
 #pragma once
 #include "vmath.h"
 
