@@ -183,16 +183,14 @@ def _tanh(x):
         v = _f(15.0) if v > _f(15.0) else v
         t = v * _f(2.88539008) + _ROUND
         n = t - _ROUND
-        r = v - n * _f(0.3466796875)
-        r = r + n * _f(1.06097220e-4)
-        p = _f(64 * 1.9875691500e-4) * r + _f(32 * 1.3981999507e-3)
-        p = p * r + _f(16 * 8.3334519073e-3)
-        p = p * r + _f(8 * 4.1665795894e-2)
-        p = p * r + _f(4 * 1.6666665459e-1)
-        p = p * r + _f(2 * 5.0000001201e-1)
-        # 2ⁿ: n stands in the last bits of t.
-        s = _from_bits(np.int32(np.int32(_bits(t) << np.int32(23)) + np.int32(0x3F800000)))
-        h = s * (p * (r * r) + r) + (s * _f(0.5) - _f(0.5))
+        r = v - n * _f(0.346573590)
+        p = _f(64 * 1.3820944587e-3) * r + _f(32 * 8.3686839789e-3)
+        p = p * r + _f(16 * 4.1668266058e-2)
+        p = p * r + _f(8 * 1.6666521132e-1)
+        p = p * r + _f(4 * 4.9999994040e-1)
+        # 2ⁿ / 2: n stands in the last bits of t.
+        s = _from_bits(np.int32(np.int32(_bits(t) << np.int32(23)) + np.int32(0x3F000000)))
+        h = s * (p * (r * r) + (r + r)) + (s - _f(0.5))
         return math.copysign(h / (h + _f(1.0)), x)
 
     return tanh32
