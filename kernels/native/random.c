@@ -23,7 +23,14 @@
 typedef uint64_t wide __attribute__((vector_size(VBYTES)));
 typedef uint32_t word_pairs __attribute__((vector_size(VBYTES)));
 typedef uint64_t unaligned_wide __attribute__((vector_size(VBYTES), aligned(4), may_alias));
-enum { WIDE = VBYTES / 8, GROUPS = 4, STEP = 4 * WIDE * GROUPS }; // STEP: words at a time
+enum {
+    WIDE = VBYTES / 8,
+    GROUPS = 4,
+    STEP = 4 * WIDE * GROUPS, // words at a time
+    ROUNDS = 10,
+    BESIDE = VBYTES == 64, // whether there are registers to divide what survives dropout between the rounds
+    SHARE = (STEP / LANES + ROUNDS - 2) / (ROUNDS - 1) * LANES, // of it, after each round but the last
+};
 
 // The products of the lanes' low halves.
 INLINE wide multiply(wide a, wide b) {
@@ -40,13 +47,23 @@ INLINE wide multiply(wide a, wide b) {
 
 INLINE wide wide_splat(uint64_t x) { return x + (wide){0}; }
 
+typedef struct {
+    const REAL *x;
+    REAL *y;
+    REAL a, b; // low and span, mean and deviation, or what survivors are divided by
+    uint64_t seed, offset;
+    int32_t threshold;
+    int past;
+} random_job;
+
 // The STEP words from `block` on. near: the blocks' numbers have the same high half, so that half of two rounds is the
-// same for all.
-INLINE void philox_step(uint32_t words[STEP], const int near, uint64_t seed, uint64_t block) {
+// same for all. Where there are x, what survives dropout, they are divided meanwhile, some in each round.
+INLINE void philox_step(const random_job *job, uint64_t block, const int near, const REAL *x, uint32_t words[STEP],
+                        REAL divided[STEP]) {
     const wide low_half = wide_splat(0xffffffff);
     wide lanes, first, second, c0[GROUPS], c1[GROUPS], c2[GROUPS], c3[GROUPS], p0[GROUPS], p1[GROUPS];
     word_pairs swapped; // `first` and `second` interleave two vectors, `swapped` exchanges the halves of lanes
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    uint32_t k0 = (uint32_t)job->seed, k1 = (uint32_t)(job->seed >> 32);
     for (int i = 0; i < WIDE; i++) {
         lanes[i] = i;
         first[i] = i / 2 + i % 2 * WIDE;
@@ -62,13 +79,15 @@ INLINE void philox_step(uint32_t words[STEP], const int near, uint64_t seed, uin
         c2[g] = c3[g] = (wide){0};
     }
 #pragma GCC unroll 9
-    for (int round = 0; round < 9; round++, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
+    for (int round = 0; round < ROUNDS - 1; round++, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
         EACH_GROUP p0[g] = multiply(wide_splat(0xD2511F53), c0[g]);
         EACH_GROUP p1[g] = multiply(wide_splat(0xCD9E8D57), c2[g]);
         EACH_GROUP c0[g] = (p1[g] >> 32) ^ c1[g] ^ wide_splat(k0);
         EACH_GROUP c2[g] = (p0[g] >> 32) ^ c3[g] ^ wide_splat(k1);
         EACH_GROUP c1[g] = p1[g];
         EACH_GROUP c3[g] = p0[g];
+        for (int j = round * SHARE; BESIDE && x && j < STEP && j < (round + 1) * SHARE; j += LANES)
+            store(divided + j, load_from(x + j, job->past) / splat(job->a));
     }
     EACH_GROUP p0[g] = multiply(wide_splat(0xD2511F53), c0[g]);
     EACH_GROUP p1[g] = multiply(wide_splat(0xCD9E8D57), c2[g]);
@@ -88,16 +107,8 @@ INLINE some_bits bits_of(const uint32_t *words) { return (some_bits)(*(const som
 
 INLINE vec unit(const uint32_t *words) { return __builtin_convertvector(bits_of(words), vec) * splat((REAL)0x1p-24); }
 
-typedef struct {
-    const REAL *x;
-    REAL *y;
-    REAL a, b; // low and span, mean and deviation, or what survivors are divided by
-    uint64_t seed, offset;
-    int32_t threshold;
-    int past;
-} random_job;
-
-// What survivors of dropout become: divided before the rounds, which keep the multipliers busy and not the divider (8 %).
+// What survives dropout, divided before the rounds, which keep the multipliers busy and not the divider (8 %; between them
+// 10 % more).
 INLINE void divide(const random_job *g, long i, long count, REAL divided[STEP]) {
     for (long j = 0; j < count; j += LANES) {
         const REAL *x = g->x + i + j;
@@ -109,17 +120,17 @@ INLINE void divide(const random_job *g, long i, long count, REAL divided[STEP]) 
 typedef void (*drawing)(const random_job *g, const uint32_t words[STEP], const REAL divided[STEP], long i, long count);
 
 // The n elements from `first`, a multiple of 4.
-INLINE void draw(const random_job *job, long first, long n, drawing drawn) {
+INLINE void draw(const random_job *job, long first, long n, drawing drawn, const int divides) {
     const random_job own = *job, *g = &own; // which no store to y can change
     long i = first, end = first + n;
-    uint64_t seed = g->seed, block = g->offset + (uint64_t)(first / 4);
+    uint64_t block = g->offset + (uint64_t)(first / 4);
     for (; i < end; i += STEP, block += STEP / 4) {
         uint32_t words[STEP];
         REAL divided[STEP];
-        if (g->x && i + STEP <= end) divide(g, i, STEP, divided);
-        else if (g->x) divide(g, i, end - i, divided);
-        if ((uint32_t)block <= UINT32_MAX - STEP / 4) philox_step(words, 1, seed, block);
-        else philox_step(words, 0, seed, block);
+        const REAL *x = BESIDE && divides && i + STEP <= end ? g->x + i : NULL;
+        if (divides && !x) divide(g, i, min_l(STEP, end - i), divided);
+        if ((uint32_t)block <= UINT32_MAX - STEP / 4) philox_step(g, block, 1, x, words, divided);
+        else philox_step(g, block, 0, x, words, divided);
         if (i + STEP <= end) drawn(g, words, divided, i, STEP);
         else drawn(g, words, divided, i, end - i);
     }
@@ -166,9 +177,9 @@ INLINE void normal_of(const random_job *g, const uint32_t words[STEP], const REA
     for (long j = 0; j < count; j += LANES) put(g->y + i + j, load(normal + j), count - j, g->past);
 }
 
-static void uniform_chunk(void *job, long first, long n) { draw(job, first, n, uniform_of); }
-static void dropout_chunk(void *job, long first, long n) { draw(job, first, n, dropout_of); }
-static void normal_chunk(void *job, long first, long n) { draw(job, first, n, normal_of); }
+static void uniform_chunk(void *job, long first, long n) { draw(job, first, n, uniform_of, 0); }
+static void dropout_chunk(void *job, long first, long n) { draw(job, first, n, dropout_of, 1); }
+static void normal_chunk(void *job, long first, long n) { draw(job, first, n, normal_of, 0); }
 
 static void random_uniform(long n, void *y, double low, double high, uint64_t seed, uint64_t offset) {
     random_job g = {.y = y, .a = (REAL)low, .b = (REAL)(high - low), .seed = seed, .offset = offset,
