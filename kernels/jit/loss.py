@@ -113,6 +113,7 @@ def _single(z, t, weight, losses, dz, scale):
 @elementwise_kernel
 def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
     # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
+    use_whole_registers()
     scale = losses.dtype.type(scale)
     zero = logits.dtype.type(0)
     one = logits.dtype.type(1)

@@ -149,7 +149,7 @@ static void dense_rows(void *job, long first, long rows) {
 
 INLINE vec binary_loss(vec z, vec t, vec *gradient) {
     const vec zero = {0}, one = splat(1);
-    vec e = vexp(-vabs(z));
+    vec e = vexp_below(-vabs(z));
     *gradient = blend((ivec)(z < zero), e, one) / (one + e) - t;
     return vmax(zero, z) - z * t + vlog1p(e);
 }
