@@ -147,47 +147,72 @@ static void dense_rows(void *job, long first, long rows) {
 
 // ---- the binary loss ----
 
-INLINE vec binary_loss(vec z, vec t, vec *gradient) {
+enum {
+    FACTORS = 32, // of 1 + e <= 2 each: their product is a number that float32 has
+    NARROW = 4 * LANES, // rows
+};
+
+// The loss without log1p(e), with e = e^-|z|.
+INLINE vec binary_loss(vec z, vec t, vec *e, vec *gradient) {
     const vec zero = {0}, one = splat(1);
-    vec e = vexp_below(-vabs(z));
-    *gradient = blend((ivec)(z < zero), e, one) / (one + e) - t;
-    return vmax(zero, z) - z * t + vlog1p(e);
+    *e = vexp_below(-vabs(z));
+    *gradient = blend((ivec)(z < zero), *e, one) / (one + *e) - t;
+    return vmax(zero, z) - z * t;
 }
 
-// Losses of n <= ROW_BUFFER logits one by one, and their gradients times `scale` if dz is not NULL.
+// Losses of n logits one by one, and their gradients times `scale` if dz is not NULL.
 INLINE void binary_block(const REAL *z, const REAL *t, REAL *loss, REAL *dz, long n, REAL scale, int large) {
     const vec k = splat(scale);
-    vec gradient;
+    vec e, gradient;
     for (long i = 0; i < n; i += LANES) {
         const long part = n - i < LANES ? n - i : 0;
         ask_ahead(z + i, large);
         ask_ahead(t + i, large);
-        store_some(loss + i, binary_loss(load_some(z + i, part), load_some(t + i, part), &gradient), part);
+        vec linear = binary_loss(load_some(z + i, part), load_some(t + i, part), &e, &gradient);
+        store_some(loss + i, linear + vlog1p(e), part);
         if (dz) store_some(dz + i, gradient * k, part);
     }
 }
 
-static void binary_rows(void *job, long first, long rows) {
-    const loss_job *g = job;
-    const long n = g->n, group = max_l(1, ROW_BUFFER / n);
+// The sum of the losses of one row. The logarithms of 1 + e are that of a product, and the product less 1 keeps its digits
+// where all e are small.
+INLINE double binary_row(const REAL *z, const REAL *t, REAL *dz, long n, REAL scale, int large) {
+    const vec k = splat(scale), one = splat(1);
+    vec e, gradient;
+    double total = 0;
+    for (long i = 0; i < n;) {
+        const long end = min_l(n, i + FACTORS * LANES);
+        vec sum = {0}, product = {0}; // less 1
+        for (; i < end; i += LANES) {
+            const long part = n - i < LANES ? n - i : 0;
+            ask_ahead(z + i, large);
+            ask_ahead(t + i, large);
+            vec linear = binary_loss(load_some(z + i, part), load_some(t + i, part), &e, &gradient);
+            if (dz) store_some(dz + i, gradient * k, part);
+            if (part) e = load_filled((REAL *)&e, part, 0);
+            sum += linear;
+            product = product * e + (product + e);
+        }
+        total += add_lanes(sum + blend((ivec)(product > one), vlog(one + product), vlog1p(vmin(one, product))));
+    }
+    return total;
+}
+
+// Narrow rows go together, so that they fill the vectors.
+static void narrow_rows(const loss_job *g, long first, long rows) {
+    const long n = g->n, group = ROW_BUFFER / n;
     const REAL scale = (REAL)(g->scale / n);
     _Alignas(64) REAL losses[ROW_BUFFER], gradients[ROW_BUFFER];
     beside b = {.past = g->past, .done = gradients, .factor = 1};
     for (long r = first, count; r < first + rows; r += count) {
         count = min_l(group, first + rows - r);
+        const REAL *z = g->logits + r * n, *t = g->targets + r * n;
         REAL *loss = n == 1 ? g->losses + r : losses, *dz = g->past ? gradients : g->dlogits ? g->dlogits + r * n : NULL;
-        double total = 0;
-        for (long i = 0, step; i < count * n; i += step) {
-            const REAL *z = g->logits + r * n + i, *t = g->targets + r * n + i;
-            step = min_l(ROW_BUFFER, count * n - i);
-            if (dz) binary_block(z, t, loss, dz + i, step, scale, g->past);
-            else binary_block(z, t, loss, NULL, step, scale, 0);
-            if (group == 1) total += dot_row(loss, NULL, step);
-        }
+        if (dz) binary_block(z, t, loss, dz, count * n, scale, g->past);
+        else binary_block(z, t, loss, NULL, count * n, scale, 0);
         for (long j = 0; j < count && (n > 1 || g->weight); j++) {
             double weight = g->weight ? g->weight[r + j] : 1;
-            if (group > 1) total = n == 1 ? loss[j] : dot_row(loss + j * n, NULL, n);
-            g->losses[r + j] = (REAL)(weight * total / n);
+            g->losses[r + j] = (REAL)(weight * (n == 1 ? loss[j] : dot_row(loss + j * n, NULL, n)) / n);
             if (!dz || !g->weight) continue;
             if (n == 1) dz[j] *= (REAL)weight;
             else scale_row(dz + j * n, dz + j * n, n, (REAL)weight);
@@ -195,6 +220,27 @@ static void binary_rows(void *job, long first, long rows) {
         if (g->past) store_row_past(&b, g->dlogits + r * n, count * n);
     }
     finish_rows(&b);
+}
+
+static void wide_rows(const loss_job *g, long first, long rows) {
+    const long n = g->n;
+    _Alignas(64) REAL gradients[ROW_BUFFER];
+    beside b = {.past = g->past, .done = gradients, .factor = 1};
+    for (long r = first; r < first + rows; r++) {
+        const REAL *z = g->logits + r * n, *t = g->targets + r * n;
+        const double weight = g->weight ? g->weight[r] : 1;
+        REAL *dz = g->past ? gradients : g->dlogits ? g->dlogits + r * n : NULL, scale = (REAL)(weight * g->scale / n);
+        double total = dz ? binary_row(z, t, dz, n, scale, g->past) : binary_row(z, t, NULL, n, 0, 0);
+        g->losses[r] = (REAL)(weight * total / n);
+        if (g->past) store_row_past(&b, g->dlogits + r * n, n);
+    }
+    finish_rows(&b);
+}
+
+static void binary_rows(void *job, long first, long rows) {
+    const loss_job *g = job;
+    if (g->n < NARROW) narrow_rows(g, first, rows);
+    else wide_rows(g, first, rows);
 }
 
 static void softmax_cross_entropy(long rows, long n, const void *logits, const int32_t *labels, const void *weight,

@@ -709,25 +709,31 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
 
 // ---- the choice ----------------------------------------------------------------------------------------------------------
 
-// Prepared filters are read, more numbers than there are taps; one takes as long as 11 multiply-adds, but FOUR's come while
-// it multiplies (Zen 4). Intel's servers multiply twice as fast and reach their L3 across a mesh: there all count, as 18.
-// 512 channels on one 7x7 image on a Granite Rapids: FOUR 1.35 ms, direct 0.9.
-static double reading_cost(int way, double numbers, double taps) {
+// Intel's servers multiply twice as fast as a Zen 4, and reach their L3 across a mesh.
+static int reads_slowly(void) {
 #if defined(__x86_64__) && VBYTES == 64
-    if (__builtin_cpu_is("intel")) return 18 * (numbers - taps);
+    return __builtin_cpu_is("intel");
+#else
+    return 0;
 #endif
+}
+
+// Prepared filters are read, more numbers than there are taps; one takes as long as 11 multiply-adds, but FOUR's come while
+// it multiplies. Where L3 is slow all count, as 18: 512 channels on one 7x7 image took FOUR 1.35 ms, the direct way 0.9.
+static double reading_cost(int way, double numbers, double taps) {
+    if (reads_slowly()) return 18 * (numbers - taps);
     return 11 * (way == SIX ? numbers - 36 : way == STRIDED ? numbers - taps : 0);
 }
 
 // In multiply-adds per input and output channel, the direct way takes one per tap and pixel. Here a tile takes its products,
-// a third more than that for what a shorter sum and M cost (not under STRIDED, whose direct way is the slower one), and its
+// a third more than that for what a shorter sum and M cost (on a Zen 4 not under STRIDED, whose direct way is slower), and its
 // transforms, which weigh less the more channels share them; the filters take as much as 5 tiles. So images that fill their
 // tiles badly (5x5 under FOUR) and single small ones stay direct. The constants are fitted to times on AVX2 and AVX-512; a
 // gain of a fifth is asked for, as accuracy pays for it.
 static double cost_of(const conv_shape *s, int way, int flipped, int prepared) {
     winograd_job g = job_of(s, way, flipped);
     double products = way == STRIDED ? 81 : g.planes, in = g.planes * g.phases_in, out = g.planes * g.phases_out;
-    double sum = way == STRIDED ? products : products * 4 / 3, filters = 5 * products;
+    double sum = way == STRIDED && !reads_slowly() ? products : products * 4 / 3, filters = 5 * products;
     if (prepared) filters = reading_cost(way, products, s->kh * s->kw);
     return 1.2 * (g.tiles * (sum + 5 * in / s->k + 5 * out / s->c) + filters);
 }
