@@ -18,9 +18,11 @@
 // On a core whose L3 is far (Granite Rapids: L2 180 GB/s, L3 25) all that lies beyond L2 must be asked for early, which no
 // prefetcher does across the ends of pages and panels: packed weights by the first tile of a panel (Winograd's, 512 channels
 // on 7x7, 1.69 ms, so 1.09), weights of tens of megabytes by a single row, in the order in which they lie (1 x 9216 x 4096
-// 5.9 ms, so 4.9: 31 GB/s), a large C before its sums are made (2048 cubed by one thread 150 GF/s, so 160).
+// 5.9 ms, so 4.9: 31 GB/s), a large C before its sums are made (2048 cubed by one thread 150 GF/s, so 160), the next block
+// of a large A by the tiles of this one, before it is packed (0.95 to 0.99 of the time from 600 cubed on).
 // Tried there without gain: two steps of the tile at a time (1.04 alone, 1.00 in a product), A packed by transposing 16 x 16
-// in registers (it waits for lines, not for shuffles), A of 128 rows not packed.
+// in registers (it waits for lines, not for shuffles), blocks of 384, 512 and 768 steps (0.99 in the mean). Rows of A read in
+// place by up to 16 panels of B, which were 5: 384 cubed 0.94 of the time, 3136 x 256 x 256 0.95.
 #include "gemm.h"
 #include "arena.h"
 #include "threads.h"
@@ -32,8 +34,11 @@ enum {
     MOST_STEPS = KC + KC / 2,
     NC = 1024,
     MC = 16 * MR,
-    PACK_A_FROM = 6,        // panels of B that read a row of A before packing A pays
+    PACK_A_FROM = 6,        // panels of B that read a column of A before packing A pays,
+    PACK_ROWS_FROM = 17,    // or a row, if rows
+    PAGE_BYTES = 4096,      // apart do not drive each other out of the first cache
     PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
+    LARGE_A = 1 << 20,      // bytes of A whose next block is asked for while this one is multiplied
     LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache
     FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
     LARGE_C = 1 << 20,      // bytes of C that do not stay there beside B
@@ -321,6 +326,23 @@ enum { PACKED_SIZE = MOST_STEPS * NC + MC * MOST_STEPS };
 
 static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
 
+// A block of A to come from far away, of whose lines each tile before it asks for a share.
+typedef struct {
+    const REAL *a;
+    long stride, lines, total, share, asked;
+} upcoming;
+
+static upcoming upcoming_block(const gemm_job *g, const REAL *a, long m, long k, long tiles) {
+    const int by_row = g->acs == 1;
+    const long lines = div_up(by_row ? k : m, LANES), total = lines * (by_row ? m : k);
+    return (upcoming){.a = a, .stride = by_row ? g->ars : g->acs, .lines = lines, .total = total, .share = div_up(total, tiles)};
+}
+
+static void ask_for_share(upcoming *u) {
+    for (long end = min_l(u->total, u->asked + u->share); u->asked < end; u->asked++)
+        __builtin_prefetch(u->a + u->asked / u->lines * u->stride + u->asked % u->lines * LANES, 0, 2);
+}
+
 // Rows i ... i + m by columns j ... j + n of C. A few rows pass over packed weights once, a panel of columns after the
 // other, so that a next product can begin where this one ends. Tiles fetch the next block of a B that comes from far away,
 // a line a step, since packing would wait for it.
@@ -331,7 +353,9 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
     const int in_place = !g->weights && m < PACK_B_FROM && g->bcs == 1 && !far;
     const long width = g->weights && m <= FEW_ROWS && b_bytes(g) < MEMORY_B ? NR : far ? NARROW_NC : NC;
     const long blocks = div_up(n, width), depth = depth_of(g->k);
+    const int far_a = m * g->k * (long)sizeof(REAL) > LARGE_A;
     const int far_c = g->m * g->n * (long)sizeof(REAL) > LARGE_C;
+    const long pack_from = g->acs == 1 && g->ars * (long)sizeof(REAL) % PAGE_BYTES ? PACK_ROWS_FROM : PACK_A_FROM;
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += depth) {
@@ -350,8 +374,14 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
             for (long i0 = 0; i0 < m; i0 += high) {
                 long mc = min_l(high, m - i0);
                 const REAL *as = a + i0 * g->ars + p0 * g->acs;
-                int pack_a = (nc >= PACK_A_FROM * NR || next) && mc >= MR;
-                if (pack_a) pack_rows(mc, kc, as, g->ars, g->acs, packed_a);
+                int pack_a = (nc >= pack_from * NR || next) && mc >= MR;
+                upcoming soon = {0};
+                if (pack_a) {
+                    const long tiles = div_up(nc, NR) * div_up(mc, MR), left = m - i0 - mc;
+                    pack_rows(mc, kc, as, g->ars, g->acs, packed_a);
+                    if (far_a && left) soon = upcoming_block(g, as + mc * g->ars, min_l(high, left), kc, tiles);
+                    else if (far_a && !last) soon = upcoming_block(g, a + (p0 + kc) * g->acs, min_l(high, m), kc, tiles);
+                }
                 for (long q = 0; q < nc; q += NR) {
                     long nr = min_l(NR, nc - q), at = i0 * g->ldc + j0 + q;
                     int whole = in_place && nr == NR;
@@ -362,6 +392,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
                         for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0, e.ahead = 0) {
+                            ask_for_share(&soon);
                             e.next = next && i0 + r < 2 * MR ? next + q + r / MR * LANES : NULL; // two tiles, two vectors
                             tile(min_l(MR, mc - r), nr, kc, packed_a + r * kc, 1, MR, bt, whole ? g->brs : NR,
                                  c + at + r * g->ldc, g->ldc, e);
