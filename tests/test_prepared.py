@@ -142,7 +142,8 @@ def test_results_stored_past_the_caches_are_those_of_each_image(label):
     kernel, stride = int(label[0]), 1 + ("stride 2" in label)
     side, c, k = (96, 32, 32) if stride == 2 else (64, 48, 64)  # one image and all go the same way, on every processor
     rng = np.random.default_rng(0)
-    x, residual = core.empty((images, side, side, c), "f4"), core.empty((images, side // stride, side // stride, k), "f4")
+    small = side // stride
+    x, residual = core.empty((images, side, side, c), "f4"), core.empty((images, small, small, k), "f4")
     x[...], residual[...] = rng.standard_normal(x.shape), rng.standard_normal(residual.shape)
     filters, bias = rng.standard_normal((kernel, kernel, c, k)).astype("f4"), rng.standard_normal(k).astype("f4")
     geometry = ((stride, stride), (kernel // 2,) * 4, (1, 1), 1)

@@ -37,8 +37,9 @@ CODES = {
 _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
 _HOW = {kind: (code, _COST.get(kind, 1)) for kind, code in CODES.items()}
 
-# Elements up to which a single call of NumPy's costs less than ours.
-_SMALL = 1 << 13
+# Elements up to which a single call of NumPy's costs less than ours; of `maximum`, if it need not make an array of 0.
+_SMALL_TANH, _SMALL_RELU, _SMALL_PRODUCT = 1 << 13, 1 << 9, 1 << 13
+_ZEROS = {4: np.zeros((), np.float32), 8: np.zeros(())}
 
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -292,10 +293,13 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
         if y is not x:
             y[...] = x
         return
-    if kind == "tanh" and x.size <= _SMALL:
+    n = x.size
+    if kind == "tanh" and n <= _SMALL_TANH:
         np.tanh(x, y)
         return
-    n = x.size
+    if kind == "relu" and n <= _SMALL_RELU:
+        np.maximum(x, _ZEROS[x.itemsize], out=y)
+        return
     code, cost = _HOW[kind]
     _activation(n, n * cost, x.ravel(), y.ravel(), code, float(alpha))
 
@@ -308,7 +312,7 @@ def activation_backward(dy: Array, x: Array | None, y: Array, dx: Array, kind: s
     if kind == "step":
         elementwise.fill(dx, 0.0)
         return
-    if y.size <= _SMALL and kind == "exponential":
+    if y.size <= _SMALL_PRODUCT and kind == "exponential":
         np.multiply(dy, y, dx)
         return
     work = y.size * (_COST.get(kind, 2) if kind in ("softplus", "silu", "gelu") else 2)

@@ -437,19 +437,14 @@ def beyond_infinity(typing, lanes):
 
 
 @intrinsic
-def holds_nan(typing, lanes):
-    """Whether any of the magnitudes is NaN's."""
+def nan_bits(typing, lanes):
+    """A number that is not zero if a lane is NaN; one comparison for two lanes."""
 
     def code(context, builder, signature, arguments):
-        (whole,), size = arguments, lanes.element.bitwidth
-        while whole.type.count > BYTES * 8 // size:
-            one, other = _halves(builder, whole)
-            whole = builder.select(builder.icmp_unsigned(">", one, other), one, other)
-        count = whole.type.count
-        found = builder.icmp_unsigned(">", whole, ir.Constant(whole.type, [_INFINITY[size]] * count))
-        return builder.icmp_unsigned("!=", builder.bitcast(found, ir.IntType(count)), ir.IntType(count)(0))
+        found = builder.fcmp_unordered("uno", *_halves(builder, arguments[0]))
+        return builder.zext(builder.bitcast(found, ir.IntType(lanes.count // 2)), _WORD)
 
-    return types.boolean(lanes), code
+    return types.int64(lanes), code
 
 
 @intrinsic

@@ -22,7 +22,6 @@ from .lanes import (
     beyond_infinity,
     choose,
     first_true,
-    holds_nan,
     larger,
     largest,
     largest_lane,
@@ -30,6 +29,7 @@ from .lanes import (
     load_over,
     load_some,
     magnitude,
+    nan_bits,
     same,
     smaller,
     smallest_lane,
@@ -48,7 +48,7 @@ _BLOCK = 1 << 13
 # Sums that are finished together.
 _LANES = 512
 # Elements whose maximum is taken at a time when its place is wanted.
-_STRETCH = 4096
+_STRETCH = 1024
 _OPS = {op: code for code, op in enumerate(("sum", "mean", "max", "min"))}
 _BEST = {2: np.maximum.reduce, 3: np.minimum.reduce}
 # Elements that are reduced by plain loops.
@@ -86,28 +86,28 @@ def _extremes(of_two: Any, of_lanes: Any) -> tuple[Any, Any]:
         size = BYTES // len(best)
         if count >= len(many):
             bests = load(at, many)
-            sizes = magnitude(bests)
+            strangers = nan_bits(bests)
             at += size * len(many)
             count -= len(many)
             while count >= len(many):
                 values = load(at, many)
-                sizes = largest(magnitude(values), sizes)
+                strangers |= nan_bits(values)
                 bests = of_two(values, bests)
                 at += size * len(many)
                 count -= len(many)
-            if holds_nan(sizes):
+            if strangers:
                 return worst - worst
             if count == 0:
                 return of_lanes(bests)
             best = splat(of_lanes(bests), worst)
-        most = magnitude(best)
+        strangers = nan_bits(best)
         while count > 0:
             values = load_over(at, best, count)
-            most = largest(magnitude(values), most)
+            strangers |= nan_bits(values)
             best = of_two(values, best)
             at += BYTES
             count -= len(best)
-        return worst - worst if holds_nan(most) else of_lanes(best)
+        return worst - worst if strangers else of_lanes(best)
 
     @inline_jit
     def of_column(x, step, rows, zero, nan, count):
@@ -270,15 +270,15 @@ def _place_among(values, wanted, top):
 @elementwise_jit
 def _first_place(at, count, top):
     # It is there, so that what a last vector holds beyond the elements does not matter.
-    two = twice(top)
-    wanted = splat(top, two)
-    whole = count // len(two) * len(two)
-    for i in range(0, whole, len(two)):
-        place = _place_among(load(at, two), wanted, top)
-        if place < len(two):
+    many = twice(twice(top))
+    wanted = splat(top, many)
+    whole = count // len(many) * len(many)
+    for i in range(0, whole, len(many)):
+        place = _place_among(load(at, many), wanted, top)
+        if place < len(many):
             return i + place
-        at += 2 * BYTES
-    return whole + _place_among(load_some(at, two, count - whole), wanted, top)
+        at += 4 * BYTES
+    return whole + _place_among(load_some(at, many, count - whole), wanted, top)
 
 
 @elementwise_kernel
@@ -427,4 +427,4 @@ def argmax(x: Array, y: Array) -> None:
             y[...] = x.argmax(1)
         return
     kernel = _argmax_short if x.shape[1] <= _SHORT else _argmax
-    kernel(x.shape[0], n * 2, x, y)
+    kernel(x.shape[0], n, x, y)
