@@ -895,6 +895,15 @@ def _loss_cases() -> None:
             _add("softmax_cross_entropy_dense", f"{label},rows of any sum", unnormalised, floor=floor)
             _add("sigmoid_cross_entropy", label, binary, floor=floor)
 
+    def sure(rng: Rng) -> Arguments:
+        targets = rng.random((3, 200)).round()
+        logits = (2 * targets - 1) * rng.uniform(12, 14, (3, 200))
+        return {
+            "logits": logits, "targets": targets, "weight": None, "losses": Out((3,)), "dlogits": None, "scale": 1.0,
+        }  # fmt: skip
+
+    _add("sigmoid_cross_entropy", "3x200, losses of a millionth", sure, floor=1e-9)
+
 
 def _elementwise_cases() -> None:
     shapes = _switch(((1,), (7,), (3, 5), (2, 3, 4, 5), (0, 3), (129,), (), (1, 1000)))

@@ -527,10 +527,17 @@ def select(condition: Array, a: Array, b: Array, y: Array) -> None:
 
 @elementwise_kernel
 def _copy(start, stop, x, y):
+    past = x.nbytes + y.nbytes >= PAST_BYTES and are_apart(y, x)
     x = x[start:stop]
     y = y[start:stop]
-    for i in range(x.size):
-        y[i] = x[i]
+    if not past:
+        for i in range(x.size):
+            y[i] = x[i]
+        return
+    for first in range(0, y.size, BLOCK):
+        ask_ahead(x, first)
+        store_block(x[first:][:BLOCK], y, first, True)
+    finish_stores()
 
 
 @elementwise_kernel

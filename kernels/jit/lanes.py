@@ -389,7 +389,7 @@ def sum_of_lanes(typing, lanes):
 
 
 # The larger or smaller of two vectors in each lane, b's where either is NaN, and of the lanes of one: one instruction
-# on x86. NaN is found beside it, by magnitude, which takes two, none of them with a mask.
+# on x86. NaN is found beside it, by magnitude, which takes two, none of them with a mask, or by `nan_bits`.
 larger, largest_lane = _choice(">")
 smaller, smallest_lane = _choice("<")
 

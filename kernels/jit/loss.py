@@ -3,6 +3,8 @@
 Plain version: softmax, logarithm, a gather and a subtraction, each a pass over the logits. Here a row is read from
 memory once: its maximum, the exponentials (written where the gradient goes) and their sum give the loss and the
 gradient while the row is in the cache; a large one goes past it (see `rows`, `stream`). Rows are cut over the cores.
+Of wide rows of binary losses the logarithms of 1 + e are added up as that of their product: 1000 columns in a cache
+19 ns for 16 elements, so 12; from memory 20 GB/s, so 26.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 
 from ..reference import loss as reference
 from .lanes import address, finish_stores, use_whole_registers
-from .rows import exp_row, row_top, scale_row, softmax_past
+from .rows import BINARY_BLOCK, BINARY_LANES, binary_block, exp_row, row_top, scale_row, softmax_past
 from .scalar import exp, log, log1p
 from .stream import ask_for_half, keep, room_for_row, rows_go_past, store_block
 from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduction_jit, reduction_kernel
@@ -110,13 +112,73 @@ def _single(z, t, weight, losses, dz, scale):
         dz[i] *= weight[i]
 
 
-@elementwise_kernel
-def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
-    # Several short rows at a time: first all their elements in one vectorised loop, then the sums of each row.
+@reduction_jit
+def _sum_of_logarithms(products):
+    total = products.dtype.type(0)
+    one = products.dtype.type(1)
+    for i in range(products.size):
+        total += log1p(products[i]) if products[i] <= one else log(one + products[i])
+    return total
+
+
+@elementwise_jit
+def _wide_rows(start, stop, logits, targets, weight, losses, dlogits, scale):
+    past = rows_go_past(dlogits, logits.nbytes + targets.nbytes)
+    room = room_for_row(dlogits, past)
+    row = borrow(room)
+    products = np.empty(BINARY_LANES, logits.dtype)
+    columns = logits.dtype.type(logits.shape[1])
+    for r in range(start, stop):
+        z = logits[r]
+        t = targets[r]
+        g = dlogits[r] if dlogits.size and not past else row
+        w = weight[r] if weight.size else logits.dtype.type(1)
+        total = logits.dtype.type(0)
+        for first in range(0, z.size, BINARY_BLOCK):
+            at = address(g) + z.itemsize * first if g.size else 0
+            width = z.itemsize * min(BINARY_BLOCK, z.size - first)
+            products[:] = 0
+            total += binary_block(z[first:], t[first:], at, width, scale * w / columns, products, past)
+            total += _sum_of_logarithms(products)
+        losses[r] = w * total / columns
+        if past:
+            store_block(row, dlogits.reshape(-1), r * row.size, True)
+    finish_stores()
+    keep(room)
+
+
+@elementwise_jit
+def _narrow_rows(first, rows, logits, targets, weight, losses, dlogits, scale, values):
+    """Binary losses of short rows: first all their elements in one vectorised loop, then the sums of each row."""
     use_whole_registers()
-    scale = losses.dtype.type(scale)
     zero = logits.dtype.type(0)
     one = logits.dtype.type(1)
+    columns = logits.shape[1]
+    count = logits.dtype.type(columns)
+    u = logits.reshape(-1)[first * columns :][: rows * columns]
+    v = targets.reshape(-1)[first * columns :][: rows * columns]
+    g = dlogits.reshape(-1)
+    if g.size:
+        d = g[first * columns :][: u.size]
+        for i in range(u.size):
+            e = exp(-abs(u[i]))
+            values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(e)
+            d[i] = (one if u[i] >= zero else e) / (one + e) - v[i]
+    else:
+        for i in range(u.size):
+            values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(exp(-abs(u[i])))
+    for r in range(rows):
+        w = weight[first + r] if weight.size else one
+        losses[first + r] = w * _sum_between(values, r * columns, (r + 1) * columns) / count
+        if g.size:
+            factor = scale * w / count
+            for i in range((first + r) * columns, (first + r + 1) * columns):
+                g[np.uint64(i)] *= factor
+
+
+@elementwise_kernel
+def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
+    scale = losses.dtype.type(scale)
     columns = logits.shape[1]
     if columns == 1:
         _single(
@@ -124,32 +186,14 @@ def _sigmoid(start, stop, logits, targets, weight, losses, dlogits, scale):
             dlogits.reshape(-1)[start:stop], scale,
         )  # fmt: skip
         return
-    count = logits.dtype.type(columns)
+    if columns >= BINARY_LANES:
+        _wide_rows(start, stop, logits, targets, weight, losses, dlogits, scale)
+        return
     step = max(1, _STRETCH // max(1, columns))
     values = np.empty(step * columns, logits.dtype)
-    z = logits.reshape(-1)
-    t = targets.reshape(-1)
-    g = dlogits.reshape(-1)
     for first in range(start, stop, step):
         rows = min(step, stop - first)
-        u = z[first * columns :][: rows * columns]
-        v = t[first * columns :][: rows * columns]
-        if g.size:
-            d = g[first * columns :][: u.size]
-            for i in range(u.size):
-                e = exp(-abs(u[i]))
-                values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(e)
-                d[i] = (one if u[i] >= zero else e) / (one + e) - v[i]
-        else:
-            for i in range(u.size):
-                values[i] = (zero if u[i] <= zero else u[i]) - u[i] * v[i] + log1p(exp(-abs(u[i])))
-        for r in range(rows):
-            w = weight[first + r] if weight.size else one
-            losses[first + r] = w * _sum_between(values, r * columns, (r + 1) * columns) / count
-            if g.size:
-                factor = scale * w / count
-                for i in range((first + r) * columns, (first + r + 1) * columns):
-                    g[np.uint64(i)] *= factor
+        _narrow_rows(first, rows, logits, targets, weight, losses, dlogits, scale, values)
 
 
 def _prepare(logits: Array, weight: Array | None, dlogits: Array | None, scale: float) -> tuple[Array, Array, Any]:

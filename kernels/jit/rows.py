@@ -24,6 +24,8 @@ from .lanes import (
     BYTES,
     address,
     ask_for_line,
+    beats,
+    choose,
     finish_stores,
     larger,
     largest_lane,
@@ -32,6 +34,7 @@ from .lanes import (
     load_some,
     multiply_add,
     room_on_a_line,
+    smaller,
     splat,
     store,
     store_past,
@@ -174,6 +177,61 @@ def subtract_exp(dy, y, dx, width, factor):
         count = (width - at) * len(f) // BYTES
         v = exp_below(load_some(y + at, f, count))
         store_some(dx + at, multiply_add(v, f, load_some(dy + at, f, count)), count)
+
+
+# Lanes of two registers of float32, and as many elements as leave each some 32 factors of 2 and less: float32 has their
+# product.
+BINARY_LANES = 2 * BYTES // 4
+BINARY_BLOCK = 64 * (BINARY_LANES // 2)
+
+
+@inline_jit
+def _binary(z, t, ones):
+    """e = exp(−|z|), the binary loss without log(1 + e), and its derivative."""
+    zeros = ones - ones
+    e = exp_below(smaller(z, zeros - z))
+    slope = choose(beats(z, zeros), ones, e) / (ones + e) - t
+    return e, larger(zeros, z) - z * t, slope
+
+
+@inline_jit
+def binary_block(z, t, dz, width, factor, products, past):
+    """The sum of the binary losses of `width` bytes but for the logarithms of 1 + e, which are those of 1 + products.
+
+    Products of 1 + e, less 1, keep their digits where all e are small. Gradients times factor go to dz, unless it is 0.
+    """
+    one = z.dtype.type(1)
+    ones = splat(one, twice(factor))
+    low = splat(one, factor)
+    nothing = splat(z.dtype.type(-128), low)  # a logit of which nothing comes
+    total = ones - ones
+    product = total
+    rest = low - low
+    u, v = address(z), address(t)
+    at = 0
+    while width - at >= 2 * BYTES:
+        if past:
+            for line in range(at, at + 2 * BYTES, 64):
+                ask_for_line(u + line + _AHEAD)
+                ask_for_line(v + line + _AHEAD)
+        e, linear, slope = _binary(load(u + at, ones), load(v + at, ones), ones)
+        if dz:
+            store(dz + at, slope * splat(factor, ones))
+        total = total + linear
+        product = multiply_add(product, e, product + e)
+        at += 2 * BYTES
+    store(address(products), product)
+    product = load(address(products), low)
+    while at < width:
+        count = (width - at) * len(low) // BYTES
+        e, linear, slope = _binary(load_over(u + at, nothing, count), load_some(v + at, low, count), low)
+        if dz:
+            store_some(dz + at, slope * splat(factor, low), count)
+        rest = rest + linear
+        product = multiply_add(product, e, product + e)
+        at += BYTES
+    store(address(products), product)
+    return sum_of_lanes(total) + sum_of_lanes(rest)
 
 
 @inline_jit

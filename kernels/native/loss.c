@@ -8,7 +8,8 @@
 // Where the label is the likeliest class by far, 1 - p and -log p are small and would be lost in rounding: both are
 // taken from the sum over the other classes alone, log1p(others) and -others / sum.
 //
-// The binary loss works on flat blocks of rows, so that narrow rows (a single logit, most often) fill the vectors.
+// The binary loss works on flat blocks of narrow rows (a single logit, most often), so that they fill the vectors. Of wide
+// rows the logarithms of 1 + e are added up as that of their product: 1000 columns from memory 31 GB/s, so 38.
 #include "loss.h"
 #include "flat.h"
 #include "rows.h"
