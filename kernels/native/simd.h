@@ -143,6 +143,15 @@ INLINE void store_some(REAL *p, vec v, long part) {
     else store(p, v);
 }
 
+// Intel's servers multiply twice as fast as a Zen 4, and reach their L3 across a mesh.
+INLINE int reads_slowly(void) {
+#if defined(__x86_64__) && VBYTES == 64
+    return __builtin_cpu_is("intel");
+#else
+    return 0;
+#endif
+}
+
 // ---- results that go past the caches ----
 // Else each of their lines would be read before it is written: a copy moves three lines for two. Not for what is read
 // again soon, and not for what has just been read: so only for large results that are none of the inputs.

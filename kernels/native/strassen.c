@@ -88,6 +88,8 @@ static cut cut_of(const strassen_call *call) {
     return c;
 }
 
+static long strips_of(const cut *c) { return round_up(div_up(c->rows, STRIP), pool_size()); }
+
 // Where block `inner` of block `outer` lies.
 static long block_row(int outer, int inner) { return outer / 2 * 2 + inner / 2; }
 static long block_column(int outer, int inner) { return outer % 2 * 2 + inner % 2; }
@@ -435,8 +437,7 @@ static void strip_item(void *job, long item, int worker) {
 
 int strassen_product(const strassen_call *call) {
     strassen_job g = {.call = call, .c = cut_of(call)};
-    long strips = round_up(div_up(g.c.rows, STRIP), pool_size());
-    g.share = div_up(g.c.rows, strips);
+    g.share = div_up(g.c.rows, strips_of(&g.c));
     g.ld = round_up(g.c.steps, LANES);
     g.room = g.share * (g.c.grid * LANES + 7 * g.ld + g.c.grid * g.c.grid * g.c.columns);
     pool_for(div_up(g.c.rows, g.share), strip_item, &g);
@@ -444,12 +445,14 @@ int strassen_product(const strassen_call *call) {
 }
 
 // In multiplications, of which additions to the results (40 and 14 for each) and sums of x (17 and 11) cost as many as that,
-// measured at 128 to 1024 rows.
+// measured at 128 to 1024 rows. Each strip reads all packed weights, where L3 is slow at 6 for each (Granite Rapids: two
+// levels of 128 x 784 x 512 0.35 ms, the plain product 0.29; of 512 x 1024 x 1024 0.97 of its time).
 static double cost_of(strassen_call call) {
     cut c = cut_of(&call);
-    double products = 7.0 * c.groups * c.rows * c.deep * c.steps * c.wide * c.columns;
+    double weights = 7.0 * c.groups * c.deep * c.steps * c.wide * c.columns;
     double results = (double)call.m * call.n, inputs = (double)call.m * call.k;
-    return products + (call.levels == 2 ? 40 * results + 17 * inputs : 14 * results + 11 * inputs);
+    double sums = call.levels == 2 ? 40 * results + 17 * inputs : 14 * results + 11 * inputs;
+    return weights * (c.rows + (reads_slowly() ? 6 * strips_of(&c) : 0)) + sums;
 }
 
 int strassen_levels(long m, long n, long k) {

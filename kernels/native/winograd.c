@@ -709,15 +709,6 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
 
 // ---- the choice ----------------------------------------------------------------------------------------------------------
 
-// Intel's servers multiply twice as fast as a Zen 4, and reach their L3 across a mesh.
-static int reads_slowly(void) {
-#if defined(__x86_64__) && VBYTES == 64
-    return __builtin_cpu_is("intel");
-#else
-    return 0;
-#endif
-}
-
 // Prepared filters are read, more numbers than there are taps; one takes as long as 11 multiply-adds, but FOUR's come while
 // it multiplies. Where L3 is slow all count, as 18: 512 channels on one 7x7 image took FOUR 1.35 ms, the direct way 0.9.
 static double reading_cost(int way, double numbers, double taps) {
