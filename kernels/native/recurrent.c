@@ -26,9 +26,11 @@ enum {
     ROWS = 32,                // sequences at a time: operands of a step stay in L1 and L2
     DEPTH = 384,              // rows of a kernel per pass of a product: a panel of them stays in L1
     STEPS = 800,              // steps of the batch per pass of the weight gradients, whose rows lie 4 KB apart: visit them rarely
-    KERNEL_BYTES = 512 << 10, // kernels up to this stay in a core's L2 as a whole
     GROUP = ROWS / MR         // tiles of rows of a weight gradient per item
 };
+
+// Kernels up to this stay in a core's L2 as a whole: of 1 MB, or 2.
+INLINE size_t near_bytes(void) { return is_intel_server() ? 1280 << 10 : 512 << 10; }
 
 typedef struct sequence_job sequence_job;
 
@@ -153,7 +155,7 @@ static int run(sequence_run r) {
     const int threads = pool_size();
     if (!s.n) return 0;
     const size_t kernels = (size_t)(r.g->gates * s.h * (s.i + s.h)) * sizeof(REAL);
-    int shared = threads > 1 && r.tasks > 1 && (s.n < threads || (kernels > KERNEL_BYTES && !pool_is_apart()));
+    int shared = threads > 1 && r.tasks > 1 && (s.n < threads || (kernels > near_bytes() && !pool_is_apart()));
     long groups = div_up(s.n, ROWS);
     if (!shared) groups = round_up(groups, threads);
     r.share = div_up(s.n, groups);

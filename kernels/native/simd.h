@@ -144,7 +144,7 @@ INLINE void store_some(REAL *p, vec v, long part) {
 }
 
 // Intel's servers multiply twice as fast as a Zen 4, and reach their L3 across a mesh.
-INLINE int reads_slowly(void) {
+INLINE int is_intel_server(void) {
 #if defined(__x86_64__) && VBYTES == 64
     return __builtin_cpu_is("intel");
 #else

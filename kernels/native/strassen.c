@@ -452,7 +452,7 @@ static double cost_of(strassen_call call) {
     double weights = 7.0 * c.groups * c.deep * c.steps * c.wide * c.columns;
     double results = (double)call.m * call.n, inputs = (double)call.m * call.k;
     double sums = call.levels == 2 ? 40 * results + 17 * inputs : 14 * results + 11 * inputs;
-    return weights * (c.rows + (reads_slowly() ? 6 * strips_of(&c) : 0)) + sums;
+    return weights * (c.rows + (is_intel_server() ? 6 * strips_of(&c) : 0)) + sums;
 }
 
 int strassen_levels(long m, long n, long k) {

@@ -712,7 +712,7 @@ int winograd_filter_gradient(const conv_shape *s, int way, const REAL *x, const 
 // Prepared filters are read, more numbers than there are taps; one takes as long as 11 multiply-adds, but FOUR's come while
 // it multiplies. Where L3 is slow all count, as 18: 512 channels on one 7x7 image took FOUR 1.35 ms, the direct way 0.9.
 static double reading_cost(int way, double numbers, double taps) {
-    if (reads_slowly()) return 18 * (numbers - taps);
+    if (is_intel_server()) return 18 * (numbers - taps);
     return 11 * (way == SIX ? numbers - 36 : way == STRIDED ? numbers - taps : 0);
 }
 
@@ -724,7 +724,7 @@ static double reading_cost(int way, double numbers, double taps) {
 static double cost_of(const conv_shape *s, int way, int flipped, int prepared) {
     winograd_job g = job_of(s, way, flipped);
     double products = way == STRIDED ? 81 : g.planes, in = g.planes * g.phases_in, out = g.planes * g.phases_out;
-    double sum = way == STRIDED && !reads_slowly() ? products : products * 4 / 3, filters = 5 * products;
+    double sum = way == STRIDED && !is_intel_server() ? products : products * 4 / 3, filters = 5 * products;
     if (prepared) filters = reading_cost(way, products, s->kh * s->kw);
     return 1.2 * (g.tiles * (sum + 5 * in / s->k + 5 * out / s->c) + filters);
 }
