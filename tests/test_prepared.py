@@ -293,7 +293,7 @@ def test_a_product_of_strassen_keeps_inputs_of_very_different_size_apart(levels)
 
 
 def test_products_of_strassen_serve_where_they_are_faster():
-    x, w, b, y = _dense(128, 784, 512)
+    x, w, b, y = _dense(1024, 2048, 2048)
     plain, two = np.empty_like(y), np.empty_like(y)
     linear.prepare_linear(x, w, b, y, "relu")()
     linear.prepare_linear(x, w, b, plain, "relu", levels=0)()

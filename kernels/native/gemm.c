@@ -335,7 +335,7 @@ typedef struct {
 static upcoming upcoming_block(const gemm_job *g, const REAL *a, long m, long k, long tiles) {
     const int by_row = g->acs == 1;
     const long lines = div_up(by_row ? k : m, LANES), total = lines * (by_row ? m : k);
-    return (upcoming){.a = a, .stride = by_row ? g->ars : g->acs, .lines = lines, .total = total, .share = div_up(total, tiles)};
+    return (upcoming){a, by_row ? g->ars : g->acs, lines, total, .share = div_up(total, tiles)};
 }
 
 static void ask_for_share(upcoming *u) {

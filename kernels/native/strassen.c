@@ -45,7 +45,8 @@ enum {
     STRIP = 3 * MR, // rows of a strip in each block: fewer read the weights more often, more do not fit L2
     STEPS = 384,    // of a block of x and w at most: more make longer sums, whose errors all four results share
     COLUMNS = 512,  // of a block of w and y at most
-    LEAST_ROWS = VBYTES == 64 ? 8 : 2 * MR, // of a block, for each of two threads (more change no bits): lower tiles wait for their own sums
+    // Of a block, for each of two threads (more change no bits): lower tiles wait for their own sums.
+    LEAST_ROWS = VBYTES == 64 ? 8 : 2 * MR,
     MOST_WEIGHTS = 4 << 20                  // more of them, packed, would come from memory instead of L3
 };
 static const double LEAST_GAIN = 0.03;
