@@ -47,7 +47,7 @@ enum {
     COLUMNS = 512,  // of a block of w and y at most
     // Of a block, for each of two threads (more change no bits): lower tiles wait for their own sums.
     LEAST_ROWS = VBYTES == 64 ? 8 : 2 * MR,
-    MOST_WEIGHTS = 4 << 20                  // more of them, packed, would come from memory instead of L3
+    MOST_WEIGHTS = 4 << 20 // more of them, packed, would come from memory instead of L3
 };
 static const double LEAST_GAIN = 0.03;
 static const REAL EVEN = 0.25F;      // see redo
