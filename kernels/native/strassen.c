@@ -89,7 +89,7 @@ static cut cut_of(const strassen_call *call) {
     return c;
 }
 
-static long strips_of(const cut *c) { return round_up(div_up(c->rows, STRIP), pool_size()); }
+static long strips_of(const cut *c, long threads) { return round_up(div_up(c->rows, STRIP), threads); }
 
 // Where block `inner` of block `outer` lies.
 static long block_row(int outer, int inner) { return outer / 2 * 2 + inner / 2; }
@@ -438,7 +438,7 @@ static void strip_item(void *job, long item, int worker) {
 
 int strassen_product(const strassen_call *call) {
     strassen_job g = {.call = call, .c = cut_of(call)};
-    g.share = div_up(g.c.rows, strips_of(&g.c));
+    g.share = div_up(g.c.rows, strips_of(&g.c, pool_size()));
     g.ld = round_up(g.c.steps, LANES);
     g.room = g.share * (g.c.grid * LANES + 7 * g.ld + g.c.grid * g.c.grid * g.c.columns);
     pool_for(div_up(g.c.rows, g.share), strip_item, &g);
@@ -447,13 +447,14 @@ int strassen_product(const strassen_call *call) {
 
 // In multiplications, of which additions to the results (40 and 14 for each) and sums of x (17 and 11) cost as many as that,
 // measured at 128 to 1024 rows. Each strip reads all packed weights, where L3 is slow at 6 for each (Granite Rapids: two
-// levels of 128 x 784 x 512 0.35 ms, the plain product 0.29; of 512 x 1024 x 1024 0.97 of its time).
+// levels of 128 x 784 x 512 0.35 ms, the plain product 0.29; of 512 x 1024 x 1024 0.97 of its time). As two threads do it,
+// since more change no bits.
 static double cost_of(strassen_call call) {
     cut c = cut_of(&call);
     double weights = 7.0 * c.groups * c.deep * c.steps * c.wide * c.columns;
     double results = (double)call.m * call.n, inputs = (double)call.m * call.k;
     double sums = call.levels == 2 ? 40 * results + 17 * inputs : 14 * results + 11 * inputs;
-    return weights * (c.rows + (is_intel_server() ? 6 * strips_of(&c) : 0)) + sums;
+    return weights * (c.rows + (is_intel_server() ? 6 * strips_of(&c, 2) : 0)) + sums;
 }
 
 int strassen_levels(long m, long n, long k) {
