@@ -167,6 +167,57 @@ _LIMITS = {
 }
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("operands", ["rows", "columns of a", "columns of b", "columns"])
+def test_long_products_with_and_without_the_native_engine(engine, monkeypatch, operands, native, threads):
+    from dlcore.kernels.jit import gemm, gemm_native
+
+    if not native:
+        monkeypatch.setattr(gemm_native, "_native", lambda: (None, None))
+    elif gemm_native._native() == (None, None):
+        pytest.skip("the native engine was not built for this processor")
+    engine.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    rows, depth, columns = 230, 310, 270  # 19 million multiplications
+    a, b, held = (rng.standard_normal(s, np.float32) for s in ((rows, depth), (depth, columns), (rows, columns)))
+    bias = rng.standard_normal(columns, np.float32)
+    if operands in ("columns of a", "columns"):
+        a = np.ascontiguousarray(a.T).T
+    if operands in ("columns of b", "columns"):
+        b = np.ascontiguousarray(b.T).T
+    expected = a.astype(np.float64) @ b
+    for options, result in (
+        ({}, expected),
+        ({"add": True}, expected + held),
+        ({"bias": bias}, expected + bias),
+        ({"bias": bias, "rectify": True}, np.maximum(expected + bias, 0)),
+        ({"rectify": True}, np.maximum(expected, 0)),
+    ):
+        y = held.copy()
+        gemm.gemm(a, b, y, **options)
+        np.testing.assert_allclose(y, result, rtol=0, atol=1e-4)
+    if native:
+        assert gemm_native._native()[0].num_threads() == threads
+
+
+@pytest.mark.parametrize("primitive", [name for name in PRIMITIVES if name.startswith(("linear", "matmul", "conv2d"))])
+def test_conformance_where_every_product_is_long(engine, monkeypatch, primitive):
+    for name in (
+        "gemm_native._LONG",
+        "gemm_native._NARROW",
+        "gemm.SMALL",
+        "gemm._SMALL_BATCHED",
+        "linear.SMALL_VECTOR",
+    ):
+        monkeypatch.setattr(f"dlcore.kernels.jit.{name}", 0)
+    for module in ("gemm", "linear"):
+        monkeypatch.setattr(f"dlcore.kernels.jit.{module}.is_small", lambda *shape: False)
+    for case in CASES:
+        if case.primitive == primitive:
+            check(engine, case)
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("primitive", PRIMITIVES)
 def test_conformance_where_nothing_is_small(engine, monkeypatch, primitive):

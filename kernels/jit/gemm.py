@@ -3,7 +3,8 @@
 Plain version: the BLAS through NumPy. It is fast for large matrices, but it brings threads of its own, which spin for a
 while after each call and take the cores from the loops between two products; it cannot be called on the tiles of an
 image before they have left the cache; and a small product costs it a microsecond or more. Here the register tile is
-ours (`gemm_tile`), and so are the threads: each packs itself what it reads of b.
+ours (`gemm_tile`), and so are the threads: each packs itself what it reads of b. Products of some 0.1 ms and more are
+the native engine's, where that is built (`gemm_native`).
 
 A large transposed b beside fewer rows of a, as the gradient of a dense layer's input has it, is not packed at all: its
 rows lie as the tile reads those of a, so that the transpose of y is the product of b and the transpose of a, which is
@@ -35,6 +36,7 @@ from .gemm_few import (
     multiply_few_rows_transposed,
     multiply_few_steps,
 )
+from .gemm_native import multiply_natively
 from .gemm_tile import (
     DEPTH,
     ROWS,
@@ -219,6 +221,12 @@ def by_numpy(a: Array, b: Array, y: Array) -> None:
 
 
 def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
+    """What `jit_gemm` does; a long product by the native engine, where that is built."""
+    if not multiply_natively(a, b, y, bias, rectify, add):
+        jit_gemm(a, b, y, bias, rectify, add)
+
+
+def jit_gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
     """y = a b, or max(a b + bias, 0) if asked; y += a b if `add`.
 
     a and b `[.., ..]` contiguous or transposes of contiguous arrays, y C-contiguous.
@@ -228,7 +236,7 @@ def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool 
     if rows == 0 or columns == 0:
         return
     if columns == 1 and rows > 1 and bias is None and not rectify:
-        gemm(b.T, a.T, y.T, add=add)
+        jit_gemm(b.T, a.T, y.T, add=add)
         return
     mode = STORED if add else ZERO if bias is None else BIAS
     start = absent(y.dtype) if bias is None else bias
