@@ -1,11 +1,12 @@
 // The plain version adds row after row. Here each thread takes blocks of rows and a strip of columns that fits L1,
-// keeps a partial sum per block, and the caller adds the partials: one pass over x, n bytes of it read once.
+// keeps a partial sum per block, and the caller adds the partials: one pass over x, n bytes of it read once. Rows of a few
+// columns are added several at a time, as one wide row (10000 x 8: 28 us, so 3).
 #include "columns.h"
 #include "arena.h"
 #include "threads.h"
 #include <string.h>
 
-enum { BLOCK_BYTES = 64 << 10 };
+enum { BLOCK_BYTES = 64 << 10, STRIP = 128 };
 
 typedef struct {
     long rows, n, ld, block;
@@ -13,17 +14,32 @@ typedef struct {
     REAL *partial;
 } columns_job;
 
+static void add_row(const REAL *x, long n, REAL *sums) {
+    long j = 0;
+    for (; j + LANES <= n; j += LANES) store(sums + j, load(sums + j) + load(x + j));
+    for (; j < n; j++) sums[j] += x[j];
+}
+
+// Narrow rows that follow one another, as many at a time as fill STRIP.
+static void add_narrow_rows(const REAL *x, long rows, long n, REAL *sums) {
+    REAL strip[STRIP] = {0};
+    const long width = STRIP / n * n;
+    long left = rows * n;
+    for (; left >= width; left -= width, x += width) add_row(x, width, strip);
+    add_row(x, left, strip);
+    for (long j = 0; j < width; j += n)
+        for (long i = 0; i < n; i++) sums[i] += strip[j + i];
+}
+
 static void columns_item(void *job, long item, int worker) {
     const columns_job *g = job;
     (void)worker;
     REAL *sums = g->partial + item * g->n;
+    const long first = item * g->block, rows = min_l(g->block, g->rows - first);
     memset(sums, 0, (size_t)g->n * sizeof(REAL));
-    for (long r = item * g->block, end = min_l(r + g->block, g->rows); r < end; r++) {
-        const REAL *x = g->x + r * g->ld;
-        long j = 0;
-        for (; j + LANES <= g->n; j += LANES) store(sums + j, load(sums + j) + load(x + j));
-        for (; j < g->n; j++) sums[j] += x[j];
-    }
+    if (g->ld == g->n && 2 * g->n <= STRIP && g->n) add_narrow_rows(g->x + first * g->ld, rows, g->n, sums);
+    else
+        for (long r = first; r < first + rows; r++) add_row(g->x + r * g->ld, g->n, sums);
 }
 
 int column_sums(long rows, long n, const REAL *x, long ld, REAL *sums, int accumulate) {

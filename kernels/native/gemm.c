@@ -304,10 +304,12 @@ static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out
 // (784 as 272, 272 and 240, not 16 steps after three times 256). In every way to multiply, so that all add in one order.
 static long depth_of(long k) { return max_l(STREAM_STEPS, round_up(div_up(k, max_l(1, (k + KC / 2) / KC)), STREAM_STEPS)); }
 
-// Blocks of depth_of(k) rows of B, each as pack_columns makes it.
-size_t packed_size(long k, long n) { return (size_t)k * round_up(n, NR); }
+// Blocks of depth_of(k) rows of B, each as pack_columns makes it; a single column as it is.
+size_t packed_size(long k, long n) { return n == 1 ? (size_t)k : (size_t)k * round_up(n, NR); }
 
 void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
+    for (long p = 0; n == 1 && p < k; p++) out[p] = b[p * rs];
+    if (n == 1) return;
     for (long p = 0, depth = depth_of(k); p < k; p += depth)
         pack_columns(min_l(depth, k - p), n, b + p * rs, rs, cs, out + p * round_up(n, NR));
 }
@@ -621,7 +623,7 @@ static int run(gemm_job *g) {
     g->share = g->by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
     const int transposed = !g->weights && g->brs == 1;
     if (transposed && packs_a(g)) return transposed_product(g, parts);
-    if (transposed && g->acs == 1 && g->k >= LANES && has_few_rows(g)) {
+    if (transposed && g->acs == 1 && (g->k >= LANES || g->m == 1) && has_few_rows(g)) {
         g->share = div_up(n, parts);
         pool_for(div_up(n, g->share), inner_item, g);
         return 0;
@@ -634,22 +636,36 @@ static int run(gemm_job *g) {
     return 0;
 }
 
+// A column is the row C^T = B^T A^T: A is read once, by whole rows, and no lane of a tile is idle.
+static int run_column(gemm_job *g) {
+    gemm_job row = {.m = 1, .n = g->m, .k = g->k, .a = g->b, .acs = g->brs, .b = g->a, .brs = g->acs, .bcs = g->ars, .c = g->c,
+                    .ldc = g->m, .e = g->e};
+    if (g->e.bias) { // one number, where a row would have one for each element
+        for (long i = 0; i < g->m; i++) g->c[i] = *g->e.bias + (g->e.add ? g->e.add[i] : 0);
+        row.e.bias = NULL, row.e.add = g->c;
+    }
+    return run(&row);
+}
+
 int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *b, long brs, long bcs, REAL *c,
          long ldc, epilogue e) {
     gemm_job g = {.m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .ldc = ldc, .a = a, .b = b,
                   .c = c, .e = {.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation}};
-    return run(&g);
+    return n == 1 && ldc == 1 ? run_column(&g) : run(&g);
 }
 
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
                 const REAL *residual, int activation, int from_the_end, REAL *c) {
     gemm_job g = {.m = m, .n = n, .k = k, .ars = lda, .acs = 1, .ldc = n, .a = a, .b = weights, .weights = weights, .c = c,
                   .e = {.bias = bias, .add = residual, .activation = activation}, .from_the_end = from_the_end};
-    return run(&g);
+    if (n > 1) return run(&g);
+    g.b = weights, g.brs = 1;
+    return run_column(&g);
 }
 
 void apply_activation(long rows, long n, REAL *y, long ld, int activation) {
     if (activation == LINEAR) return;
+    if (ld == n) n *= rows, rows = 1; // rows that follow one another fill their vectors
     for (long r = 0; r < rows; r++, y += ld)
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;

@@ -23,7 +23,8 @@ enum {
     NARROW = REGISTERS * LANES,
     WIDTH = 1024,
     FOLD_BELOW = 256,     // narrower rows are folded ...
-    FOLD_TO = 512,        // ... to about this width
+    FOLD_TO = 512,        // ... to at most this width, by twos, so that halves are added up at the end,
+    WIDE_ROWS = 8,        // and as long as so many remain
     BLOCK_ROWS = 64,
     IN_TURN = 16,         // rows added one by one, where x is too large for the caches
     AHEAD = 4,            // rows fetched before their use there, where they are wide
@@ -125,27 +126,29 @@ INLINE void reduce_piece(const int op, const reduce_job *g, long item) {
     long columns = g->fold > 1 ? g->b : width; // folded rows make one strip
     const REAL *x = g->x + a * g->r * g->b + left;
     long wide = g->r / g->fold, r = piece * g->piece, end = min_l(wide, r + g->piece);
-    for (long j = 0; j < width; j++) total[j] = neutral(op);
+    const long rest = end == wide ? g->r % g->fold * g->b : 0; // elements of the rows that fill no wide one
+    const int single = g->fold == 1 && !g->partial && r < end && end <= r + BLOCK_ROWS; // the strip is the result
+    for (long j = 0; !single && j < width; j++) total[j] = neutral(op);
     for (long rows; r < end; r += rows) {
         rows = min_l(BLOCK_ROWS, end - r);
         if (g->large && ld == NARROW) combine_narrow(op, x + r * ld, rows, strip);
         else if (g->large && ld <= FOLD_TO) combine_in_turn(op, x + r * ld, rows, width, strip);
         else if (g->large) combine_rows(op, AHEAD, x + r * ld, ld, rows, width, strip);
         else combine_rows(op, 0, x + r * ld, ld, rows, width, strip);
-        for (long j = 0; j < width; j++) total[j] = combine_double(op, total[j], strip[j]);
+        if (rest && r + rows == wide) combine_row(op, x + wide * ld, rest, strip);
+        for (long j = 0; !single && j < width; j++) total[j] = combine_double(op, total[j], strip[j]);
     }
-    for (long half = width / 2; half >= columns && width % (2 * columns) == 0; width = half, half /= 2)
+    for (long half = width / 2; half >= columns; half /= 2)
         for (long j = 0; j < half; j++) total[j] = combine_double(op, total[j], total[j + half]);
-    for (long j = columns; j < width; j++) total[j % columns] = combine_double(op, total[j % columns], total[j]);
-    if (end == wide) // the rows that fill no wide one
-        for (long i = wide * ld, last = g->r * g->b; i < last; i++)
-            total[i % g->b] = combine_double(op, total[i % g->b], x[i]);
     if (g->partial) {
         memcpy(g->partial + (piece * g->a + a) * g->b + left, total, (size_t)columns * sizeof(double));
         return;
     }
     REAL *y = g->y + a * g->b + left;
-    for (long j = 0; j < columns; j++) y[j] = (REAL)(op == REDUCE_MEAN ? total[j] / g->r : total[j]);
+    if (single) // in a loop of its own, which nothing takes to double and back
+        for (long j = 0; j < columns; j++) y[j] = op == REDUCE_MEAN ? (REAL)((double)strip[j] / g->r) : strip[j];
+    else
+        for (long j = 0; j < columns; j++) y[j] = (REAL)(op == REDUCE_MEAN ? total[j] / g->r : total[j]);
 }
 
 static void reduce_items(void *job, long first, long count) {
@@ -204,7 +207,9 @@ static int reduce(long a, long r, long b, const void *x, void *y, int op) {
         return 0;
     }
     if (large && NARROW % b == 0 && r * b >= NARROW) g.fold = NARROW / b;
-    else if (b < FOLD_BELOW) g.fold = max_l(1, min_l(r, FOLD_TO / b));
+    else
+        while (b < FOLD_BELOW && 2 * g.fold * b <= FOLD_TO && (g.fold * b < LANES ? 2 : 2 * WIDE_ROWS) * g.fold <= r)
+            g.fold *= 2;
     long ld = b * g.fold, wide = r / g.fold;
     g.strips = div_up(ld, WIDTH);
     if (a * g.strips < ENOUGH_ITEMS) g.pieces = max_l(1, min_l(32, r * b / g.strips / PIECE_ELEMENTS));
@@ -234,23 +239,41 @@ typedef struct {
     int32_t *y;
 } argmax_job;
 
+// Rows that fill a vector end with one that reaches back into the last: what it holds twice changes nothing.
 INLINE long row_argmax(const REAL *x, long n) {
+    const long last = n - LANES;
     long i = 0;
-    if (n >= LANES) {
-        REAL top = reduce_row(REDUCE_MAX, x, n);
-        const vec wanted = splat(top);
-        const ivec nan = isplat(top != top ? -1 : 0);
-        for (; i + LANES <= n; i += LANES) {
-            vec v = load(x + i);
-            if (any_lane((ivec)(v == wanted) | ((ivec)(v != v) & nan))) break;
-        }
-        while (x[i] != top && (x[i] == x[i] || top == top)) i++;
-        return i;
+    if (last < 0) {
+        long at = 0;
+        for (i = 1; i < n; i++)
+            if (x[i] > x[at] || (x[i] != x[i] && x[at] == x[at])) at = i;
+        return at;
     }
-    long at = 0;
-    for (i = 1; i < n; i++)
-        if (x[i] > x[at] || (x[i] != x[i] && x[at] == x[at])) at = i;
-    return at;
+    vec top[CHAINS];
+    ivec nan[CHAINS] = {{0}};
+#pragma GCC unroll 4
+    for (int c = 0; c < CHAINS; c++) top[c] = splat(-INFINITY);
+    for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
+#pragma GCC unroll 4
+        for (int c = 0; c < CHAINS; c++) {
+            vec v = load(x + i + c * LANES);
+            top[c] = vmax(v, top[c]);
+            nan[c] |= (ivec)(v != v);
+        }
+    for (; i < n; i += LANES) {
+        vec v = load(x + min_l(i, last));
+        top[0] = vmax(v, top[0]);
+        nan[0] |= (ivec)(v != v);
+    }
+    const int has_nan = any_lane((nan[0] | nan[1]) | (nan[2] | nan[3]));
+    vec largest = vmax(vmax(top[0], top[1]), vmax(top[2], top[3]));
+#pragma GCC unroll 4
+    for (int step = LANES / 2; step; step /= 2) largest = vmax(largest, swap_lanes(largest, step));
+    for (i = 0;; i = min_l(i + LANES, last)) {
+        vec v = load(x + i);
+        ivec found = has_nan ? (ivec)(v != v) : (ivec)(v == largest);
+        if (any_lane(found)) return i + first_lane(found);
+    }
 }
 
 static void argmax_rows(void *job, long first, long rows) {

@@ -67,6 +67,21 @@ INLINE int any_lane(ivec mask) {
 #endif
 }
 
+// The first lane of a mask that is set; one is.
+INLINE int first_lane(ivec mask) {
+#if defined(__AVX512F__) && VBYTES == 64
+    return __builtin_ctz(_mm512_test_epi32_mask((__m512i)mask, (__m512i)mask));
+#elif defined(__AVX2__) && VBYTES == 32
+    return __builtin_ctz((unsigned)_mm256_movemask_epi8((__m256i)mask)) / (int)sizeof(REAL);
+#elif defined(__SSE2__) && VBYTES == 16
+    return __builtin_ctz((unsigned)_mm_movemask_epi8((__m128i)mask)) / (int)sizeof(REAL);
+#else
+    int lane = 0;
+    while (!mask[lane]) lane++;
+    return lane;
+#endif
+}
+
 INLINE REAL add_lanes(vec v) { // as a tree: quicker than sum_lanes, and more exact
 #pragma GCC unroll 4
     for (int step = LANES / 2; step; step /= 2) v += swap_lanes(v, step);
