@@ -335,6 +335,7 @@ def _linear_cases() -> None:
     shapes += [(1, 530, 520), (2, 520, 530), (3, 2100, 1090), (16, 1040, 1030), (20, 1040, 1030)]  # large weights
     shapes += [(31, 250, 420), (47, 530, 130)]  # and such that few rows make not worth packing
     shapes += [(300, 520, 130), (0, 5, 7), (5, 0, 7), (5, 7, 0), (0, 0, 0), (257, 9, 3), (3, 9, 257), (4, 1030, 4)]
+    shapes += [(2000, 65, 1), (300, 7, 1), (600, 530, 1)]  # a single column
     kinds = _switch(FUSED_ACTIVATIONS)
     for number, (m, i, o) in enumerate(shapes):
         kind, bias, accumulate = next(kinds), number % 3 != 0, number % 2 == 1
@@ -1060,7 +1061,8 @@ def _copy_cases() -> None:
 def _reduce_cases() -> None:
     shapes = (
         (1, 1, 1), (3, 4, 5), (1, 1000, 1), (7, 3, 1), (1, 33, 17), (2, 129, 3), (5, 1, 6), (0, 3, 4), (1, 70, 64),
-        (3, 4, 0), (16, 65, 1),
+        (3, 4, 0), (16, 65, 1), (3, 50, 7), (2, 784, 3), (2, 49, 64), (1, 2, 3000), (1, 4100, 1), (2, 8, 8),
+        (1, 130, 300),
     )  # fmt: skip
     for a, r, b in shapes:
         for op in REDUCE_OPS:
@@ -1086,7 +1088,7 @@ def _reduce_cases() -> None:
             accurate = {np.dtype(np.float32): 2e-6}
             _add("reduce", f"{_label(op=op, a=a, r=r, b=b)},one sign", long, tolerance=accurate)
     for r, c in ((1, 1), (3, 10), (0, 4), (5, 17), (64, 3), (2, 1000), (33, 16)):
-        for made in (_n, _ties):
+        for made in (_n, _ties, _special):
 
             def place(rng: Rng, r=r, c=c, made=made) -> Arguments:
                 return {"x": made(rng, r, c), "y": Out((r,), np.int32)}

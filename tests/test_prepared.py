@@ -21,6 +21,7 @@ CONVOLUTIONS = {
     "stem": (2, 23, 21, 3, 20, 7, 2, 3, 1, 1),
     "digits": (3, 12, 12, 1, 6, 5, 1, 0, 1, 1),
     "pointwise": (1, 7, 6, 70, 45, 1, 1, 0, 1, 1),
+    "pointwise, one filter": (2, 7, 6, 70, 1, 1, 1, 0, 1, 1),
     "shortcut": (1, 9, 8, 33, 40, 1, 2, 0, 1, 1),
     "3x3": (6, 7, 8, 24, 50, 3, 1, 1, 1, 1),  # Winograd with tiles of 4x4, whatever reading its filters costs
     "3x3, many channels": (1, 14, 14, 260, 200, 3, 1, 1, 1, 1),
@@ -203,6 +204,10 @@ def test_the_error_of_large_tiles_is_what_is_stated():
         (5, 1030, 1100),
         (16, 1100, 1030),
         (24, 1030, 1100),
+        (1, 300, 1),
+        (700, 64, 1),
+        (50, 7, 1),
+        (3, 1100, 1),
     ],
 )
 def test_a_prepared_dense_layer_gives_the_bits_of_the_plain_one_and_sees_new_inputs(shape, activation, dtype):

@@ -20,7 +20,8 @@ cdef extern from "elementwise.h":
 include "binding.pxi"
 
 from numpy cimport (
-    NPY_DOUBLE, PyArray_DIMS, PyArray_EquivTypenums, PyArray_ITEMSIZE, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES,
+    NPY_DOUBLE, PyArray_CopyInto, PyArray_DIMS, PyArray_EquivTypenums, PyArray_ISBOOL, PyArray_ISINTEGER, PyArray_ITEMSIZE,
+    PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES,
 )
 
 import numpy as np
@@ -90,8 +91,11 @@ def copy(ndarray x, ndarray y):
     cdef view source, target
     if not PyArray_EquivTypenums(PyArray_TYPE(x), PyArray_TYPE(y)):
         # Conversions happen once a batch at most, and NumPy has a loop for every pair of types.
-        with np.errstate(all="ignore"):
-            np.copyto(y, x, casting="unsafe")
+        if PyArray_ISINTEGER(x) or PyArray_ISBOOL(x):
+            PyArray_CopyInto(y, x)
+        else:
+            with np.errstate(all="ignore"):
+                np.copyto(y, x, casting="unsafe")
         return
     cdef int rank = PyArray_NDIM(y)
     cdef const intptr_t *shape = <const intptr_t *>PyArray_DIMS(y)

@@ -68,6 +68,7 @@ typedef struct {
     void *index;
     int bytes, apart, complete, past; // apart: no two windows overlap; complete: all are; past: the result goes past the caches
     long all, items;                  // rows of the output, and among how many items they are shared out
+    long windows;                     // elements of the index
     const REAL *y;                    // the output of an activation, and which
     int kind;
 } pool_job;
@@ -249,6 +250,7 @@ static void mean_item(void *job, long item, int worker) {
 INLINE vec given(const int bytes, const pool_job *g, long at, long part, long place, vec share) {
     vec d = load_some(g->in + at, part);
     if (!bytes) return d * share;
+    if (at + LANES <= g->windows) part = 0; // lanes past it hold another window's places, and in d zeros
     return (vec)((ivec)(load_index(g->index, at, bytes, part) == isplat((INT)place)) & (ivec)d);
 }
 
@@ -400,7 +402,7 @@ static void max_pool2d(const pool_shape *s, const void *x, void *y, void *index,
 
 static void max_pool2d_backward(const pool_shape *s, const void *dy, const void *index, int index_bytes, void *dx) {
     pool_job g = {.s = s, .in = dy, .out = dx, .index = (void *)index, .bytes = index_bytes, .apart = lie_apart(s),
-                  .past = result_goes_past(s, dx)};
+                  .windows = s->n * s->oh * s->ow * s->c, .past = result_goes_past(s, dx)};
     run_rows(&g, max_backward_item, s->n * s->h, s->w * s->c * (long)sizeof(REAL));
 }
 
