@@ -34,9 +34,9 @@ enum {
     MOST_STEPS = KC + KC / 2,
     NC = 1024,
     MC = 16 * MR,
-    PACK_A_FROM = 6,        // panels of B that read a column of A before packing A pays,
-    PACK_ROWS_FROM = 17,    // or a row, if rows
-    PAGE_BYTES = 4096,      // apart do not drive each other out of the first cache
+    PACK_A_FROM = 6,        // panels of B that read A before packing A pays, where its steps are not contiguous
+    PACK_ROWS_FROM = 17,    // and where they are, unless rows lie pages apart and drive each other out of the first cache
+    PAGE_BYTES = 4096,
     PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
     LARGE_A = 1 << 20,      // bytes of A whose next block is asked for while this one is multiplied
     LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache

@@ -149,8 +149,8 @@ static void dense_rows(void *job, long first, long rows) {
 // ---- the binary loss ----
 
 enum {
-    FACTORS = 32, // of 1 + e <= 2 each: their product is a number that float32 has
-    NARROW = 4 * LANES, // rows
+    FACTORS = 32,       // of 1 + e <= 2 each: their product is a number that float32 has
+    NARROW = 4 * LANES, // columns from which a row is taken by itself
 };
 
 // The loss without log1p(e), with e = e^-|z|.
