@@ -32,6 +32,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
         "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mbmi2",
         "-mprefer-vector-width=512", "-mtune=skylake-avx512",
     ]  # fmt: skip
+    ISAS["amx"] = [*ISAS["avx512"], "-mamx-tile", "-mamx-bf16"]
 
 
 def is_set(switch: str) -> bool:
@@ -41,8 +42,8 @@ def is_set(switch: str) -> bool:
 WIDE = "avx2" in ISAS and is_set("DLCORE_WIDE")
 if WIDE:
     # At -O1 its tiles compile in reasonable time. Vectors are only passed to functions that are inlined.
-    ISAS["wide"] = [*ISAS["avx2"], "-DVBYTES=64", "-DALWAYS_PAST", "-O1", "-Wno-psabi"]
-FLOAT32_ONLY = ("avx512", "wide")
+    ISAS["wide"] = [*ISAS["avx2"], "-DVBYTES=64", "-DALWAYS_PAST", "-DEMULATE_TILES", "-O1", "-Wno-psabi"]
+FLOAT32_ONLY = ("avx512", "amx", "wide")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g", "-O1"] if is_set("DLCORE_SANITIZE") else []
 
 

@@ -186,8 +186,8 @@ static prepared *prepare(const conv_shape *s, const void *x, const void *w, cons
     }
     if (pointwise(s)) {
         a.base.run = run_pointwise;
-        if (!(p = allocate_prepared(&a, packed_size(s->c, s->k), &room))) return NULL;
-        pack_weights(s->c, s->k, w, s->k, 1, room);
+        if (!(p = allocate_prepared(&a, packed_size(s->n * s->h * s->w, s->k, s->c), &room))) return NULL;
+        pack_weights(s->n * s->h * s->w, s->k, s->c, w, s->k, 1, room);
         p->weights = room;
         return &p->base;
     }

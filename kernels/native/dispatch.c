@@ -1,13 +1,20 @@
 // Chooses a build by what the processor says of itself; compiled once.
 #include "engine.h"
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 extern const engine engine_baseline_f32, engine_baseline_f64;
 
 static int always(void) { return 1; }
 
 #if defined(__x86_64__)
-extern const engine engine_avx2_f32, engine_avx2_f64, engine_avx512_f32;
+extern const engine engine_avx2_f32, engine_avx2_f64, engine_avx512_f32, engine_amx_f32;
 #if defined(WIDE)
 extern const engine engine_wide_f32;
 #endif
@@ -15,6 +22,19 @@ static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_c
 static int has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+
+// Linux lends the tiles' registers to a process that asks for them (Documentation/arch/x86/xstate.rst).
+static int has_amx(void) {
+    unsigned a, b, c, d = 0;
+    const unsigned bf16 = 1u << 22, tile = 1u << 24;
+    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & bf16) || !(d & tile)) return 0;
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
+#else
+    return 0;
+#endif
 }
 #endif
 
@@ -26,6 +46,7 @@ static const struct {
     const engine *f32, *f64;
 } builds[] = {
 #if defined(__x86_64__)
+    {"amx", has_amx, &engine_amx_f32, &engine_avx2_f64},
     {"avx512", has_avx512, &engine_avx512_f32, &engine_avx2_f64},
     {"avx2", has_avx2, &engine_avx2_f32, &engine_avx2_f64},
 #endif

@@ -26,6 +26,7 @@
 // place by up to 16 panels of B, which were 5: 384 cubed 0.94 of the time, 3136 x 256 x 256 0.95.
 #include "gemm.h"
 #include "arena.h"
+#include "split.h"
 #include "threads.h"
 #include "vmath.h"
 #include <string.h>
@@ -57,6 +58,9 @@ enum {
     SHARE = 512,            // and as many that packing A for them is little
     PACKED_A = 1 << 22,     // elements of A that each thread packs at most
     SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
+    TILE_DEPTH = 384,       // steps of a block on tiles,
+    TILE_MC = 128,          // its rows,
+    TILE_NC = 256,          // and its columns: split they take 0.9 MB
     FEW_ROWS = 4            // of A: B's way to the registers takes longer than so much arithmetic
 };
 
@@ -72,15 +76,6 @@ typedef struct {
     const REAL *start, *next;
     long next_ld;
 } ending;
-
-// One vector of a row of C; `part` lanes of it if that is not 0.
-INLINE void finish(vec sum, vec bias, const REAL *add, REAL *c, long part, int activation) {
-    sum += bias;
-    if (add) sum += load_some(add, part);
-    if (activation == RELU) sum = vmax((vec){0}, sum);
-    if (part) store_part(c, sum, part);
-    else store(c, sum);
-}
 
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
 enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
@@ -128,8 +123,8 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++) {
         const REAL *add = e.add ? e.add + i * ldc : NULL;
-        finish(acc[i][0], bias[0], add, c + i * ldc, nv > 1 ? 0 : part, e.activation);
-        if (nv > 1) finish(acc[i][1], bias[1], add ? add + LANES : NULL, c + i * ldc + LANES, part, e.activation);
+        finish_sum(acc[i][0], bias[0], add, c + i * ldc, nv > 1 ? 0 : part, e.activation);
+        if (nv > 1) finish_sum(acc[i][1], bias[1], add ? add + LANES : NULL, c + i * ldc + LANES, part, e.activation);
     }
 }
 
@@ -153,7 +148,7 @@ INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL 
     for (int j = 0; j < nv; j++) {
         long lanes = j == nv - 1 ? part : 0;
         vec bias = e.bias ? load_some(e.bias + j * LANES, lanes) : (vec){0};
-        finish(even[j] + odd[j], bias, e.add ? e.add + j * LANES : NULL, c + j * LANES, lanes, e.activation);
+        finish_sum(even[j] + odd[j], bias, e.add ? e.add + j * LANES : NULL, c + j * LANES, lanes, e.activation);
     }
 }
 
@@ -306,20 +301,33 @@ static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out
 static long depth_of(long k) { return max_l(STREAM_STEPS, round_up(div_up(k, max_l(1, (k + KC / 2) / KC)), STREAM_STEPS)); }
 
 // Blocks of depth_of(k) rows of B, each as pack_columns makes it; a single column as it is.
-size_t packed_size(long k, long n) { return n == 1 ? (size_t)k : (size_t)k * round_up(n, NR); }
+static size_t blocks_size(long k, long n) { return (size_t)k * round_up(n, NR); }
 
-void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
-    for (long p = 0; n == 1 && p < k; p++) out[p] = b[p * rs];
-    if (n == 1) return;
+static void pack_blocks(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
     for (long p = 0, depth = depth_of(k); p < k; p += depth)
         pack_columns(min_l(depth, k - p), n, b + p * rs, rs, cs, out + p * round_up(n, NR));
+}
+
+static long tile_depth(long k) { return round_up(div_up(k, max_l(1, div_up(k, TILE_DEPTH))), SPLIT_STEPS); }
+
+size_t packed_size(long m, long n, long k) {
+    if (n == 1) return (size_t)k;
+    return takes_tiles(m, n, k) ? split_size(n, k) / (sizeof(REAL) / 2) : blocks_size(k, n);
+}
+
+void pack_weights(long m, long n, long k, const REAL *b, long rs, long cs, REAL *out) {
+    for (long p = 0; n == 1 && p < k; p++) out[p] = b[p * rs];
+    if (n == 1) return;
+    if (!takes_tiles(m, n, k)) return pack_blocks(k, n, b, rs, cs, out);
+    for (long p = 0, depth = tile_depth(k); p < k; p += depth)
+        split_columns(min_l(depth, k - p), n, b + p * rs, rs, cs, (bf16 *)out + split_size(n, p));
 }
 
 // ---- one thread's part ----
 
 typedef struct {
     long m, n, k, ars, acs, brs, bcs, ldc, share;
-    int by_rows, from_the_end; // from_the_end: a thread's columns in the reverse order
+    int on_tiles, by_rows, from_the_end; // from_the_end: a thread's columns in the reverse order
     const REAL *a, *b, *weights; // b, or packed as a whole
     REAL *c, *packed;
     ending e;
@@ -405,6 +413,39 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
         }
 }
 
+// ---- on tiles: the same loops around blocks of split.c ----
+
+// A of MC rows is split once for NC columns of B, or for all where they come split.
+static void tiles_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed) {
+    bf16 *rows = (bf16 *)packed, *columns = rows + split_size(TILE_MC, TILE_DEPTH);
+    const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
+    const long width = g->weights ? n : TILE_NC, depth = tile_depth(g->k);
+    REAL *c = g->c + i * g->ldc + j;
+    tiles_begin();
+    for (long j0 = 0; j0 < n; j0 += width)
+        for (long p0 = 0; p0 < g->k; p0 += depth) {
+            const long nc = min_l(width, n - j0), kc = min_l(depth, g->k - p0), panel = split_size(SPLIT_SIDE, kc);
+            const int last = p0 + kc == g->k;
+            const bf16 *panels = columns;
+            if (g->weights) panels = (const bf16 *)g->weights + split_size(g->n, p0) + (j + j0) / SPLIT_SIDE * panel;
+            else split_columns(kc, nc, b + p0 * g->brs + j0 * g->bcs, g->brs, g->bcs, columns);
+            for (long i0 = 0; i0 < m; i0 += TILE_MC) {
+                const long mc = min_l(TILE_MC, m - i0);
+                split_rows(mc, kc, a + i0 * g->ars + p0 * g->acs, g->ars, g->acs, rows);
+                for (long r = 0; r < nc; r += SPLIT_SIDE) {
+                    const long q = g->from_the_end ? (div_up(nc, SPLIT_SIDE) - 1) * SPLIT_SIDE - r : r;
+                    const long at = i0 * g->ldc + j0 + q, nr = min_l(SPLIT_SIDE, nc - q);
+                    const int activation = last ? g->e.activation : LINEAR;
+                    split_product(mc, nr, kc, rows, panels + q / SPLIT_SIDE * panel,
+                                  last && g->e.bias ? g->e.bias + j + j0 + q : NULL, p0 > 0 ? c + at : add ? add + at : NULL,
+                                  activation > RELU ? LINEAR : activation, c + at, g->ldc);
+                    if (activation > RELU) apply_activation(mc, nr, c + at, g->ldc, activation);
+                }
+            }
+        }
+    tiles_end();
+}
+
 // Rows against the rows of a transposed B: inner products along both, B read once and not packed.
 INLINE void inner_step(const int mr, const REAL *a, long ars, const REAL *const rows[4], long p, long lanes,
                        vec acc[DOT_TILE][4]) {
@@ -462,8 +503,8 @@ static void inner_item(void *job, long item, int worker) {
 static void transposed_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     const long m = g->m, k = g->k, depth = depth_of(k), to = min_l((item + 1) * g->share, g->n);
-    REAL *packed = g->packed + (size_t)worker * (packed_size(k, m) + COLUMNS * m), *block = packed + packed_size(k, m);
-    pack_weights(k, m, g->a, g->acs, g->ars, packed);
+    REAL *packed = g->packed + (size_t)worker * (blocks_size(k, m) + COLUMNS * m), *block = packed + blocks_size(k, m);
+    pack_blocks(k, m, g->a, g->acs, g->ars, packed);
     for (long j = item * g->share; j < to; j += COLUMNS) {
         const long columns = min_l(COLUMNS, to - j);
         for (long p = 0; p < k; p += depth)
@@ -478,7 +519,7 @@ static void transposed_item(void *job, long item, int worker) {
 
 static int transposed_product(gemm_job *g, long parts) {
     g->share = round_up(div_up(g->n, parts * max_l(1, min_l(4, g->n / (parts * SHARE)))), LANES);
-    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * (packed_size(g->k, g->m) + COLUMNS * g->m) * sizeof(REAL));
+    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * (blocks_size(g->k, g->m) + COLUMNS * g->m) * sizeof(REAL));
     if (!g->packed) return -1;
     pool_for(div_up(g->n, g->share), transposed_item, g);
     return 0;
@@ -496,7 +537,7 @@ static void add_block(const gemm_job *g, long p, long i, long j, long n, const R
         const long lanes = n - q < LANES ? n - q : 0;
         vec sum = load_some(sums + q, lanes);
         if (others) sum += load_some(others + q, lanes);
-        finish(sum, bias ? load_some(bias + q, lanes) : (vec){0}, add ? add + q : NULL, c + q, lanes, LINEAR);
+        finish_sum(sum, bias ? load_some(bias + q, lanes) : (vec){0}, add ? add + q : NULL, c + q, lanes, LINEAR);
     }
 }
 
@@ -591,7 +632,9 @@ static void gemm_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     REAL *packed = g->packed + (size_t)worker * PACKED_SIZE;
     long from = item * g->share;
-    if (g->by_rows) gemm_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
+    if (HAS_TILES && g->on_tiles && g->by_rows) tiles_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
+    else if (HAS_TILES && g->on_tiles) tiles_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
+    else if (g->by_rows) gemm_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
     else gemm_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
 }
 
@@ -616,12 +659,21 @@ static int packs_a(const gemm_job *g) {
     return 3 * m * (k * pool_size() + n) + idle * k * n / 6 <= 2 * k * n;
 }
 
+static int run_parts(gemm_job *g) {
+    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
+    if (!g->packed) return -1;
+    pool_for(div_up(g->by_rows ? g->m : g->n, g->share), gemm_item, g);
+    return 0;
+}
+
 static int run(gemm_job *g) {
     if (!g->m || !g->n) return 0;
     if (!g->k) return empty_product(g), 0;
     long m = g->m, n = g->n, parts = 2.0 * max_l(m, FEW_ROWS) * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
+    g->on_tiles = takes_tiles(m, n, g->k);
     g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
-    g->share = g->by_rows ? round_up(div_up(m, parts), MR) : round_up(div_up(n, parts), NR);
+    g->share = g->by_rows ? round_up(div_up(m, parts), g->on_tiles ? SPLIT_SIDE : MR) : round_up(div_up(n, parts), NR);
+    if (g->on_tiles) return run_parts(g);
     const int transposed = !g->weights && g->brs == 1;
     if (transposed && packs_a(g)) return transposed_product(g, parts);
     if (transposed && g->acs == 1 && (g->k >= LANES || g->m == 1) && has_few_rows(g)) {
@@ -631,10 +683,7 @@ static int run(gemm_job *g) {
     }
     if (!g->weights && g->bcs == 1 && m <= 2 && b_bytes(g) > LARGE_B) return product_in_parts(g);
     if (!g->weights && g->bcs == 1 && m <= STREAM_ROWS && b_bytes(g) > FAR_B) return streamed_product(g);
-    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * PACKED_SIZE * sizeof(REAL));
-    if (!g->packed) return -1;
-    pool_for(div_up(g->by_rows ? m : n, g->share), gemm_item, g);
-    return 0;
+    return run_parts(g);
 }
 
 // A column is the row C^T = B^T A^T: A is read once, by whole rows, and no lane of a tile is idle.

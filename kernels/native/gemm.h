@@ -54,10 +54,19 @@ int gemm(long m, long n, long k, const REAL *a, long ars, long acs, const REAL *
 // The same for a B that is used often: packed once as a whole, into packed_size elements. A's rows are contiguous, C's
 // too, n apart; C = activation(A B + bias + residual), the latter like C or NULL. With from_the_end, a product of a few
 // rows takes the columns in the reverse order; the result is the same.
-size_t packed_size(long k, long n);
-void pack_weights(long k, long n, const REAL *b, long rs, long cs, REAL *out);
+size_t packed_size(long m, long n, long k);
+void pack_weights(long m, long n, long k, const REAL *b, long rs, long cs, REAL *out);
 int gemm_packed(long m, long n, long k, const REAL *a, long lda, const REAL *weights, const REAL *bias,
                 const REAL *residual, int activation, int from_the_end, REAL *c);
 
 // y = activation(y) for `rows` rows of n columns, ld apart.
 void apply_activation(long rows, long n, REAL *y, long ld, int activation);
+
+// One vector of a row of C; `part` lanes of it if that is not 0.
+INLINE void finish_sum(vec sum, vec bias, const REAL *add, REAL *c, long part, int activation) {
+    sum += bias;
+    if (add) sum += load_some(add, part);
+    if (activation == RELU) sum = vmax((vec){0}, sum);
+    if (part) store_part(c, sum, part);
+    else store(c, sum);
+}

@@ -75,11 +75,11 @@ static int run_prepared(prepared *self) {
 
 static prepared *prepare_packed(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
     size_t size = (sizeof(prepared_linear) + 63) / 64 * 64;
-    prepared_linear *p = arena_allocate(size + packed_size(k, n) * sizeof(REAL));
+    prepared_linear *p = arena_allocate(size + packed_size(m, n, k) * sizeof(REAL));
     if (!p) return NULL;
     REAL *weights = (REAL *)((char *)p + size);
     *p = (prepared_linear){{run_prepared, arena_free}, m, n, k, x, weights, b, y, activation, 0};
-    pack_weights(k, n, w, n, 1, weights);
+    pack_weights(m, n, k, w, n, 1, weights);
     return &p->base;
 }
 
