@@ -153,7 +153,7 @@ def machine(threads: int, seconds: float) -> dict[str, Any]:
     """The machine's name and its ceilings, measured now."""
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", facts)
-    found = [isa for isa in ("avx512f", "avx2", "sse4_2", "asimd") if re.search(rf"\b{isa}\b", facts)]
+    found = [isa for isa in ("amx_bf16", "avx512f", "avx2", "sse4_2", "asimd") if re.search(rf"\b{isa}\b", facts)]
     command = [sys.executable, str(HERE / "ceilings.py"), str(threads), str(seconds)]
     measured = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return {

@@ -298,13 +298,13 @@ def test_a_product_of_strassen_keeps_inputs_of_very_different_size_apart(levels)
 
 
 def test_products_of_strassen_serve_where_they_are_faster():
-    x, w, b, y = _dense(1024, 2048, 2048)
+    x, w, b, y = _dense(512, 1024, 1024)
     plain, two = np.empty_like(y), np.empty_like(y)
     linear.prepare_linear(x, w, b, y, "relu")()
     linear.prepare_linear(x, w, b, plain, "relu", levels=0)()
     linear.prepare_linear(x, w, b, two, "relu", levels=2)()
-    assert (y != plain).any()
-    np.testing.assert_array_equal(y, two)
+    assert (plain != two).any()
+    np.testing.assert_array_equal(y, plain if core.isa in ("amx", "wide") else two)  # tiles are faster still
     for activation in ("sigmoid", "tanh"):  # which shrink the results and not their errors
         linear.prepare_linear(x, w, b, y, activation)()
         linear.linear(x, w, b, plain, activation)

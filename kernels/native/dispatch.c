@@ -1,10 +1,8 @@
 // Chooses a build by what the processor says of itself; compiled once.
 #include "engine.h"
 #include <string.h>
-#if defined(__x86_64__)
+#if defined(AMX)
 #include <cpuid.h>
-#endif
-#if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -14,7 +12,10 @@ extern const engine engine_baseline_f32, engine_baseline_f64;
 static int always(void) { return 1; }
 
 #if defined(__x86_64__)
-extern const engine engine_avx2_f32, engine_avx2_f64, engine_avx512_f32, engine_amx_f32;
+extern const engine engine_avx2_f32, engine_avx2_f64, engine_avx512_f32;
+#if defined(AMX)
+extern const engine engine_amx_f32;
+#endif
 #if defined(WIDE)
 extern const engine engine_wide_f32;
 #endif
@@ -24,18 +25,16 @@ static int has_avx512(void) {
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
+#if defined(AMX)
 // Linux lends the tiles' registers to a process that asks for them (Documentation/arch/x86/xstate.rst).
 static int has_amx(void) {
     unsigned a, b, c, d = 0;
     const unsigned bf16 = 1u << 22, tile = 1u << 24;
     if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & bf16) || !(d & tile)) return 0;
-#if defined(__linux__)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
     return !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
-#else
-    return 0;
-#endif
 }
+#endif
 #endif
 
 // Best first; `wide`, which is there for tests, only when it is named. Double serves for checking and has no 512-bit build of
@@ -46,7 +45,9 @@ static const struct {
     const engine *f32, *f64;
 } builds[] = {
 #if defined(__x86_64__)
+#if defined(AMX)
     {"amx", has_amx, &engine_amx_f32, &engine_avx2_f64},
+#endif
     {"avx512", has_avx512, &engine_avx512_f32, &engine_avx2_f64},
     {"avx2", has_avx2, &engine_avx2_f32, &engine_avx2_f64},
 #endif

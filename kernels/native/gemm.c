@@ -60,7 +60,7 @@ enum {
     SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
     TILE_DEPTH = 384,       // steps of a block on tiles,
     TILE_MC = 128,          // its rows,
-    TILE_NC = 256,          // and its columns: split they take 0.9 MB
+    TILE_NC = 512,          // and its columns: split they take 0.9 MB
     FEW_ROWS = 4            // of A: B's way to the registers takes longer than so much arithmetic
 };
 
@@ -672,7 +672,9 @@ static int run(gemm_job *g) {
     long m = g->m, n = g->n, parts = 2.0 * max_l(m, FEW_ROWS) * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
     g->on_tiles = takes_tiles(m, n, g->k);
     g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
-    g->share = g->by_rows ? round_up(div_up(m, parts), g->on_tiles ? SPLIT_SIDE : MR) : round_up(div_up(n, parts), NR);
+    const long height = g->on_tiles ? SPLIT_SIDE : MR, rows = round_up(div_up(m, parts), height);
+    if (g->on_tiles && g->weights && 8 * rows * parts <= 9 * m) g->by_rows = 1; // no row of A is split twice
+    g->share = g->by_rows ? rows : round_up(div_up(n, parts), NR);
     if (g->on_tiles) return run_parts(g);
     const int transposed = !g->weights && g->brs == 1;
     if (transposed && packs_a(g)) return transposed_product(g, parts);

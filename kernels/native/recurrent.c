@@ -8,15 +8,21 @@
 //      its part of the kernels in its own L2: no step begins before all of the step before is done, and a thread that is
 //      done early takes panels of one that is late. Small kernels fit the L2 of each: the batch is split for the whole
 //      sequence, and no step waits; so it is where the cores share no cache (LSTM 1.1 times: states cross no border);
-//   3. backward, the batch is split in any case (sharing would send all gates' gradients from core to core at every step:
+//   3. backward, the batch is split (sharing would send all gates' gradients from core to core at every step:
 //      5 % slower). A step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves
 //      the gates' gradients packed as the products for the gradients of the weights want them; these come at the end,
 //      one pass over all steps, with the gradient of the bias summed from each panel while it is in cache.
+// On tiles (split.h) kernels are split once per call. Whoever makes a panel of 32 units of a new state, or of a gate's
+// gradient, splits it: it is just one block column of the operand of the next step, and nothing is split twice. Each task
+// begins with the products of the step after, so that backward, too, threads can share out the panels: 6 bytes a number do
+// not fit the L2 as soon as 4. The inputs' gradients come at the end for all steps, which leaves L2 to the recurrent kernel.
+// The gradients of the weights are products of 14 x 12 blocks or so, which stay in L2.
 // Flops: 2 N T G H (I + H) forward; 2 N T G H (I + 2 H) backward, and 2 N T G H I for dx.
 // Bytes beyond operands and results: per step the packed kernels, G H (I + H) reals, from L2 or, without sharing, L3.
 #include "recurrent.h"
 #include "arena.h"
 #include "gemm.h"
+#include "split.h"
 #include "threads.h"
 #include "vmath.h"
 #include <stdatomic.h>
@@ -26,28 +32,41 @@ enum {
     ROWS = 32,                // sequences at a time: operands of a step stay in L1 and L2
     DEPTH = 384,              // rows of a kernel per pass of a product: a panel of them stays in L1
     STEPS = 800,              // steps of the batch per pass of the weight gradients, whose rows lie 4 KB apart: visit them rarely
-    GROUP = ROWS / MR         // tiles of rows of a weight gradient per item
+    GROUP = ROWS / MR,        // tiles of rows of a weight gradient per item
+    PASS_BLOCKS = 170,        // of 6 KB of the weight gradients' transposed rows per pass on tiles: they stay in L2;
+    PASS_ROWS = 24 * 32,      // these rows at most,
+    PASS_STEPS = 192,         // and so many steps at least, unless there are fewer
+    TILE_SEQUENCES = 16,      // of a batch at least, or most of a tile is idle
+    INPUT_ROWS = 128          // steps of the batch whose inputs' gradients are made together on tiles
 };
 
-// Kernels up to this stay in a core's L2 as a whole: of 1 MB, or 2.
-INLINE size_t near_bytes(void) { return is_intel_server() ? 1280 << 10 : 512 << 10; }
+enum { SPLIT_REALS = SPLIT_BLOCK * (int)sizeof(bf16) / (int)sizeof(REAL) };
+_Static_assert(!HAS_TILES || ((int)NR == SPLIT_SIDE && (int)NR == SPLIT_STEPS), "a panel of units is as wide as a block");
 
 typedef struct sequence_job sequence_job;
 
 // One step of a group of sequences. Rows of buffers lie ld(width) apart.
 typedef struct {
     long first, rows, t;
-    const REAL *read; // forward: inputs and state before the step
+    const REAL *read; // forward: inputs and state before the step; backward: what is multiplied of `write`
     REAL *write;      // forward: those of the next step; backward: the gates' gradients, gate by gate
     REAL *carry_h, *carry_c, *extra;
+    const bf16 *split_read; // on tiles: the same as blocks of split.c, [inputs, state] or [gate], of SPLIT_STEPS columns
+    bf16 *split_write, *split_extra;
 } step;
+
+// Gates of the kernel through which blocks of the gates' gradients reach the state before.
+typedef struct {
+    long block, gate, count;
+} carried_gates;
 
 struct sequence_job {
     sequence_shape s;
     long gates, blocks, parts; // gates of the kernels, kept per unit; parts of a step that wait for one another
     void (*cells)(const sequence_job *g, const step *p, long j, int part); // forward, of the panel from unit j
-    void (*backward)(const sequence_job *g, const step *p);
-    int activation;
+    void (*backward)(const sequence_job *g, const step *p, long from, long to, int part); // of these units
+    carried_gates carried[2];
+    int activation, tiles;
     const unsigned char *mask;
     const REAL *x, *h0, *c0, *bias, *recurrent_bias, *w, *u; // kernels packed
     const REAL *h, *c, *z, *dh, *dc_last;
@@ -57,6 +76,14 @@ struct sequence_job {
 // Rows of buffers: room for whole panels, and not a power of two apart.
 INLINE long ld(long n) { return round_up(n, NR) + LANES; }
 INLINE long panels(long n) { return div_up(n, NR); }
+
+// The shape alone decides, so that neither threads nor groups change a bit.
+INLINE int suits_tiles(sequence_shape s) { return HAS_TILES && s.n >= TILE_SEQUENCES && s.h >= NR && s.i + s.h >= 2 * NR; }
+INLINE int on_tiles(const sequence_job *g) { return HAS_TILES && g->tiles; }
+INLINE long split_steps(long n) { return div_up(n, SPLIT_STEPS); } // blocks of n columns of an operand
+
+// Where the state begins in a row of floats. On tiles the inputs are in the blocks alone.
+INLINE long state_at(const sequence_job *g) { return on_tiles(g) ? 0 : g->s.i; }
 
 INLINE vec load_units(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
 INLINE void store_units(REAL *p, vec v, long left) {
@@ -77,6 +104,17 @@ INLINE const REAL *previous(const sequence_job *g, const step *p, const REAL *in
     return p->t ? all + (row_at(g, p, n) - 1) * g->s.h : initial + (p->first + n) * g->s.h;
 }
 
+// Kernels up to this stay in a core's L2 as a whole: of 1 MB, or 2, which all that have tiles have.
+INLINE size_t near_bytes(const sequence_job *g) {
+    return on_tiles(g) ? 1600 << 10 : is_intel_server() ? 1280 << 10 : 512 << 10;
+}
+
+// Of what is multiplied at every step; on tiles backward does so with the recurrent kernel alone.
+INLINE size_t kernel_bytes(const sequence_job *g) {
+    const long rows = g->backward && on_tiles(g) ? g->s.h : g->s.i + g->s.h;
+    return (size_t)(g->gates * g->s.h * rows) * (on_tiles(g) ? PIECES * sizeof(bf16) : sizeof(REAL));
+}
+
 // ---- groups of sequences, each worked off step by step ----
 
 typedef struct group group;
@@ -89,6 +127,7 @@ struct group {
     long first, rows;
     REAL *operands[2]; // forward: inputs and states of two steps; backward: the gates' gradients, gate by gate
     REAL *carry_h, *carry_c, *extra;
+    bf16 *split[2], *split_extra; // the operands on tiles
     atomic_long done; // tasks of all phases
 };
 
@@ -112,8 +151,14 @@ static REAL *carve(REAL *room, long *used, long n) {
 static long carve_group(group *o, REAL *room) {
     const sequence_job *g = o->g;
     long used = 0;
-    o->operands[0] = carve(room, &used, ROWS * (g->backward ? g->blocks * ld(g->s.h) : ld(g->s.i + g->s.h)));
-    o->operands[1] = g->backward ? NULL : carve(room, &used, ROWS * ld(g->s.i + g->s.h));
+    const long columns = g->backward ? (on_tiles(g) ? 0 : g->blocks * ld(g->s.h)) : ld(state_at(g) + g->s.h);
+    o->operands[0] = carve(room, &used, ROWS * columns);
+    o->operands[1] = g->backward ? o->operands[0] : carve(room, &used, ROWS * columns);
+    if (on_tiles(g)) {
+        const long blocks = g->backward ? g->blocks * split_steps(g->s.h) : split_steps(g->s.i) + split_steps(g->s.h);
+        for (int i = 0; i < 2; i++) o->split[i] = (bf16 *)carve(room, &used, blocks * SPLIT_REALS);
+        o->split_extra = (bf16 *)carve(room, &used, split_steps(g->s.h) * SPLIT_REALS);
+    }
     o->carry_h = carve(room, &used, ROWS * ld(g->s.h));
     o->carry_c = carve(room, &used, ROWS * ld(g->s.h));
     o->extra = carve(room, &used, ROWS * ld(g->s.h));
@@ -126,8 +171,10 @@ static void run_alone(void *job, long item, int worker) {
     o.rows = min_l(r->share, r->g->s.n - o.first);
     carve_group(&o, r->room + worker * r->room_size);
     r->begin(&o);
+    if (on_tiles(r->g)) tiles_begin();
     for (long phase = 0; phase < r->phases; phase++)
         for (long task = 0; task < r->tasks; task++) r->run(&o, phase, task, r->tasks);
+    if (on_tiles(r->g)) tiles_end();
     r->end(&o);
 }
 
@@ -137,6 +184,7 @@ static void run_together(void *job, long item, int worker) {
     group *o = &r->together;
     const long first = worker * r->tasks / pool_size();
     (void)item;
+    if (on_tiles(r->g)) tiles_begin();
     for (long phase; (phase = atomic_load_explicit(&o->done, memory_order_acquire) / r->tasks) < r->phases;) {
         for (long i = 0; i < r->tasks; i++) {
             long task = (first + i) % r->tasks;
@@ -148,14 +196,15 @@ static void run_together(void *job, long item, int worker) {
         }
         pool_await(&o->done, (phase + 1) * r->tasks);
     }
+    if (on_tiles(r->g)) tiles_end();
 }
 
 static int run(sequence_run r) {
     const sequence_shape s = r.g->s;
     const int threads = pool_size();
     if (!s.n) return 0;
-    const size_t kernels = (size_t)(r.g->gates * s.h * (s.i + s.h)) * sizeof(REAL);
-    int shared = threads > 1 && r.tasks > 1 && (s.n < threads || (kernels > near_bytes() && !pool_is_apart()));
+    const int large = kernel_bytes(r.g) > near_bytes(r.g) && (on_tiles(r.g) || !pool_is_apart());
+    const int shared = threads > 1 && r.tasks > 1 && (s.n < threads || large);
     long groups = div_up(s.n, ROWS);
     if (!shared) groups = round_up(groups, threads);
     r.share = div_up(s.n, groups);
@@ -233,46 +282,55 @@ INLINE vec activation_gradient(int activation, vec dy, vec y) {
 
 typedef struct {
     long gates, k, n, rs, cs, gate_stride;
-    long from, depth; // rows from ... from + k of `depth`
+    long from, depth; // rows from ... from + k of `depth`; on tiles, blocks of rows
     int by_panel;     // the gates of a panel side by side, otherwise the panels of a gate
+    int tiles;
     const REAL *in;
     REAL *out;
 } pack_job;
 
-INLINE size_t packed_gates_size(long gates, long k, long n) { return (size_t)gates * k * round_up(n, NR); }
+// Of k rows, or on tiles so many blocks of rows.
+static size_t packed_gates_size(const sequence_job *g, long k, long n) {
+    return (size_t)g->gates * k * (on_tiles(g) ? panels(n) * SPLIT_REALS : round_up(n, NR));
+}
 
 static void pack_item(void *job, long item, int worker) {
     const pack_job *g = job;
     const long q = g->by_panel ? item % g->gates : item / panels(g->n);
     const long j = (g->by_panel ? item / g->gates : item % panels(g->n)) * NR;
+    const long nr = min_l(NR, g->n - j), at = item * g->depth + g->from;
+    const REAL *in = g->in + q * g->gate_stride + j * g->cs;
     (void)worker;
-    pack_columns(g->k, min_l(NR, g->n - j), g->in + q * g->gate_stride + j * g->cs, g->rs, g->cs,
-                 g->out + (item * g->depth + g->from) * NR);
+    if (HAS_TILES && g->tiles) split_columns(g->k, nr, in, g->rs, g->cs, (bf16 *)g->out + at * SPLIT_BLOCK);
+    else pack_columns(g->k, nr, in, g->rs, g->cs, g->out + at * NR);
 }
 
 static void pack(pack_job g) { pool_for(g.gates * panels(g.n), pack_item, &g); }
 
+// Rows of a packed kernel, or on tiles blocks of them.
+static long depth_of(const sequence_job *g, long k) { return on_tiles(g) ? split_steps(k) : k; }
+
 // Forward: w [i][gates h] over u [h][gates h].
 static int pack_forward(sequence_job *g, const REAL *w, const REAL *u) {
-    const long h = g->s.h, i = g->s.i, n = g->gates * h;
-    REAL *out = scratch(SCRATCH_WEIGHTS, packed_gates_size(g->gates, i + h, h) * sizeof(REAL));
+    const long h = g->s.h, i = g->s.i, n = g->gates * h, inputs = depth_of(g, i), depth = inputs + depth_of(g, h);
+    REAL *out = scratch(SCRATCH_WEIGHTS, packed_gates_size(g, depth, h) * sizeof(REAL));
     if (!out) return -1;
     g->w = out;
-    pack((pack_job){g->gates, i, h, n, 1, h, 0, i + h, 1, w, out});
-    pack((pack_job){g->gates, h, h, n, 1, h, i, i + h, 1, u, out});
+    pack((pack_job){g->gates, i, h, n, 1, h, 0, depth, 1, g->tiles, w, out});
+    pack((pack_job){g->gates, h, h, n, 1, h, inputs, depth, 1, g->tiles, u, out});
     return 0;
 }
 
-// Backward: the transposes, gate by gate.
+// Backward: the transposes, gate by gate; on tiles panel by panel, so that gates which follow one another are one product.
 static int pack_backward(sequence_job *g, const REAL *w, const REAL *u) {
-    const long h = g->s.h, i = g->s.i, n = g->gates * h;
-    const size_t size_u = packed_gates_size(g->gates, h, h), size_w = g->dx ? packed_gates_size(g->gates, h, i) : 0;
+    const long h = g->s.h, i = g->s.i, n = g->gates * h, depth = depth_of(g, h);
+    const size_t size_u = packed_gates_size(g, depth, h), size_w = g->dx ? packed_gates_size(g, depth, i) : 0;
     REAL *out = scratch(SCRATCH_WEIGHTS, (size_u + size_w) * sizeof(REAL));
     if (!out) return -1;
     g->u = out;
     g->w = out + size_u;
-    pack((pack_job){g->gates, h, h, 1, n, h, 0, h, 0, u, out});
-    if (g->dx) pack((pack_job){g->gates, h, i, 1, n, h, 0, h, 0, w, out + size_u});
+    pack((pack_job){g->gates, h, h, 1, n, h, 0, depth, on_tiles(g), g->tiles, u, out});
+    if (g->dx) pack((pack_job){g->gates, h, i, 1, n, h, 0, depth, on_tiles(g), g->tiles, w, out + size_u});
     return 0;
 }
 
@@ -289,33 +347,55 @@ static void product(long rows, long nr, long k, const REAL *a, long lda, const R
 
 enum { LDZ = 4 * NR }; // gates of a panel of units, side by side
 
-// z of a panel = bias + the rows a times rows from ... from + k of gate q's kernels.
-static void gate(const sequence_job *g, const step *p, long j, long q, const REAL *a, long lda, long from, long k,
-                 const REAL *bias, REAL *z) {
-    const long depth = g->s.i + g->s.h;
-    product(p->rows, min_l(NR, g->s.h - j), k, a, lda, g->w + ((j * g->gates + q * NR) * depth + from * NR), z, LDZ,
-            (epilogue){bias ? bias + j : NULL, 0, LINEAR});
+enum operand { BOTH, INPUTS, STATE, RESET_STATE }; // what is multiplied with the kernels, or with one of them
+
+// z of a panel = bias + the operand times gate q's kernels.
+static void gate(const sequence_job *g, const step *p, long j, long q, enum operand of, const REAL *bias, REAL *z) {
+    const long i = g->s.i, h = g->s.h, nr = min_l(NR, h - j);
+    if (bias) bias += j;
+    if (on_tiles(g)) {
+        const long inputs = split_steps(i), depth = inputs + split_steps(h), from = of < STATE ? 0 : inputs;
+        const bf16 *a = of == RESET_STATE ? p->split_extra : p->split_read + from * SPLIT_BLOCK;
+        const bf16 *b = (const bf16 *)g->w + ((j / NR * g->gates + q) * depth + from) * SPLIT_BLOCK;
+        split_product(p->rows, nr, (of == INPUTS ? inputs : depth - from) * SPLIT_STEPS, a, b, bias, NULL, LINEAR, z, LDZ);
+        return;
+    }
+    const long depth = i + h, from = of < STATE ? 0 : i;
+    const REAL *a = of == RESET_STATE ? p->extra : p->read + from;
+    product(p->rows, nr, of == INPUTS ? i : depth - from, a, ld(of == RESET_STATE ? h : depth),
+            g->w + ((j * g->gates + q * NR) * depth + from * NR), z, LDZ, (epilogue){bias, 0, LINEAR});
 }
 
-// The same from both inputs and state.
 INLINE void whole_gate(const sequence_job *g, const step *p, long j, long q, REAL *z) {
-    const long depth = g->s.i + g->s.h;
-    gate(g, p, j, q, p->read, ld(depth), 0, depth, g->bias ? g->bias + q * g->s.h : NULL, z + q * NR);
+    gate(g, p, j, q, BOTH, g->bias ? g->bias + q * g->s.h : NULL, z + q * NR);
 }
 
-static void copy_inputs(const group *o, long t, long from, long to) {
-    const sequence_shape s = o->g->s;
-    for (long n = from; n < to; n++)
-        memcpy(o->operands[t % 2] + n * ld(s.i + s.h), o->g->x + ((o->first + n) * s.t + t) * s.i, (size_t)s.i * sizeof(REAL));
+// A task's share of the inputs of step t: some rows, or on tiles some blocks of columns.
+static void take_inputs(const group *o, long t, long task, long tasks) {
+    const sequence_job *g = o->g;
+    const long i = g->s.i, row = g->s.t * i, all = on_tiles(g) ? split_steps(i) : o->rows;
+    const REAL *x = g->x + (o->first * g->s.t + t) * i;
+    for (long at = task * all / tasks; at < (task + 1) * all / tasks; at++)
+        if (on_tiles(g))
+            split_rows(o->rows, min_l(SPLIT_STEPS, i - at * SPLIT_STEPS), x + at * SPLIT_STEPS, row, 1,
+                       o->split[t % 2] + at * SPLIT_BLOCK);
+        else memcpy(o->operands[t % 2] + at * ld(i + g->s.h), x + at * row, (size_t)i * sizeof(REAL));
+}
+
+// A panel of a step's results as an operand of what comes next.
+static void split_panel(const sequence_job *g, const step *p, const REAL *results, long j, bf16 *out) {
+    split_rows(p->rows, min_l(NR, g->s.h - j), results + j, ld(g->s.h), 1, out + j / NR * SPLIT_BLOCK);
 }
 
 static void begin_forward(const group *o) {
     const sequence_job *g = o->g;
     const sequence_shape s = g->s;
     const size_t row = (size_t)s.h * sizeof(REAL);
-    copy_inputs(o, 0, 0, o->rows);
+    const REAL *h0 = g->h0 + o->first * s.h;
+    take_inputs(o, 0, 0, 1);
+    if (on_tiles(g)) split_rows(o->rows, s.h, h0, s.h, 1, o->split[0] + split_steps(s.i) * SPLIT_BLOCK);
     for (long n = 0; n < o->rows; n++) {
-        memcpy(o->operands[0] + n * ld(s.i + s.h) + s.i, g->h0 + (o->first + n) * s.h, row);
+        memcpy(o->operands[0] + n * ld(state_at(g) + s.h) + state_at(g), h0 + n * s.h, row);
         if (g->c0) memcpy(o->carry_c + n * ld(s.h), g->c0 + (o->first + n) * s.h, row);
     }
 }
@@ -326,24 +406,29 @@ static void forward_task(const group *o, long phase, long task, long tasks) {
     const sequence_job *g = o->g;
     const long t = phase / g->parts;
     const int part = phase % g->parts;
-    step p = {o->first, o->rows, t, o->operands[t % 2], o->operands[1 - t % 2], o->carry_h, o->carry_c, o->extra};
-    if (!part && t + 1 < g->s.t) copy_inputs(o, t + 1, task * o->rows / tasks, (task + 1) * o->rows / tasks);
+    step p = {o->first, o->rows, t, o->operands[t % 2], o->operands[1 - t % 2], o->carry_h, o->carry_c, o->extra,
+              o->split[t % 2], o->split[1 - t % 2], o->split_extra};
+    if (!part && t + 1 < g->s.t) take_inputs(o, t + 1, task, tasks);
     g->cells(g, &p, task * NR, part);
+    if (!on_tiles(g)) return;
+    if (part + 1 < g->parts) split_panel(g, &p, p.extra, task * NR, p.split_extra);
+    else split_panel(g, &p, p.write, task * NR, p.split_write + split_steps(g->s.i) * SPLIT_BLOCK);
 }
 
 static int forward(sequence_job g, const void *w, const void *u) {
+    g.tiles = suits_tiles(g.s);
     if (pack_forward(&g, w, u)) return -1;
     return run((sequence_run){.g = &g, .run = forward_task, .begin = begin_forward, .end = end_forward,
                               .tasks = panels(g.s.h), .phases = g.s.t * g.parts});
 }
 
 INLINE vec state_before(const sequence_job *g, const step *p, long n, long j) {
-    return load(p->read + n * ld(g->s.i + g->s.h) + g->s.i + j);
+    return load(p->read + n * ld(state_at(g) + g->s.h) + state_at(g) + j);
 }
 
 // A new state, to where the next step and the caller look for it.
 INLINE void put_state(const sequence_job *g, const step *p, long n, long j, vec h) {
-    store(p->write + n * ld(g->s.i + g->s.h) + g->s.i + j, h);
+    store(p->write + n * ld(state_at(g) + g->s.h) + state_at(g) + j, h);
     store_units(g->out_h + row_at(g, p, n) * g->s.h + j, h, g->s.h - j);
 }
 
@@ -404,11 +489,11 @@ INLINE void put_gru(const sequence_job *g, const step *p, long n, long j, vec ke
 // reset_after: q = h U_h + bias does not wait for r, so a panel of units is finished at once.
 static void gru_cells_after(const sequence_job *g, const step *p, long j0, int part) {
     REAL gates[ROWS * LDZ] __attribute__((aligned(64)));
-    const long h = g->s.h, i = g->s.i;
+    const long h = g->s.h;
     (void)part;
     for (long q = 0; q < 2; q++) whole_gate(g, p, j0, q, gates);
-    gate(g, p, j0, 2, p->read, ld(i + h), 0, i, g->bias ? g->bias + 2 * h : NULL, gates + 2 * NR);
-    gate(g, p, j0, 2, p->read + i, ld(i + h), i, h, g->recurrent_bias, gates + 3 * NR);
+    gate(g, p, j0, 2, INPUTS, g->bias ? g->bias + 2 * h : NULL, gates + 2 * NR);
+    gate(g, p, j0, 2, STATE, g->recurrent_bias, gates + 3 * NR);
     for (long n = 0; n < p->rows; n++)
         for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
             const REAL *z = gates + n * LDZ + j - j0;
@@ -420,12 +505,12 @@ static void gru_cells_after(const sequence_job *g, const step *p, long j0, int p
 // Otherwise q = r h_prev of all units comes first, then the candidate's product.
 static void gru_cells_before(const sequence_job *g, const step *p, long j0, int part) {
     REAL gates[ROWS * LDZ] __attribute__((aligned(64)));
-    const long h = g->s.h, i = g->s.i;
+    const long h = g->s.h;
     if (part == 0)
         for (long q = 0; q < 2; q++) whole_gate(g, p, j0, q, gates);
     else {
-        gate(g, p, j0, 2, p->read, ld(i + h), 0, i, g->bias ? g->bias + 2 * h : NULL, gates);
-        gate(g, p, j0, 2, p->extra, ld(h), i, h, NULL, gates + NR);
+        gate(g, p, j0, 2, INPUTS, g->bias ? g->bias + 2 * h : NULL, gates);
+        gate(g, p, j0, 2, RESET_STATE, NULL, gates + NR);
     }
     for (long n = 0; n < p->rows; n++)
         for (long j = j0; j < min_l(j0 + NR, h); j += LANES) {
@@ -474,8 +559,14 @@ static int gru(sequence_shape s, const void *x, const void *h0, const void *w, c
 INLINE long panel_size(sequence_shape s) { return (s.t * s.n + 1) * NR; }
 INLINE long plane_size(sequence_shape s) { return panels(s.h) * panel_size(s); }
 
+// Where a panel of block q keeps this step's rows.
+INLINE REAL *kept_gradients(const sequence_job *g, const step *p, long q, long j) {
+    return g->dz + q * plane_size(g->s) + j / NR * panel_size(g->s) + (p->t * g->s.n + p->first) * NR;
+}
+
 INLINE void put_gradient(const sequence_job *g, const step *p, long q, long n, long j, vec v) {
-    store(p->write + (q * ROWS + n) * ld(g->s.h) + j, v);
+    if (on_tiles(g)) store(kept_gradients(g, p, q, j) + n * NR + j % NR, v);
+    else store(p->write + (q * ROWS + n) * ld(g->s.h) + j, v);
 }
 
 // From the blocks to the panels, panel by panel: rows one after the other miss the cache less than lines here and there.
@@ -484,7 +575,7 @@ static void keep_gradients(const sequence_job *g, const step *p) {
     for (long q = 0; q < g->blocks; q++)
         for (long j = 0; j < h; j += NR) {
             const REAL *from = p->write + q * ROWS * ld(h) + j;
-            REAL *to = g->dz + q * plane_size(g->s) + j / NR * panel_size(g->s) + (p->t * g->s.n + p->first) * NR;
+            REAL *to = kept_gradients(g, p, q, j);
             for (long n = 0; n < p->rows; n++, from += ld(h), to += NR) {
                 store(to, load(from));
                 store(to + LANES, load(from + LANES));
@@ -492,18 +583,26 @@ static void keep_gradients(const sequence_job *g, const step *p) {
         }
 }
 
-// c[rows][n] (+)= block q of this step's gradients times gate `gate` of a transposed kernel.
-static void times_gate(const sequence_job *g, const step *p, long q, const REAL *packed, long gate, long n, REAL *c, long ldc,
-                       int add) {
-    const long h = g->s.h;
-    const REAL *a = p->write + q * ROWS * ld(h), *b = packed + (long)(gate * packed_gates_size(1, h, n));
-    for (long j = 0; j < n; j += NR)
-        gemm_rows(p->rows, min_l(NR, n - j), h, a, ld(h), 1, b + j * h, NR, c + j, ldc, (epilogue){NULL, add, LINEAR});
+// On tiles the other way round: what was kept is the next products' operand.
+static void split_gradients(const sequence_job *g, const step *p, long q, long j) {
+    split_rows(p->rows, min_l(SPLIT_STEPS, g->s.h - j), kept_gradients(g, p, q, j), NR, 1,
+               p->split_write + (q * split_steps(g->s.h) + j / NR) * SPLIT_BLOCK);
 }
 
-// The state's gradient through gate q, unless nobody asks for the initial state's.
-static void carry_gate(const sequence_job *g, const step *p, long q, long gate) {
-    if (p->t || g->dh0) times_gate(g, p, q, g->u, gate, g->s.h, p->carry_h, ld(g->s.h), 1);
+// Columns from ... to of c[rows][n] (+)= blocks of the gates' gradients times gates of a transposed kernel.
+static void times_gates(const sequence_job *g, const step *p, carried_gates of, const REAL *packed, long n, long from, long to,
+                        REAL *c, long ldc, int add) {
+    const long h = g->s.h;
+    for (long j = from; on_tiles(g) && j < to; j += NR) {
+        const bf16 *b = (const bf16 *)packed + (j / NR * g->gates + of.gate) * split_steps(h) * SPLIT_BLOCK;
+        split_product(p->rows, min_l(NR, n - j), of.count * split_steps(h) * SPLIT_STEPS,
+                      p->split_read + of.block * split_steps(h) * SPLIT_BLOCK, b, NULL, add ? c + j : NULL, LINEAR, c + j, ldc);
+    }
+    for (long q = 0; !on_tiles(g) && q < of.count; q++, add = 1) {
+        const REAL *a = p->read + (of.block + q) * ROWS * ld(h), *b = packed + (of.gate + q) * h * round_up(n, NR);
+        for (long j = from; j < to; j += NR)
+            gemm_rows(p->rows, min_l(NR, n - j), h, a, ld(h), 1, b + j * h, NR, c + j, ldc, (epilogue){NULL, add, LINEAR});
+    }
 }
 
 INLINE vec incoming(const sequence_job *g, const step *p, long n, long j) {
@@ -512,27 +611,28 @@ INLINE vec incoming(const sequence_job *g, const step *p, long n, long j) {
     return load_units(dh, g->s.h - j) + load(p->carry_h + n * ld(g->s.h) + j);
 }
 
-static void simple_rnn_backward_step(const sequence_job *g, const step *p) {
+static void simple_rnn_backward_step(const sequence_job *g, const step *p, long from, long to, int part) {
     const long h = g->s.h;
+    (void)part;
     for (long n = 0; n < p->rows; n++) {
         int skip = skipped(g, p, n);
-        for (long j = 0; j < h; j += LANES) {
+        for (long j = from; j < to; j += LANES) {
             vec total = incoming(g, p, n, j), y = load_units(g->h + row_at(g, p, n) * h + j, h - j);
             put_gradient(g, p, 0, n, j, skip ? (vec){0} : activation_gradient(g->activation, total, y));
             store(p->carry_h + n * ld(h) + j, skip ? total : (vec){0}); // a skipped step hands it on
         }
     }
-    carry_gate(g, p, 0, 0);
 }
 
-static void lstm_backward_step(const sequence_job *g, const step *p) {
+static void lstm_backward_step(const sequence_job *g, const step *p, long from, long to, int part) {
     const long h = g->s.h;
+    (void)part;
     const vec one = splat(1), zero = {0};
     for (long n = 0; n < p->rows; n++) {
         long row = row_at(g, p, n);
         int skip = skipped(g, p, n);
         const REAL *c_before = previous(g, p, g->c0, g->c, n);
-        for (long j = 0; j < h; j += LANES) {
+        for (long j = from; j < to; j += LANES) {
             long left = h - j;
             const REAL *z = g->z + row * 4 * h + j;
             REAL *carry_h = p->carry_h + n * ld(h) + j, *carry_c = p->carry_c + n * ld(h) + j;
@@ -550,17 +650,16 @@ static void lstm_backward_step(const sequence_job *g, const step *p) {
             store(carry_h, skip ? dh : zero);
         }
     }
-    for (long q = 0; q < 4; q++) carry_gate(g, p, q, q);
 }
 
 // Leaves dz, dr, dg and, if it is another than dg, dq.
-INLINE void gru_backward_step(const sequence_job *g, const step *p, const int reset_after) {
+INLINE void gru_backward_step(const sequence_job *g, const step *p, long from, long to, const int reset_after) {
     const long h = g->s.h;
     const vec one = splat(1), zero = {0};
     for (long n = 0; n < p->rows; n++) {
         int skip = skipped(g, p, n);
         const REAL *before = previous(g, p, g->h0, g->h, n);
-        for (long j = 0; j < h; j += LANES) {
+        for (long j = from; j < to; j += LANES) {
             long left = h - j;
             const REAL *z = g->z + row_at(g, p, n) * 4 * h + j;
             for (long q = 0; q < 4; q++) prefetch_next(g, z + q * h, 4 * h);
@@ -576,24 +675,28 @@ INLINE void gru_backward_step(const sequence_job *g, const step *p, const int re
             store(p->carry_h + n * ld(h) + j, skip ? dh : dh * keep);
         }
     }
-    if (reset_after) carry_gate(g, p, 3, 2);
-    else {
-        times_gate(g, p, 2, g->u, 2, h, p->extra, ld(h), 0);
-        for (long n = 0; n < p->rows; n++) {
-            const REAL *before = previous(g, p, g->h0, g->h, n);
-            for (long j = 0; j < h; j += LANES) {
-                REAL *carry = p->carry_h + n * ld(h) + j;
-                vec reset = load_units(g->z + row_at(g, p, n) * 4 * h + h + j, h - j);
-                vec dq = load(p->extra + n * ld(h) + j), old = load_units(before + j, h - j);
-                put_gradient(g, p, 1, n, j, dq * old * reset * (one - reset));
-                store(carry, load(carry) + dq * reset);
-            }
+}
+static void gru_backward_after(const sequence_job *g, const step *p, long from, long to, int part) {
+    (void)part;
+    gru_backward_step(g, p, from, to, 1);
+}
+
+// The reset gate's gradient waits for dg of all units.
+static void gru_backward_before(const sequence_job *g, const step *p, long from, long to, int part) {
+    const long h = g->s.h;
+    if (!part) return gru_backward_step(g, p, from, to, 0);
+    times_gates(g, p, (carried_gates){2, 2, 1}, g->u, h, from, to, p->extra, ld(h), 0);
+    for (long n = 0; n < p->rows; n++) {
+        const REAL *before = previous(g, p, g->h0, g->h, n);
+        for (long j = from; j < to; j += LANES) {
+            REAL *carry = p->carry_h + n * ld(h) + j;
+            vec reset = load_units(g->z + row_at(g, p, n) * 4 * h + h + j, h - j);
+            vec dq = load(p->extra + n * ld(h) + j), old = load_units(before + j, h - j);
+            put_gradient(g, p, 1, n, j, dq * old * reset * (splat(1) - reset));
+            store(carry, load(carry) + dq * reset);
         }
     }
-    for (long q = 0; q < 2; q++) carry_gate(g, p, q, q);
 }
-static void gru_backward_after(const sequence_job *g, const step *p) { gru_backward_step(g, p, 1); }
-static void gru_backward_before(const sequence_job *g, const step *p) { gru_backward_step(g, p, 0); }
 
 static void begin_backward(const group *o) {
     const sequence_job *g = o->g;
@@ -613,16 +716,68 @@ static void end_backward(const group *o) {
     }
 }
 
-// A whole step is one task.
+// What the gates' gradients of step t + 1 mean for the state before it and for its inputs, then those of step t; after all
+// steps, the former once more. A task has all units, or on tiles a panel of them.
 static void backward_task(const group *o, long phase, long task, long tasks) {
     const sequence_job *g = o->g;
     const sequence_shape s = g->s;
-    step p = {o->first, o->rows, s.t - 1 - phase, NULL, o->operands[0], o->carry_h, o->carry_c, o->extra};
-    (void)task, (void)tasks;
-    g->backward(g, &p);
-    keep_gradients(g, &p);
-    for (long q = 0; q < g->gates && g->dx; q++)
-        times_gate(g, &p, q, g->w, q, s.i, g->dx + row_at(g, &p, 0) * s.i, s.t * s.i, q > 0);
+    const long t = s.t - 1 - phase / g->parts, after = t + 1, from = task * NR, to = tasks > 1 ? min_l(from + NR, s.h) : s.h;
+    const int part = phase % g->parts;
+    step p = {o->first, o->rows, t, o->operands[0], o->operands[0], o->carry_h, o->carry_c, o->extra,
+              o->split[(part ? t : after) & 1], o->split[t & 1], NULL};
+    if (!part && after < s.t) {
+        for (const carried_gates *c = g->carried; c < g->carried + 2 && (after || g->dh0); c++)
+            if (c->count) times_gates(g, &p, *c, g->u, s.h, from, to, o->carry_h, ld(s.h), 1);
+        if (g->dx && !on_tiles(g))
+            times_gates(g, &p, (carried_gates){0, 0, g->gates}, g->w, s.i, 0, s.i, g->dx + (o->first * s.t + after) * s.i,
+                        s.t * s.i, 0);
+    }
+    if (t < 0) return;
+    g->backward(g, &p, from, to, part);
+    if (!on_tiles(g) && part + 1 == g->parts) keep_gradients(g, &p);
+    for (long q = 0; on_tiles(g) && q < g->blocks; q++)
+        for (long j = from; (g->parts == 1 || (q == 1) == part) && j < to; j += NR) split_gradients(g, &p, q, j);
+}
+
+// On tiles the inputs' gradients come after all steps, from more rows at a time and with less of the kernels in L2 before.
+typedef struct {
+    const sequence_job *g;
+    bf16 *rows;
+    long share; // of each thread
+} input_pass;
+
+INLINE size_t input_sums(sequence_shape s) { return (size_t)INPUT_ROWS * ld(s.i); }
+
+static void input_item(void *job, long item, int worker) {
+    const input_pass *r = job;
+    const sequence_job *g = r->g;
+    const sequence_shape s = g->s;
+    const long first = item * INPUT_ROWS, rows = min_l(INPUT_ROWS, s.t * s.n - first), blocks = split_steps(s.h);
+    bf16 *a = r->rows + worker * r->share;
+    REAL *sums = (REAL *)(a + split_size(INPUT_ROWS, s.h));
+    tiles_begin();
+    for (long q = 0; q < g->gates; q++) {
+        for (long j = 0; j < s.h; j += NR)
+            for (long n = 0; n < rows; n += SPLIT_SIDE)
+                split_rows(min_l(SPLIT_SIDE, rows - n), min_l(SPLIT_STEPS, s.h - j),
+                           g->dz + q * plane_size(s) + j / NR * panel_size(s) + (first + n) * NR, NR, 1,
+                           a + (n / SPLIT_SIDE * blocks + j / NR) * SPLIT_BLOCK);
+        for (long j = 0; j < s.i; j += NR)
+            split_product(rows, min_l(NR, s.i - j), blocks * SPLIT_STEPS, a,
+                          (const bf16 *)g->w + (j / NR * g->gates + q) * blocks * SPLIT_BLOCK, NULL, q ? sums + j : NULL,
+                          LINEAR, sums + j, ld(s.i));
+    }
+    tiles_end();
+    for (long n = 0; n < rows; n++)
+        memcpy(g->dx + ((first + n) % s.n * s.t + (first + n) / s.n) * s.i, sums + n * ld(s.i), (size_t)s.i * sizeof(REAL));
+}
+
+static int inputs_on_tiles(const sequence_job *g) {
+    const long share = split_size(INPUT_ROWS, g->s.h) + input_sums(g->s) * sizeof(REAL) / sizeof(bf16);
+    input_pass r = {g, scratch(SCRATCH_STATE, pool_size() * share * sizeof(bf16)), share};
+    if (!r.rows) return -1;
+    pool_for(div_up(g->s.t * g->s.n, INPUT_ROWS), input_item, &r);
+    return 0;
 }
 
 // ---- gradients of the weights: out[m][blocks h] = sum over all steps of aᵀ dz, and bias = sum of dz ----
@@ -707,28 +862,133 @@ static void gradient_item(void *job, long item, int worker) {
     }
 }
 
+static int gradients(gradient_job *g) {
+    long items = 0, tiles = 0;
+    for (int i = 0; i < 3; i++) items += groups_of(&g->gradients[i]), tiles += tiles_of(&g->gradients[i]);
+    g->packed = scratch(SCRATCH_INPUT, (size_t)(tiles * tile_size(g->s)) * sizeof(REAL) + 64);
+    if (!g->packed) return -1;
+    pool_for(g->s.t, pack_step, g);
+    pool_for(items, gradient_item, g);
+    return 0;
+}
+
+// ---- the same on tiles ----
+
+// Some steps of the batch, and some blocks of 32 rows of all gradients, at a time: a transposed and split they stay in L2.
+typedef struct {
+    const gradient_job *of;
+    long blocks; // of the gates' gradients
+    long from, steps, first, last, share;
+    bf16 *rows, *columns; // of a; a panel of dz for each thread
+} tile_pass;
+
+INLINE long split_blocks(const gradient *d) { return div_up(d->m, SPLIT_SIDE); }
+
+// The third gradient's rows may be the second's, which are split already.
+INLINE int shares_rows(const gradient_job *g, const gradient *d) {
+    return d == g->gradients + 2 && d->a == d[-1].a && d->initial == d[-1].initial;
+}
+
+// Row `step`, counted as [t][n], of what is multiplied.
+INLINE const REAL *row_of_step(const gradient *d, sequence_shape s, long step) {
+    const long t = step / s.n, n = step % s.n;
+    return d->initial && !t ? d->initial + n * d->stride : d->a + (n * s.t + t - (d->initial != NULL)) * d->stride;
+}
+
+static void split_some_steps(void *job, long item, int worker) {
+    enum { LD = SPLIT_SIDE + LANES };
+    const tile_pass *r = job;
+    const long from = item * SPLIT_STEPS, steps = min_l(SPLIT_STEPS, r->steps - from), blocks = split_steps(r->steps);
+    bf16 *out = r->rows + item * SPLIT_BLOCK;
+    REAL some[SPLIT_STEPS * LD] __attribute__((aligned(64)));
+    long block = 0;
+    (void)worker;
+    for (const gradient *d = r->of->gradients; d < r->of->gradients + 3 && !shares_rows(r->of, d); d++)
+        for (long m = 0; m < d->m; m += SPLIT_SIDE, block++) {
+            if (block < r->first || block >= r->last) continue;
+            const long rows = min_l(SPLIT_SIDE, d->m - m);
+            for (long i = 0; i < steps; i++) {
+                const REAL *row = row_of_step(d, r->of->s, r->from + from + i) + m;
+                for (long j = 0; j < rows; j += LANES) {
+                    __builtin_prefetch(row + SPLIT_SIDE + j);
+                    store(some + i * LD + j, load_units(row + j, rows - j));
+                }
+            }
+            split_rows(rows, steps, some, 1, LD, out);
+            out += blocks * SPLIT_BLOCK;
+        }
+}
+
+// A thread's share of the panels of dz, each split once.
+static void multiply_some_steps(void *job, long item, int worker) {
+    const tile_pass *r = job;
+    const gradient_job *g = r->of;
+    const sequence_shape s = g->s;
+    const int add = g->accumulate || r->from;
+    const long blocks = split_steps(r->steps), all = r->blocks * panels(s.h);
+    bf16 *columns = r->columns + worker * split_size(SPLIT_SIDE, r->steps);
+    tiles_begin();
+    for (long panel = item * r->share; panel < min_l(all, (item + 1) * r->share); panel++) {
+        const long q = panel / panels(s.h), j = panel % panels(s.h) * NR, nr = min_l(NR, s.h - j);
+        const REAL *dz = g->dz + q * plane_size(s) + j / NR * panel_size(s) + r->from * NR;
+        split_columns(r->steps, nr, dz, NR, 1, columns);
+        long block = 0;
+        for (const gradient *d = g->gradients; d < g->gradients + 3; block += split_blocks(d), d++) {
+            if (shares_rows(g, d)) block -= split_blocks(d);
+            const long first = max_l(0, r->first - block), last = min_l(split_blocks(d), r->last - block);
+            if (first >= last || q < d->block || q >= d->block + d->blocks) continue;
+            const long column = (q - d->block) * s.h + j, m = first * SPLIT_SIDE;
+            REAL *c = d->out + m * g->ldo + column;
+            if (d->bias && !first) sum_panel(r->steps, dz, nr, d->bias + column, add);
+            split_product(min_l(last * SPLIT_SIDE, d->m) - m, nr, r->steps,
+                          r->rows + (block + first - r->first) * blocks * SPLIT_BLOCK, columns, NULL, add ? c : NULL, LINEAR, c,
+                          g->ldo);
+        }
+    }
+    tiles_end();
+}
+
+static int gradients_on_tiles(const gradient_job *g, long blocks) {
+    const long steps = g->s.t * g->s.n, threads = pool_size();
+    long rows = 0;
+    for (const gradient *d = g->gradients; d < g->gradients + 3 && !shares_rows(g, d); d++) rows += split_blocks(d);
+    const long passes_of_rows = max_l(1, div_up(rows * SPLIT_SIDE, PASS_ROWS)), share = div_up(rows, passes_of_rows);
+    const long passes = max_l(1, div_up(steps, max_l(PASS_STEPS, PASS_BLOCKS / max_l(1, share) * SPLIT_STEPS)));
+    const long depth = round_up(div_up(steps, passes), SPLIT_STEPS);
+    const size_t size = (size_t)share * SPLIT_SIDE;
+    bf16 *room = scratch(SCRATCH_INPUT, (split_size(size, depth) + threads * split_size(SPLIT_SIDE, depth)) * sizeof(bf16));
+    if (!room) return -1;
+    tile_pass r = {.of = g, .blocks = blocks, .rows = room, .columns = room + split_size(size, depth),
+                   .share = div_up(blocks * panels(g->s.h), threads)};
+    for (r.first = 0; r.first < rows; r.first = r.last)
+        for (r.last = min_l(rows, r.first + share), r.from = 0; r.from < steps; r.from += r.steps) {
+            r.steps = min_l(depth, steps - r.from);
+            pool_for(split_steps(r.steps), split_some_steps, &r);
+            pool_for(threads, multiply_some_steps, &r);
+        }
+    return 0;
+}
+
 static int backward(sequence_job g, const void *w, const void *u, gradient_job d) {
     const sequence_shape s = g.s;
+    g.tiles = suits_tiles(s);
     g.dz = scratch(SCRATCH_PROJECTED, (size_t)(g.blocks * plane_size(s)) * sizeof(REAL) + 64);
-    long items = 0, tiles = 0;
-    for (int i = 0; i < 3; i++) items += groups_of(&d.gradients[i]), tiles += tiles_of(&d.gradients[i]);
-    d.packed = scratch(SCRATCH_INPUT, (size_t)(tiles * tile_size(s)) * sizeof(REAL) + 64);
-    if (!g.dz || !d.packed || pack_backward(&g, w, u)) return -1;
-    if (run((sequence_run){.g = &g, .run = backward_task, .begin = begin_backward, .end = end_backward, .tasks = 1,
-                           .phases = s.t})) return -1;
+    if (!g.dz || pack_backward(&g, w, u)) return -1;
+    if (run((sequence_run){.g = &g, .run = backward_task, .begin = begin_backward, .end = end_backward,
+                           .tasks = on_tiles(&g) ? panels(s.h) : 1, .phases = s.t * g.parts + 1})) return -1;
+    if (g.dx && on_tiles(&g) && inputs_on_tiles(&g)) return -1;
     d.s = s;
     d.dz = g.dz;
     d.ldo = g.gates * s.h;
-    pool_for(s.t, pack_step, &d);
-    pool_for(items, gradient_item, &d);
-    return 0;
+    return on_tiles(&g) ? gradients_on_tiles(&d, g.blocks) : gradients(&d);
 }
 
 static int simple_rnn_backward(sequence_shape s, const void *dh, const void *x, const void *h0, const void *w,
                                const void *u, const unsigned char *mask, const void *h, void *dx, void *dh0, void *dw,
                                void *du, void *db, int activation, int accumulate) {
     gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 1, dw, db}, {h, s.h, h0, s.h, 0, 1, du, NULL}}, .accumulate = accumulate};
-    return backward((sequence_job){.s = s, .gates = 1, .blocks = 1, .backward = simple_rnn_backward_step, .activation = activation,
+    return backward((sequence_job){.s = s, .gates = 1, .blocks = 1, .parts = 1,
+                                   .backward = simple_rnn_backward_step, .carried = {{0, 0, 1}}, .activation = activation,
                                    .mask = mask, .h0 = h0, .h = h, .dh = dh, .dx = dx, .dh0 = dh0}, w, u, d);
 }
 
@@ -737,7 +997,8 @@ static int lstm_backward(sequence_shape s, const void *dh, const void *dc_last, 
                          const void *c, const void *gates, void *dx, void *dh0, void *dc0, void *dw, void *du, void *db,
                          int accumulate) {
     gradient_job d = {.gradients = {{x, s.i, NULL, s.i, 0, 4, dw, db}, {h, s.h, h0, s.h, 0, 4, du, NULL}}, .accumulate = accumulate};
-    return backward((sequence_job){.s = s, .gates = 4, .blocks = 4, .backward = lstm_backward_step, .mask = mask, .h0 = h0, .c0 = c0,
+    return backward((sequence_job){.s = s, .gates = 4, .blocks = 4, .parts = 1,
+                                   .backward = lstm_backward_step, .carried = {{0, 0, 4}}, .mask = mask, .h0 = h0, .c0 = c0,
                                    .h = h, .c = c, .z = gates, .dh = dh, .dc_last = dc_last, .dx = dx, .dh0 = dh0,
                                    .dc0 = dc0}, w, u, d);
 }
@@ -750,8 +1011,10 @@ static int gru_backward(sequence_shape s, const void *dh, const void *x, const v
                       .accumulate = accumulate};
     d.gradients[2] = reset_after ? (gradient){h, s.h, h0, s.h, 3, 1, du_h, recurrent_bias ? recurrent_bias + 2 * s.h : NULL}
                                  : (gradient){(const REAL *)gates + 3 * s.h, 4 * s.h, NULL, s.h, 2, 1, du_h, NULL};
-    return backward((sequence_job){.s = s, .gates = 3, .blocks = reset_after ? 4 : 3,
-                                   .backward = reset_after ? gru_backward_after : gru_backward_before, .mask = mask, .h0 = h0,
+    return backward((sequence_job){.s = s, .gates = 3, .blocks = reset_after ? 4 : 3, .parts = reset_after ? 1 : 2,
+                                   .backward = reset_after ? gru_backward_after : gru_backward_before,
+                                   .carried = {reset_after ? (carried_gates){3, 2, 1} : (carried_gates){0}, {0, 0, 2}},
+                                   .mask = mask, .h0 = h0,
                                    .h = h, .z = gates, .dh = dh, .dx = dx, .dh0 = dh0}, w, u, d);
 }
 

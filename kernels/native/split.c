@@ -9,8 +9,8 @@
 //     block of A, 32 rows:     [piece][16 rows][32 steps] twice      block of B: [piece][16 pairs of steps][16 columns][2] twice
 //     c, four tiles: 32 x 32   += low and high pieces first, middle ones, high ones last
 //
-// An infinity is one in its first piece and has no remainder, but times a piece that is zero it is NaN. So a block of C in
-// which a NaN appears is made once more from floats, put together from the pieces.
+// An infinity is one in its first piece and has no remainder, but times a piece that is zero it is NaN. So what comes out
+// as NaN is made once more from floats, put together from the pieces.
 #include "split.h"
 #if HAS_TILES
 #include "gemm.h"
@@ -20,71 +20,23 @@
 _Thread_local char NAME(tiles)[8][TILE_ROWS * TILE_BYTES] __attribute__((aligned(64)));
 #endif
 
-typedef uint16_t words __attribute__((vector_size(64)));
-
 enum {
-    LEAST_ROWS = 16,      // below this much of a tile is idle
-    LEAST_STEPS = 24,
-    LEAST_PRODUCTS = 1 << 16
+    LEAST_STEPS = 48,      // below this the results take longer than the products
+    GROUP = 128,           // rows whose sums are made together,
+    DEEP = 4,              // from so many blocks of steps at a time
+    BLOCKS_AHEAD = 2       // from the prefetch of a block of B to its use
 };
 
 // ---- splitting -----------------------------------------------------------------------------------------------------------
 
-// The upper halves of lanes; the lower ones are zero.
-typedef struct {
-    ivec high, middle, low;
-} pieces;
-
-INLINE ivec rounded(vec x) { return ((ivec)x + isplat(0x8000)) & isplat((INT)0xffff0000); }
-
-INLINE pieces split(vec x) {
-    const vec most = (vec)isplat(0x7f7f0000); // numbers next to the largest would round to infinity
-    pieces p;
-#if defined(__AVX512DQ__)
-    p.high = (ivec)_mm512_range_ps((__m512)rounded(x), (__m512)most, 2); // the smaller magnitude, the sign of the first
-#else
-    p.high = (ivec)vmin(most, vmax(-most, (vec)rounded(x)));
-#endif
-    vec rest = x - (vec)p.high;
-    p.middle = rounded(rest);
-    p.low = (ivec)(rest - (vec)p.middle);
-    return p;
-}
-
-// One row of 32 steps: the upper halves of two vectors, in order.
-INLINE void store_steps(bf16 *to, ivec first, ivec second) {
-#define ODD(i) 2 * (i) + 1
-#define FOUR(i) ODD(i), ODD((i) + 1), ODD((i) + 2), ODD((i) + 3)
-    const words order = {FOUR(0),  FOUR(4),  FOUR(8),  FOUR(12), FOUR(16), FOUR(20), FOUR(24), FOUR(28)};
-#undef FOUR
-#undef ODD
-    *(words *)to = __builtin_shuffle((words)first, (words)second, order);
-}
-
-// A pair of steps of 16 columns, side by side.
-INLINE void store_pair(bf16 *to, ivec first, ivec second) {
-    typedef uint32_t lanes __attribute__((vector_size(64)));
-    *(lanes *)to = (lanes)first >> 16 | ((lanes)second & (lanes)isplat((INT)0xffff0000));
-}
-
 // `in` gives 16 rows of 32 steps, ld apart.
 INLINE void split_tile_of_rows(const REAL *in, long ld, bf16 *out) {
-    for (int i = 0; i < TILE_ROWS; i++, in += ld, out += TILE_STEPS) {
-        pieces first = split(load(in)), second = split(load(in + LANES));
-        store_steps(out, first.high, second.high);
-        store_steps(out + 2 * TILE, first.middle, second.middle);
-        store_steps(out + 4 * TILE, first.low, second.low);
-    }
+    for (int i = 0; i < TILE_ROWS; i++) split_row(in + i * ld, out + i * TILE_STEPS);
 }
 
 // 32 steps, ld apart, of 16 columns.
 INLINE void split_tile_of_columns(const REAL *in, long ld, bf16 *out) {
-    for (int p = 0; p < TILE_STEPS; p += 2, in += 2 * ld, out += 2 * LANES) {
-        pieces first = split(load(in)), second = split(load(in + ld));
-        store_pair(out, first.high, second.high);
-        store_pair(out + 2 * TILE, first.middle, second.middle);
-        store_pair(out + 4 * TILE, first.low, second.low);
-    }
+    for (int p = 0; p < TILE_STEPS; p += 2) split_pair(in + p * ld, in + (p + 1) * ld, out + p * LANES);
 }
 
 void split_rows(long m, long k, const REAL *a, long rs, long cs, bf16 *out) {
@@ -134,11 +86,15 @@ void split_columns(long k, long n, const REAL *b, long rs, long cs, bf16 *out) {
 #define B1 7
 
 // rows, columns: tiles of C in both directions, one or two. What of b is used twice in a row stays in its registers.
-INLINE void multiply_block(const int rows, const int columns, long blocks, const bf16 *a, const bf16 *b, REAL *c, long ldc) {
-    tile_zero(C00);
-    if (columns > 1) tile_zero(C01);
-    if (rows > 1) tile_zero(C10);
-    if (rows > 1 && columns > 1) tile_zero(C11);
+INLINE void multiply_block(const int rows, const int columns, const int ahead, long blocks, const bf16 *a, const bf16 *b,
+                           int add, REAL *c, long ldc) {
+#define START(t, from)                                                        \
+    if (add) tile_load(t, from, ldc * sizeof(REAL));                          \
+    else tile_zero(t)
+    START(C00, c);
+    if (columns > 1) { START(C01, c + LANES); }
+    if (rows > 1) { START(C10, c + TILE_ROWS * ldc); }
+    if (rows > 1 && columns > 1) { START(C11, c + TILE_ROWS * ldc + LANES); }
 #define LOAD_A(piece)                                                        \
     tile_load(A0, a + 2 * piece * TILE, TILE_BYTES);                          \
     if (rows > 1) tile_load(A1, a + (2 * piece + 1) * TILE, TILE_BYTES)
@@ -150,18 +106,24 @@ INLINE void multiply_block(const int rows, const int columns, long blocks, const
     if (columns > 1) tile_multiply(C01, A0, B1);                              \
     if (rows > 1) tile_multiply(C10, A1, B0);                                 \
     if (rows > 1 && columns > 1) tile_multiply(C11, A1, B1)
+#define ASK(piece)                                                            \
+    for (int i = 0; ahead && i < 2 * TILE; i += TILE_BYTES / 2)               \
+        __builtin_prefetch(b + BLOCKS_AHEAD * SPLIT_BLOCK + piece * 2 * TILE + i, 0, 2)
     for (; blocks > 0; blocks--, a += SPLIT_BLOCK, b += SPLIT_BLOCK) {
         LOAD_A(2);
         LOAD_B(0);
         MULTIPLY(); // low, high
+        ASK(0);
         LOAD_A(1);
         MULTIPLY(); // middle, high
         LOAD_B(1);
         MULTIPLY(); // middle, middle
+        ASK(1);
         LOAD_A(0);
         MULTIPLY(); // high, middle
         LOAD_B(2);
         MULTIPLY(); // high, low
+        ASK(2);
         LOAD_B(0);
         MULTIPLY(); // high, high
     }
@@ -169,6 +131,29 @@ INLINE void multiply_block(const int rows, const int columns, long blocks, const
     if (columns > 1) tile_store(C01, c + LANES, ldc * sizeof(REAL));
     if (rows > 1) tile_store(C10, c + TILE_ROWS * ldc, ldc * sizeof(REAL));
     if (rows > 1 && columns > 1) tile_store(C11, c + TILE_ROWS * ldc + LANES, ldc * sizeof(REAL));
+}
+
+// Up to GROUP rows, DEEP blocks of steps at a time: their panel of B stays in L1 for all rows, and the sums do.
+static NOINLINE void multiply_group(long rows, long nr, long blocks, const bf16 *a, const bf16 *b, int add, REAL *c, long ldc) {
+    for (long from = 0, passes = div_up(blocks, DEEP), deep; passes > 0; passes--, from += deep, b += deep * SPLIT_BLOCK) {
+        deep = div_up(blocks - from, passes);
+        for (long i = 0; i < rows; i += SPLIT_SIDE) {
+            const bf16 *block = a + (i / SPLIT_SIDE * blocks + from) * SPLIT_BLOCK;
+            const int more = add || from, two = rows - i > TILE_ROWS;
+            REAL *to = c + i * ldc;
+            if (two && nr > LANES && !i) multiply_block(2, 2, 1, deep, block, b, more, to, ldc);
+            else if (two && nr > LANES) multiply_block(2, 2, 0, deep, block, b, more, to, ldc);
+            else if (two) multiply_block(2, 1, 0, deep, block, b, more, to, ldc);
+            else if (nr > LANES) multiply_block(1, 2, 0, deep, block, b, more, to, ldc);
+            else multiply_block(1, 1, 0, deep, block, b, more, to, ldc);
+        }
+    }
+}
+
+void split_sums(long rows, long nr, long k, const bf16 *a, const bf16 *b, int add, REAL *c, long ldc) {
+    const long blocks = div_up(k, TILE_STEPS);
+    for (; rows > 0; rows -= GROUP, a += GROUP / SPLIT_SIDE * blocks * SPLIT_BLOCK, c += GROUP * ldc)
+        multiply_group(min_l(rows, GROUP), nr, blocks, a, b, add, c, ldc);
 }
 
 INLINE REAL float_of(const bf16 *p, long piece) {
@@ -184,59 +169,56 @@ static REAL whole_of(const bf16 *p) {
     return float_of(p, 0) + (middle - middle == 0 ? middle + float_of(p, 2) : middle);
 }
 
-static NOINLINE void plain_product(long rows, long nr, long blocks, const bf16 *a, const bf16 *b, REAL *c, long ldc) {
-    for (long i = 0; i < rows; i++)
-        for (long j = 0; j < nr; j++) {
-            REAL sum = 0;
-            for (long p = 0; p < blocks * TILE_STEPS; p++) {
-                const long block = p / TILE_STEPS * SPLIT_BLOCK, step = p % TILE_STEPS;
-                const bf16 *x = a + block + i / TILE_ROWS * TILE + i % TILE_ROWS * TILE_STEPS + step;
-                const bf16 *y = b + block + j / TILE_ROWS * TILE + (step / 2 * TILE_ROWS + j % TILE_ROWS) * 2 + step % 2;
-                sum += whole_of(x) * whole_of(y);
-            }
-            c[i * ldc + j] = sum;
-        }
-}
-
-static int has_nan(long rows, long nr, const REAL *c, long ldc) {
+static int has_nan(long n, const REAL *sums) {
     ivec seen = {0};
-    for (long i = 0; i < rows; i++)
-        for (long j = 0; j < nr; j += LANES) {
-            vec v = load(c + i * ldc + j);
-            seen |= (ivec)(v != v);
-        }
+    for (long i = 0; i < n; i += LANES) seen |= (ivec)(load(sums + i) != load(sums + i));
     for (int i = 0; i < LANES; i++)
         if (seen[i]) return 1;
     return 0;
 }
 
-void split_product(long rows, long nr, long k, const bf16 *a, const bf16 *b, const REAL *bias, const REAL *add,
-                   int activation, REAL *c, long ldc) {
-    const long blocks = div_up(k, TILE_STEPS);
-    const int plain = !bias && !add && activation == LINEAR && nr % LANES == 0;
-    REAL sums[SPLIT_SIDE * SPLIT_SIDE] __attribute__((aligned(64)));
-    vec biases[2] = {{0}, {0}};
-    for (long j = 0; bias && j < nr; j += LANES) biases[j / LANES] = load_some(bias + j, nr - j < LANES ? nr - j : 0);
-    for (; rows > 0; rows -= SPLIT_SIDE, a += blocks * SPLIT_BLOCK, c += SPLIT_SIDE * ldc) {
-        const long m = min_l(rows, SPLIT_SIDE);
-        const int direct = plain && m % TILE_ROWS == 0;
-        REAL *to = direct ? c : sums;
-        const long ld = direct ? ldc : SPLIT_SIDE;
-        if (m > TILE_ROWS && nr > LANES) multiply_block(2, 2, blocks, a, b, to, ld);
-        else if (m > TILE_ROWS) multiply_block(2, 1, blocks, a, b, to, ld);
-        else if (nr > LANES) multiply_block(1, 2, blocks, a, b, to, ld);
-        else multiply_block(1, 1, blocks, a, b, to, ld);
-        if (has_nan(m, nr, to, ld)) plain_product(m, nr, blocks, a, b, to, ld);
-        if (direct) continue;
-        for (long i = 0; i < m; i++)
-            for (long j = 0; j < nr; j += LANES)
-                finish_sum(load(sums + i * SPLIT_SIDE + j), biases[j / LANES], add ? add + i * ldc + j : NULL, c + i * ldc + j,
-                       nr - j < LANES ? nr - j : 0, activation);
-        if (add) add += SPLIT_SIDE * ldc;
+// Rows of sums with a NaN once more, from floats. Only those, or results would hang on how rows are shared out to threads.
+static NOINLINE void redo_rows(long rows, long columns, long blocks, const bf16 *a, const bf16 *b, REAL *sums) {
+    for (long i = 0; i < rows; i++, sums += columns) {
+        if (!has_nan(columns, sums)) continue;
+        vec sum[2] = {{0}, {0}};
+        for (long p = 0; p < blocks * TILE_STEPS; p++) {
+            const long block = p / TILE_STEPS, step = p % TILE_STEPS;
+            const bf16 *x = a + (i / SPLIT_SIDE * blocks + block) * SPLIT_BLOCK + i % SPLIT_SIDE * TILE_STEPS + step;
+            const bf16 *y = b + block * SPLIT_BLOCK + step / 2 * 2 * TILE_ROWS + step % 2;
+            REAL row[SPLIT_SIDE] __attribute__((aligned(64)));
+            for (long j = 0; j < columns; j++) row[j] = whole_of(y + j / TILE_ROWS * TILE + j % TILE_ROWS * 2);
+            for (long j = 0; j < columns / LANES; j++) sum[j] += splat(whole_of(x)) * load(row + j * LANES);
+        }
+        for (long j = 0; j < columns / LANES; j++) store(sums + j * LANES, sum[j]);
     }
 }
 
+void split_product(long rows, long nr, long k, const bf16 *a, const bf16 *b, const REAL *bias, const REAL *add,
+                   int activation, REAL *c, long ldc) {
+    const long blocks = div_up(k, TILE_STEPS), wide = nr > LANES ? SPLIT_SIDE : LANES;
+    REAL sums[GROUP * SPLIT_SIDE] __attribute__((aligned(64)));
+    vec biases[2] = {{0}, {0}};
+    for (long j = 0; bias && j < nr; j += LANES) biases[j / LANES] = load_some(bias + j, nr - j < LANES ? nr - j : 0);
+    for (; rows > 0; rows -= GROUP, a += GROUP / SPLIT_SIDE * blocks * SPLIT_BLOCK, c += GROUP * ldc) {
+        const long m = min_l(rows, GROUP);
+        for (long i = 0; i < m; i++) {
+            __builtin_prefetch(c + i * ldc, 1, 2);
+            if (nr > LANES) __builtin_prefetch(c + i * ldc + LANES, 1, 2);
+        }
+        multiply_group(m, nr, blocks, a, b, 0, sums, wide);
+        if (has_nan(m * wide, sums)) redo_rows(m, wide, blocks, a, b, sums);
+        for (long i = 0; i < m; i++)
+            for (long j = 0; j < nr; j += LANES)
+                finish_sum(load(sums + i * wide + j), biases[j / LANES], add ? add + i * ldc + j : NULL, c + i * ldc + j,
+                           nr - j < LANES ? nr - j : 0, activation);
+        if (add) add += GROUP * ldc;
+    }
+}
+
+// A multiplication takes 1/54 of a cycle here and 1/28 on the register tile; splitting an element of A or B and going once
+// more over one of C takes half a cycle.
 int takes_tiles(long m, long n, long k) {
-    return m >= LEAST_ROWS && n >= LEAST_ROWS && k >= LEAST_STEPS && m * n * k >= LEAST_PRODUCTS;
+    return k >= LEAST_STEPS && 1.0 / m + 1.0 / n + 1.0 / k < 1.0 / 29;
 }
 #endif

@@ -37,6 +37,7 @@
 #if REAL_BITS == 32
 #include "arena.h"
 #include "gemm.h"
+#include "split.h"
 #include "threads.h"
 #include "vmath.h"
 #include <math.h>
@@ -458,6 +459,7 @@ static double cost_of(strassen_call call) {
 }
 
 int strassen_levels(long m, long n, long k) {
+    if (takes_tiles(m, n, k)) return 0; // which multiply faster than it saves
     double least = (1 - LEAST_GAIN) * m * n * k;
     int levels = 0;
     for (int l = 1; l <= 2; l++) {
