@@ -6,6 +6,8 @@
 //       k in blocks of about KC (a panel KC x NR of B streams from L1/L2)
 //         m in blocks of MC (the block MC x KC of A stays in L2; packed only if it is read often)
 //           panel of B, panel of A, tile
+// Where the processor multiplies tiles of bfloat16, products that pay for splitting are made there: split.c.
+//
 // Small m reads B in place when its rows are contiguous: packing would cost as much as the product. A large B then comes
 // from beyond the second cache, and is read by whole rows, some side by side: panel by panel each line lies in another page,
 // which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
@@ -60,7 +62,7 @@ enum {
     SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
     TILE_DEPTH = 384,       // steps of a block on tiles,
     TILE_MC = 128,          // its rows,
-    TILE_NC = 512,          // and its columns: split they take 0.9 MB
+    TILE_NC = 512,          // and its columns: split they take 1.5 MB
     FEW_ROWS = 4            // of A: B's way to the registers takes longer than so much arithmetic
 };
 
@@ -334,6 +336,7 @@ typedef struct {
 } gemm_job;
 
 enum { PACKED_SIZE = MOST_STEPS * NC + MC * MOST_STEPS };
+_Static_assert((TILE_MC + TILE_NC) * TILE_DEPTH * PIECES / 2 <= PACKED_SIZE, "what is split for tiles has room there");
 
 static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
 
@@ -413,9 +416,9 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
         }
 }
 
-// ---- on tiles: the same loops around blocks of split.c ----
+// ---- on tiles of bfloat16: the same loops around the blocks of split.c ----
 
-// A of MC rows is split once for NC columns of B, or for all where they come split.
+// TILE_MC rows of A are split once for TILE_NC columns of B, or for all where they come split.
 static void tiles_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed) {
     bf16 *rows = (bf16 *)packed, *columns = rows + split_size(TILE_MC, TILE_DEPTH);
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
