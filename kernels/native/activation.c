@@ -243,7 +243,7 @@ static void log_softmax_rows(void *job, long first, long rows) {
         vec below = splat((REAL)log(exp_row(x, NULL, n, b.top, -1, &b)));
         long i = 0;
         for (; i + LANES <= n; i += LANES) {
-            ask_ahead(x + 2 * n + i, g->past);
+            ask_near(x + 2 * n + i, g->past);
             store(y + i, load(x + i) - shift - below);
         }
         if (i < n) store_part(y + i, load_part(x + i, n - i) - shift - below, n - i);
@@ -263,8 +263,8 @@ INLINE void softmax_gradients(void *job, long first, long rows, const int logari
         const vec sum = splat((REAL)dot_row(dy, logarithm ? NULL : y, n));
         for (long i = 0; i < n; i += LANES) {
             const long part = n - i < LANES ? n - i : 0;
-            ask_ahead(dy + n + i, g->past);
-            ask_ahead(y + n + i, g->past);
+            ask_near(dy + n + i, g->past);
+            ask_near(y + n + i, g->past);
             vec p = load_some(y + i, part), d = load_some(dy + i, part);
             store_some(dx + i, logarithm ? d - vexp(p) * sum : p * (d - sum), part);
         }

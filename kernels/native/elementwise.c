@@ -211,8 +211,10 @@ INLINE void binary_loop(const int op, const int steps_a, const int steps_b, long
     vec va = splat(*a), vb = splat(*b);
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
-        if (steps_a) va = load_from(a + i, past);
-        if (steps_b) vb = load_from(b + i, past);
+        ask_near(a + i, steps_a && past);
+        ask_near(b + i, steps_b && past);
+        if (steps_a) va = load(a + i);
+        if (steps_b) vb = load(b + i);
         store_to(y + i, binary_of(op, va, vb), past);
     }
     if (i == n) return;

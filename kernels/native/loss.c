@@ -138,7 +138,7 @@ static void dense_rows(void *job, long first, long rows) {
         const vec p = splat((REAL)(mass / sum)), k = splat((REAL)(g->scale * weight));
         for (long i = 0; i < n; i += LANES) {
             const long part = n - i < LANES ? n - i : 0;
-            ask_ahead(t + n + i, g->past);
+            ask_near(t + n + i, g->past);
             store_some(dx + i, k * (load_some(dx + i, part) * p - load_some(t + i, part)), part);
         }
         if (g->past) store_row_past(&b, g->dlogits + r * n, n);

@@ -443,8 +443,8 @@ static void layernorm_backward_item(void *job, long part, int worker) {
         vec mean_e = splat(sum_lanes(sum) / (REAL)n), mean_dot = splat(sum_lanes(dot) / (REAL)n);
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;
-            ask_ahead(dy + n + j, g->past);
-            ask_ahead(x + n + j, g->past);
+            ask_near(dy + n + j, g->past);
+            ask_near(x + n + j, g->past);
             vec d = load_columns(dy + j, left), xhat = (load_columns(x + j, left) - mean) * inv_std;
             if (g->gamma) d *= load_columns(g->gamma + j, left);
             vec v = inv_std * (d - mean_e - xhat * mean_dot);

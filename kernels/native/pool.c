@@ -127,7 +127,7 @@ INLINE void ask_for_window(const int nv, const pool_shape *s, const window *w, l
     for (long u = max_l(0, w->rows - s->sh); u < w->rows; u++)
         for (long v = 0; v < min_l(s->sw, w->columns); v++)
 #pragma GCC unroll 4
-            for (int j = 0; j < nv; j++) ask_ahead(w->x + u * w->row_step + v * w->column_step + c + j * LANES, 1);
+            for (int j = 0; j < nv; j++) ask_near(w->x + u * w->row_step + v * w->column_step + c + j * LANES, 1);
 }
 
 // bytes: of an index element; 0: no index. past: store y past the caches. loaded, part: lanes of x, of y and the index.

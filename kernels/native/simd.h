@@ -213,6 +213,13 @@ INLINE vec load_from(const REAL *p, const int large) {
     return load(p);
 }
 
+// Into the second cache only: for what is read a row later, or from several places at once, which the first does not hold
+// until then (two Zen 4 cores from memory: pooling 1.3 times faster, gradients of rows 1.2, sums of two arrays 1.1; a loop
+// that computes much from one array takes 1.1 times as long so).
+INLINE void ask_near(const void *p, const int large) {
+    if (large) __builtin_prefetch((const char *)p + READ_AHEAD, 0, 2);
+}
+
 // What was stored past the caches comes before what follows.
 INLINE void finish_stores(void) {
 #if defined(__SSE2__)
