@@ -1,9 +1,10 @@
-"""Large products by the native engine, where it is built.
+"""Products by the native engine, where it is built.
 
 Plain version: our own (`gemm`). LLVM's tile is as fast as a C compiler's while all lies in the first cache, but what
 surrounds it, rows packed as the tile reads them and lines asked for ahead, is not: 2048³ on two cores of a Granite
-Rapids took 1.07 to 1.17 of OpenBLAS's time, the native product 0.95 to 1.03. Its threads are its own; both pools sleep
-soon after a call, so the two share the cores only where products are long enough to make up for that.
+Rapids took 1.07 to 1.17 of OpenBLAS's time, the native product 0.95 to 1.03; products of 1 to 16 million
+multiplications on a Zen 4 took 0.7 to 0.95 of ours. Its threads are its own: both pools sleep soon after a call, and
+what is shorter than a waking gains nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from .threads import num_threads
 Array = Any
 
 # Multiplications from which a product outlasts the waking of one pool and the falling asleep of the other.
-_LONG = 1 << 24
-# Rows, steps or columns below which a product is bound by its operands' way from memory, which is the same for both.
-_NARROW = 16
+_LONG = 1 << 20
+# Rows, steps or columns below which a product is bound by its operands' way to the core, which is the same for both;
+# where that is from memory, as an operand of so many elements is, there may be more of them.
+_NARROW, _NARROW_FROM_MEMORY = 4, 16
+_FROM_MEMORY = 1 << 20
 # Threads that the native engine has at most.
 _MOST_THREADS = 64
 
@@ -38,7 +41,10 @@ def _native() -> tuple[Any, Any]:
 
 def multiply_natively(a: Array, b: Array, y: Array, bias: Array | None, rectify: bool, add: bool) -> bool:
     """What `gemm` does, if the product is long and one of a dense layer's three; whether it was."""
-    if a.size * b.shape[1] < _LONG or min(*a.shape, b.shape[1]) < _NARROW or y.dtype != np.float32:
+    if a.size * b.shape[1] < _LONG or y.dtype != np.float32:
+        return False
+    narrow = _NARROW if max(a.size, b.size, y.size) < _FROM_MEMORY else _NARROW_FROM_MEMORY
+    if min(*a.shape, b.shape[1]) < narrow:
         return False
     core, linear = _native()
     if core is None:
