@@ -335,12 +335,11 @@ Written by `bench/bandwidth.py`, whose first lines say how bytes are counted. On
 
 What bounds the `cython` engine's kernels: dropout, arithmetic (Philox: ten rounds of products for four numbers, the
 same bits on every engine); the binary loss, an exponential and a division for each element; log-softmax and the loss
-against dense targets, three passes over a row, of which only one overlaps with the next row's reading. (128 MiB, which
-do for smaller caches, lie in this one after a dozen calls.) Where copying is faster, as on a Zen 4 whose host keeps
-the two cores on two L3 (90 GB/s), arithmetic bounds more of them: there gelu had 45 % (22 cycles for a vector of 16),
-windows of 3×3 50 to 65, and, before they were made faster here, dropout 43, softmax two thirds and its loss 60. What
-only reads or only writes does so as fast as anything does. The `numba` engine's dropout, normalisation and
-exponentials are bound by its arithmetic besides.
+against dense targets, three passes over a row, of which only one overlaps with the next row's reading. A Zen 4 whose
+host keeps the two cores on two L3 copies at 45 to 90 GB/s from one second to the next; at 80 and more, arithmetic
+bounds more of them (gelu: 22 cycles for a vector of 16), and shares fall to between 45 and 70 %. A Granite Rapids,
+whose copying keeps to 46 GB/s, had all at 75 % and more. What only reads or only writes does so as fast as anything
+does. The `numba` engine's dropout, normalisation and exponentials are bound by its arithmetic besides.
 """
 
 
