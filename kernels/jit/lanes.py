@@ -35,9 +35,9 @@ _INT = ir.IntType(32)
 _PLACE = ir.IntType(8).as_pointer()
 
 
-def goes_past(result: Any, other: Any) -> bool:
+def goes_past(result: Any, *parts: Any) -> bool:
     """Whether a result is so large, with what it is made of, that it goes past the caches, and begins where it can."""
-    return result.nbytes + other.nbytes >= PAST_BYTES and result.ctypes.data % BYTES == 0
+    return result.nbytes + sum(part.nbytes for part in parts) >= PAST_BYTES and result.ctypes.data % BYTES == 0
 
 
 class Lanes(types.Type):
@@ -297,6 +297,17 @@ def store_places(typing, place, lanes, index, count):
         _store(builder, place, value, count)
 
     return types.void(types.int64, lanes, index, types.int64), code
+
+
+@intrinsic
+def as_reals(typing, whole, zero):
+    """Whole numbers as real ones, of the type of `zero`."""
+    to = Lanes(zero, whole.count)
+
+    def code(context, builder, signature, arguments):
+        return builder.sitofp(arguments[0], context.get_value_type(to))
+
+    return to(whole, zero), code
 
 
 @intrinsic
