@@ -1,11 +1,17 @@
 // Dense layers are GEMMs: y = x w + b with the activation in the epilogue, dx = dz wᵀ and dw = xᵀ dz on transposed
 // operands read in place. Flops 2 m n k each; db adds one pass over dz.
+//
+// Of a batch's 64 rows and fewer, dw is much larger than x and dz, and writing it takes as long as the sums. Packed and
+// with tiles of 14 rows it was written by as many rows at once, each in a page of its own. Here eight rows of it are
+// written side by side from one end to the other, past the caches if it is large, and dz is read where it lies. On a Zen 4,
+// two threads: 784 x 512 from 32 rows 0.75 of the time, 1024 x 1024 from 2 rows 0.42, 25088 x 512 from 8 rows 0.30.
 #include "linear.h"
 #include "arena.h"
 #include "columns.h"
 #include "flat.h"
 #include "gemm.h"
 #include "rows.h"
+#include "split.h"
 #include "strassen.h"
 #include "threads.h"
 
@@ -13,33 +19,79 @@ static int linear(long m, long n, long k, const void *x, const void *w, const vo
     return gemm(m, n, k, x, k, 1, w, n, 1, y, n, (epilogue){b, 0, activation});
 }
 
-// ---- one row: its gradients are a product of a matrix with a vector and one of two vectors, each bound by the matrix ----
+// ---- gradients of a few rows, bound by the matrix that is read or written ----
+
+enum {
+    HIGH = VBYTES == 64 ? 8 : 6, // rows of dw and
+    WIDE = 2,                    // vectors of each that are summed up in registers
+    MOST_ROWS = 64,              // of x and dz, for which packing does not pay,
+    NARROW = 64,                 // or, if dw has fewer columns than this,
+    MOST_OF_NARROW = 4
+};
 
 typedef struct {
-    long n;
+    long m, n, k;
     const REAL *x, *w, *dz;
     REAL *dx, *dw;
     int accumulate, past; // past: dw goes past the caches, its rows being whole lines
-} row_job;
+} rows_job;
 
 static void input_chunk(void *job, long first, long count) {
-    const row_job *g = job;
+    const rows_job *g = job;
     for (long i = first; i < first + count; i++) g->dx[i] = (REAL)dot_row(g->w + i * g->n, g->dz, g->n);
 }
 
-static void weight_chunk(void *job, long first, long count) {
-    const row_job *g = job;
-    for (long i = first; i < first + count; i++) {
-        REAL *dw = g->dw + i * g->n;
-        if (g->accumulate) add_scaled_row(g->dz, dw, g->n, g->x[i]);
-        else if (!g->past) scale_row(g->dz, dw, g->n, g->x[i]);
-        else for (long j = 0; j < g->n; j += LANES) store_past(dw + j, load(g->dz + j) * splat(g->x[i]));
+// Rows i ... i + high of dw by nv vectors from column j on, the last of which may be wanted in part; x: the numbers of
+// these rows, packed.
+INLINE void weight_tile(const rows_job *g, const REAL *x, long i, long j, const int high, const int nv, long part) {
+    vec sum[HIGH][WIDE];
+#pragma GCC unroll 8
+    for (int r = 0; r < high; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++)
+            sum[r][v] = g->accumulate ? load_some(g->dw + (i + r) * g->n + j + v * LANES, part) : (vec){0};
+    const REAL *dz = g->dz + j;
+#pragma GCC unroll 1
+    for (long row = g->m; row > 0; row--, x += high, dz += g->n) {
+        vec d[WIDE];
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) d[v] = load_some(dz + v * LANES, part);
+#pragma GCC unroll 8
+        for (int r = 0; r < high; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < nv; v++) sum[r][v] += splat(x[r]) * d[v];
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < high; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) {
+            REAL *dw = g->dw + (i + r) * g->n + j + v * LANES;
+            if (part) store_part(dw, sum[r][v], part);
+            else store_to(dw, sum[r][v], g->past);
+        }
+}
+
+INLINE void weight_rows(const rows_job *g, long i, const int high) {
+    REAL x[HIGH * MOST_ROWS];
+    for (long row = 0; row < g->m; row++)
+#pragma GCC unroll 8
+        for (int r = 0; r < high; r++) x[row * high + r] = g->x[row * g->k + i + r];
+    long j = 0;
+    for (; j + WIDE * LANES <= g->n; j += WIDE * LANES) weight_tile(g, x, i, j, high, WIDE, 0);
+    for (; j + LANES <= g->n; j += LANES) weight_tile(g, x, i, j, high, 1, 0);
+    if (j < g->n) weight_tile(g, x, i, j, high, 1, g->n - j);
+}
+
+static void weight_chunk(void *job, long first, long count) {
+    const rows_job own = *(const rows_job *)job, *g = &own; // which no store to dw can change
+    long i = first * HIGH, end = min_l(i + count * HIGH, g->k);
+    for (; i + HIGH <= end; i += HIGH) weight_rows(g, i, HIGH);
+    for (; i < end; i++) weight_rows(g, i, 1);
 }
 
 static int linear_backward_input(long m, long n, long k, const void *dz, const void *w, void *dx) {
     if (m == 1) {
-        row_job g = {.n = n, .w = w, .dz = dz, .dx = dx};
+        rows_job g = {.n = n, .w = w, .dz = dz, .dx = dx};
         flat_for(k, n, input_chunk, &g);
         return 0;
     }
@@ -49,10 +101,10 @@ static int linear_backward_input(long m, long n, long k, const void *dz, const v
 static int linear_backward_weight(long m, long n, long k, const void *x, const void *dz, void *dw, void *db,
                                   int accumulate) {
     if (db && column_sums(m, n, dz, n, db, accumulate)) return -1;
-    if (m == 1) {
-        row_job g = {.n = n, .x = x, .dz = dz, .dw = dw, .accumulate = accumulate};
-        g.past = n % LINE == 0 && goes_past(k * n, dw);
-        flat_for(k, n, weight_chunk, &g);
+    if (m <= (n < NARROW ? MOST_OF_NARROW : MOST_ROWS) && !takes_tiles(k, n, m)) {
+        rows_job g = {.m = m, .n = n, .k = k, .x = x, .dz = dz, .dw = dw, .accumulate = accumulate};
+        g.past = n % LINE == 0 && !accumulate && goes_past(k * n, dw);
+        flat_for(div_up(k, HIGH), HIGH * m * n, weight_chunk, &g);
         return 0;
     }
     return gemm(k, n, m, x, 1, k, dz, n, 1, dw, n, (epilogue){NULL, accumulate, LINEAR});
