@@ -205,7 +205,6 @@ def test_long_products_with_and_without_the_native_engine(engine, monkeypatch, o
 def test_conformance_where_every_product_is_long(engine, monkeypatch, primitive):
     for name in (
         "gemm_native._LONG",
-        "gemm_native._NARROW",
         "gemm.SMALL",
         "gemm._SMALL_BATCHED",
         "linear.SMALL_VECTOR",
@@ -224,7 +223,8 @@ def test_conformance_where_nothing_is_small(engine, monkeypatch, primitive):
     for module, names in _LIMITS.items():
         for name in names:
             monkeypatch.setattr(f"dlcore.kernels.jit.{module}.{name}", 0)
-    monkeypatch.setattr("dlcore.kernels.jit.gemm_native._LONG", 1 << 62)  # all products are our own
+    for limit in ("_LONG", "LARGE"):
+        monkeypatch.setattr(f"dlcore.kernels.jit.gemm_native.{limit}", 1 << 62)  # all products are our own
     for module in ("threads", "gemm"):
         monkeypatch.setattr(f"dlcore.kernels.jit.{module}.GRAIN", 1)
     engine.set_num_threads(3)

@@ -3,8 +3,8 @@
 Plain version: our own (`gemm`). LLVM's tile is as fast as a C compiler's while all lies in the first cache, but what
 surrounds it, rows packed as the tile reads them and lines asked for ahead, is not: 2048³ on two cores of a Granite
 Rapids took 1.07 to 1.17 of OpenBLAS's time, the native product 0.95 to 1.03; products of 1 to 16 million
-multiplications on a Zen 4 took 0.7 to 0.95 of ours. Its threads are its own: both pools sleep soon after a call, and
-what is shorter than a waking gains nothing.
+multiplications on a Zen 4 took 0.7 to 0.95 of ours, those of a few rows and a matrix of a megabyte or more 0.3 to 1.05.
+Its threads are its own: both pools sleep soon after a call, and what is shorter than a waking gains nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ from .threads import num_threads
 
 Array = Any
 
-# Multiplications from which a product outlasts the waking of one pool and the falling asleep of the other.
-_LONG = 1 << 20
-# Rows, steps or columns below which a product is bound by its operands' way to the core, which is the same for both;
-# where that is from memory, as an operand of so many elements is, there may be more of them.
-_NARROW, _NARROW_FROM_MEMORY = 4, 16
-_FROM_MEMORY = 1 << 20
+# Multiplications, and elements of an operand, from which a product outlasts the waking of one pool and the other's
+# falling asleep.
+_LONG, LARGE = 1 << 20, 1 << 18
 # Threads that the native engine has at most.
 _MOST_THREADS = 64
 
@@ -41,10 +38,7 @@ def _native() -> tuple[Any, Any]:
 
 def multiply_natively(a: Array, b: Array, y: Array, bias: Array | None, rectify: bool, add: bool) -> bool:
     """What `gemm` does, if the product is long and one of a dense layer's three; whether it was."""
-    if a.size * b.shape[1] < _LONG or y.dtype != np.float32:
-        return False
-    narrow = _NARROW if max(a.size, b.size, y.size) < _FROM_MEMORY else _NARROW_FROM_MEMORY
-    if min(*a.shape, b.shape[1]) < narrow:
+    if y.dtype != np.float32 or (a.size * b.shape[1] < _LONG and max(a.size, b.size, y.size) < LARGE):
         return False
     core, linear = _native()
     if core is None:
@@ -52,7 +46,7 @@ def multiply_natively(a: Array, b: Array, y: Array, bias: Array | None, rectify:
     threads = min(num_threads(), _MOST_THREADS)
     if core.num_threads() != threads:
         core.set_num_threads(threads)
-    a_by_rows, b_by_rows = a.flags.c_contiguous, b.flags.c_contiguous
+    a_by_rows, b_by_rows = a.flags.c_contiguous and a.shape[1] > 1, b.flags.c_contiguous
     if a_by_rows and b_by_rows and not add:
         linear.linear(a, b, bias, y, "relu" if rectify else "linear")
     elif bias is not None or rectify or a_by_rows == b_by_rows:

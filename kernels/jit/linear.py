@@ -16,7 +16,7 @@ from .activation import CODES, apply_fused
 from .activation import activation as activate
 from .gemm import SMALL_VECTOR, by_numpy, gemm, is_small
 from .gemm import matmul as matmul
-from .gemm_few import FEW, STORED, ZERO, multiply_few_rows_transposed
+from .gemm_few import FEW, LARGE, STORED, ZERO, multiply_few_rows_transposed
 from .reduce import column_sums
 from .threads import absent, elementwise_kernel
 
@@ -80,9 +80,9 @@ def linear(x: Array, w: Array, b: Array | None, y: Array, activation: str) -> No
 
 def linear_backward_input(dz: Array, w: Array, dx: Array) -> None:
     rows, depth = dz.shape
-    if rows <= FEW:
+    if rows <= FEW and w.size < LARGE:
         multiply_few_rows_transposed(dz, w, dx)
-    elif is_small(rows, depth, len(w), True):
+    elif rows > FEW and is_small(rows, depth, len(w), True):
         by_numpy(dz, w.T, dx)
     else:
         gemm(dz, w.T, dx)

@@ -9,14 +9,17 @@
 // Where the processor multiplies tiles of bfloat16, products that pay for splitting are made there: split.c.
 //
 // Small m reads B in place when its rows are contiguous: packing would cost as much as the product. A large B then comes
-// from beyond the second cache, and is read by whole rows, some side by side: panel by panel each line lies in another page,
-// which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
-// 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. A single column is the row C^T = B^T A^T: 2000 x 64 x 1
-// 27 us, so 5. A few rows against a transposed B are inner products;
-// with more of them C^T = B^T A^T is computed, whose tiles read B where it lies, and A is packed: 32 x 784 of 512 steps by
-// one thread 285 us, so 232. Up to FETCH_ROWS rows wait for a large B longer than the prefetcher helps: while a block of it
-// is multiplied the next is fetched, a line a step of the tile, 32 x 4096 x 1000 by one thread 3.8 ms, so 2.9. (Tiles that
-// copied the next block themselves stalled at the first line that had not arrived.)
+// from beyond the second cache, and is read by whole rows, some side by side, in blocks of steps whose sums are put together
+// at the end, so that each core passes over a part of B from one end to the other: panel by panel each line lies in another
+// page, which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
+// 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. What comes from memory is asked for one block of rows
+// before it is read: a row by 25088 x 512 0.7 of the time, twelve rows 0.48. A single column is the row C^T = B^T A^T: 2000
+// x 64 x 1 27 us, so 5.
+// A few rows against a transposed B are inner products; with more of them C^T = B^T A^T is computed, whose tiles read B
+// where it lies, and A is packed: 32 x 784 of 512 steps by one thread 285 us, so 232. Up to FETCH_ROWS rows wait for a large
+// B longer than the prefetcher helps: while a block of it is multiplied the next is fetched, a line a step of the tile, 32 x
+// 4096 x 1000 by one thread 3.8 ms, so 2.9. (Tiles that copied the next block themselves stalled at the first line that had
+// not arrived.)
 //
 // On a core whose L3 is far (Granite Rapids: L2 180 GB/s, L3 25) all that lies beyond L2 must be asked for early, which no
 // prefetcher does across the ends of pages and panels: packed weights by the first tile of a panel (Winograd's, 512 channels
@@ -43,10 +46,11 @@ enum {
     PAGE_BYTES = 4096,
     PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
     LARGE_A = 1 << 20,      // bytes of A whose next block is asked for while this one is multiplied
-    LARGE_B = 1 << 20,      // bytes of B that do not stay in the second cache
+    LARGE_B = 1 << 19,      // bytes of B that do not stay in the second cache beside other arrays
     FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
     LARGE_C = 1 << 20,      // bytes of C that do not stay there beside B
     MEMORY_B = 1 << 23,     // bytes of B from which it is read in the order in which it lies, as it comes from memory
+    AHEAD_B = 1 << 24,      // and from which the rows that follow are asked for
     FAR_C = 1 << 23,        // bytes of C from which it is written by whole rows,
     SHALLOW = 128,          // if there are so few steps that storing takes a good part of the time
     STREAM_ROWS = 16,       // of A, up to which such a B is not packed
@@ -56,6 +60,7 @@ enum {
     DOT_TILE = 4,           // rows that share what is loaded of a transposed B; up to as many, it is not packed
     DOT_ROWS = 14,          // and up to as many of at least DOT_STEPS steps
     DOT_STEPS = 128,
+    DOTS_BEFORE = 11,       // and before A is packed instead, where the rows of B lie no pages apart
     COLUMNS = 48,           // of C that are multiplied at a time as rows of C^T,
     SHARE = 512,            // and as many that packing A for them is little
     PACKED_A = 1 << 22,     // elements of A that each thread packs at most
@@ -546,14 +551,15 @@ static void add_block(const gemm_job *g, long p, long i, long j, long n, const R
 
 // To two rows of sums add what one row of A, in its even and its odd steps, or two rows multiply with some rows of B: the
 // sums of row_of, or of tile_of.
-INLINE void add_steps(const int rows, const int steps, long n, const REAL x[2][STEPS], const REAL *b, long ldb, REAL *sums,
-                      long ld) {
+INLINE void add_steps(const int fetch, const int rows, const int steps, long n, const REAL x[2][STEPS], const REAL *b,
+                      long ldb, REAL *sums, long ld) {
     for (long j = 0; j < n; j += LANES) {
         const long lanes = n - j < LANES ? n - j : 0;
         vec sum[2] = {load_some(sums + j, lanes), load_some(sums + ld + j, lanes)};
 #pragma GCC unroll 8
         for (int s = 0; s < steps; s++) {
             vec v = load_some(b + s * ldb + j, lanes);
+            if (fetch == AHEAD) __builtin_prefetch(b + (STEPS + s) * ldb + j, 0, 2);
             if (rows == 2) sum[0] += splat(x[0][s]) * v, sum[1] += splat(x[1][s]) * v;
             else sum[s & 1] += splat(x[0][s]) * v;
         }
@@ -569,6 +575,7 @@ static void part_item(void *job, long item, int worker) {
     const long columns = div_up(g->n, g->share), block = item / columns, from = item % columns * g->share;
     const long m = g->m, n = min_l(g->share, g->n - from), depth = depth_of(g->k);
     const long end = min_l(g->k, (block + 1) * depth);
+    const int ahead = b_bytes(g) > AHEAD_B;
     REAL *sums = g->packed + 2 * block * g->n + from, x[2][STEPS];
     (void)worker;
     for (int i = 0; i < 2; i++) memset(sums + i * g->n, 0, (size_t)n * sizeof(REAL));
@@ -577,10 +584,12 @@ static void part_item(void *job, long item, int worker) {
         for (long i = 0; i < m; i++)
             for (long s = 0; s < steps; s++) x[i][s] = g->a[i * g->ars + (p + s) * g->acs];
         const REAL *rows = g->b + p * g->brs + from;
-        if (steps == 1 && m == 1) add_steps(1, 1, n, x, rows, g->brs, sums, g->n);
-        else if (steps == 1) add_steps(2, 1, n, x, rows, g->brs, sums, g->n);
-        else if (m == 1) add_steps(1, STEPS, n, x, rows, g->brs, sums, g->n);
-        else add_steps(2, STEPS, n, x, rows, g->brs, sums, g->n);
+        if (steps == 1 && m == 1) add_steps(NOTHING, 1, 1, n, x, rows, g->brs, sums, g->n);
+        else if (steps == 1) add_steps(NOTHING, 2, 1, n, x, rows, g->brs, sums, g->n);
+        else if (m == 1 && ahead) add_steps(AHEAD, 1, STEPS, n, x, rows, g->brs, sums, g->n);
+        else if (m == 1) add_steps(NOTHING, 1, STEPS, n, x, rows, g->brs, sums, g->n);
+        else if (ahead) add_steps(AHEAD, 2, STEPS, n, x, rows, g->brs, sums, g->n);
+        else add_steps(NOTHING, 2, STEPS, n, x, rows, g->brs, sums, g->n);
     }
 }
 
@@ -599,17 +608,26 @@ static int product_in_parts(gemm_job *g) {
     return 0;
 }
 
-// Three rows and more: tiles of STREAM_STEPS steps. The sums stay in the caches, where rows lie no power of two apart.
+// Three rows and more: tiles of STREAM_STEPS steps, which ask for the lines of as many more. Rows of sums stay in the caches,
+// where they lie no power of two apart.
+static long sums_ld(const gemm_job *g) { return round_up(g->n, NR) + LANES; }
+
 static void stream_item(void *job, long item, int worker) {
     const gemm_job *g = job;
-    const long from = item * g->share, n = min_l(g->share, g->n - from), m = g->m, ld = g->share + LANES;
-    const long depth = depth_of(g->k);
-    REAL *sums = g->packed + (size_t)worker * (m * ld + STREAM_STEPS * NR), *ragged = sums + m * ld;
-    for (long p = 0; p < g->k; p += STREAM_STEPS) {
-        const long kc = min_l(STREAM_STEPS, g->k - p);
+    const long columns = div_up(g->n, g->share), block = item / columns, from = item % columns * g->share;
+    const long m = g->m, n = min_l(g->share, g->n - from), ld = sums_ld(g), depth = depth_of(g->k);
+    const long end = min_l(g->k, (block + 1) * depth);
+    REAL *sums = g->packed + block * m * ld + from, ragged[STREAM_STEPS * NR];
+    (void)worker;
+    for (long p = block * depth; p < end; p += STREAM_STEPS) {
+        const long kc = min_l(STREAM_STEPS, end - p), soon = min_l(STREAM_STEPS, g->k - p - kc);
         for (long j = 0; j < n; j += NR) {
             const REAL *b = g->b + p * g->brs + from + j;
             long ldb = g->brs;
+            for (long s = 0; s < soon; s++) {
+                __builtin_prefetch(b + (kc + s) * ldb, 0, 2);
+                __builtin_prefetch(b + (kc + s) * ldb + LANES, 0, 2);
+            }
             if (n - j < NR) { // read in place it would run over the end of its rows
                 pack_columns(kc, n - j, b, g->brs, 1, ragged);
                 b = ragged, ldb = NR;
@@ -617,17 +635,24 @@ static void stream_item(void *job, long item, int worker) {
             rows_of_tiles(m, NR, kc, g->a + p * g->acs, g->ars, g->acs, b, ldb, sums + j, ld,
                           (ending){.start = p % depth ? sums + j : NULL});
         }
-        if ((p + kc) % depth && p + kc < g->k) continue;
-        for (long i = 0; i < m; i++) add_block(g, p / depth * depth, i, from, n, sums + i * ld, NULL);
     }
-    apply_activation(m, n, g->c + from, g->ldc, g->e.activation);
+}
+
+static void sum_item(void *job, long i, int worker) {
+    const gemm_job *g = job;
+    const long depth = depth_of(g->k), ld = sums_ld(g);
+    (void)worker;
+    for (long p = 0; p < g->k; p += depth) add_block(g, p, i, 0, g->n, g->packed + (p / depth * g->m + i) * ld, NULL);
+    apply_activation(1, g->n, g->c + i * g->ldc, g->ldc, g->e.activation);
 }
 
 static int streamed_product(gemm_job *g) {
-    g->share = round_up(div_up(g->n, pool_size()), NR);
-    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * (g->m * (g->share + LANES) + STREAM_STEPS * NR) * sizeof(REAL));
+    const long blocks = div_up(g->k, depth_of(g->k)), share = round_up(div_up(g->n, pool_size()), NR);
+    g->share = blocks >= 2 * pool_size() ? g->n : share;
+    g->packed = scratch(SCRATCH_GEMM, (size_t)(blocks * g->m * sums_ld(g)) * sizeof(REAL));
     if (!g->packed) return -1;
-    pool_for(div_up(g->n, g->share), stream_item, g);
+    pool_for(blocks * div_up(g->n, g->share), stream_item, g);
+    pool_for(g->m, sum_item, g);
     return 0;
 }
 
@@ -658,7 +683,7 @@ static int has_few_rows(const gemm_job *g) {
 static int packs_a(const gemm_job *g) {
     const long m = g->m, n = g->n, k = g->k, idle = round_up(m, LANES) - m;
     const int plain = !g->e.bias && !g->e.add && g->e.activation == LINEAR;
-    if (!plain || m <= DOT_ROWS || m * k > PACKED_A) return 0;
+    if (!plain || m <= (g->bcs * sizeof(REAL) % PAGE_BYTES ? DOTS_BEFORE : DOT_ROWS) || m * k > PACKED_A) return 0;
     return 3 * m * (k * pool_size() + n) + idle * k * n / 6 <= 2 * k * n;
 }
 

@@ -23,7 +23,9 @@ static int linear(long m, long n, long k, const void *x, const void *w, const vo
 
 enum {
     HIGH = VBYTES == 64 ? 8 : 6, // rows of dw and
-    WIDE = 2,                    // vectors of each that are summed up in registers
+    WIDE = 2,                    // vectors of each that are summed up in registers;
+    LOW = 4,                     // so many rows,
+    MOST_OF_LOW = 8,             // if x has no more than these, and registers hold what loading and storing wait for
     MOST_ROWS = 64,              // of x and dz, for which packing does not pay,
     NARROW = 64,                 // or, if dw has fewer columns than this,
     MOST_OF_NARROW = 4
@@ -85,7 +87,8 @@ INLINE void weight_rows(const rows_job *g, long i, const int high) {
 static void weight_chunk(void *job, long first, long count) {
     const rows_job own = *(const rows_job *)job, *g = &own; // which no store to dw can change
     long i = first * HIGH, end = min_l(i + count * HIGH, g->k);
-    for (; i + HIGH <= end; i += HIGH) weight_rows(g, i, HIGH);
+    for (; g->m > MOST_OF_LOW && i + HIGH <= end; i += HIGH) weight_rows(g, i, HIGH);
+    for (; i + LOW <= end; i += LOW) weight_rows(g, i, LOW);
     for (; i < end; i++) weight_rows(g, i, 1);
 }
 
