@@ -3,8 +3,8 @@
 Plain version: our own (`gemm`). LLVM's tile is as fast as a C compiler's while all lies in the first cache, but what
 surrounds it, rows packed as the tile reads them and lines asked for ahead, is not: 2048³ on two cores of a Granite
 Rapids took 1.07 to 1.17 of OpenBLAS's time, the native product 0.95 to 1.03; products of 1 to 16 million
-multiplications on a Zen 4 took 0.7 to 0.95 of ours, those of a few rows and a matrix of a megabyte or more 0.3 to 1.05.
-Its threads are its own: both pools sleep soon after a call, and what is shorter than a waking gains nothing.
+multiplications on a Zen 4 took 0.7 to 0.95 of ours, those of a few rows 0.3 to 1.05. Its threads are its own: both
+pools sleep soon after a call, and what is shorter than a waking gains nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = Any
 
 # Multiplications, and elements of an operand, from which a product outlasts the waking of one pool and the other's
 # falling asleep.
-_LONG, LARGE = 1 << 20, 1 << 18
+_LONG, LARGE = 1 << 20, 1 << 16
 # Threads that the native engine has at most.
 _MOST_THREADS = 64
 
