@@ -6,8 +6,8 @@
 The cases are those of `test_primitives.py` and plain shapes that users meet: small batches, odd sizes, tall and flat
 matrices, one row, one column, few channels. The engines take turns in one process, a burst of calls each, and a row's
 ratios are medians over the rounds; one that is more than 5 % behind NumPy is measured a second time, longer. A product
-on several threads leaves those of NumPy's BLAS spinning for a tenth of a second, so that a pause follows it, and a longer
-burst that is not timed, since whoever shares this machine's caches has not paused.
+on several threads leaves those of NumPy's BLAS spinning for a tenth of a second, so that a pause follows it, and a
+longer burst that is not timed, since whoever shares this machine's caches has not paused.
 Numba leaves long products to the native engine (`kernels/jit/gemm_native.py`), as it does wherever that is built.
 """
 
