@@ -8,18 +8,13 @@
 //           panel of B, panel of A, tile
 // Where the processor multiplies tiles of bfloat16, products that pay for splitting are made there: split.c.
 //
-// Small m reads B in place when its rows are contiguous: packing would cost as much as the product. A large B then comes
-// from beyond the second cache, and is read by whole rows, some side by side, in blocks of steps whose sums are put together
-// at the end, so that each core passes over a part of B from one end to the other: panel by panel each line lies in another
-// page, which no prefetcher follows, and rows a multiple of 4 KB apart drive each other out of the first cache. One row by
-// 1024 x 1024: 140 us, so 41; eight by 4096 x 4096: 9 ms, so 3.3. What comes from memory is asked for one block of rows
-// before it is read: a row by 25088 x 512 0.7 of the time, twelve rows 0.48. A single column is the row C^T = B^T A^T: 2000
-// x 64 x 1 27 us, so 5.
-// A few rows against a transposed B are inner products; with more of them C^T = B^T A^T is computed, whose tiles read B
-// where it lies, and A is packed: 32 x 784 of 512 steps by one thread 285 us, so 232. Up to FETCH_ROWS rows wait for a large
-// B longer than the prefetcher helps: while a block of it is multiplied the next is fetched, a line a step of the tile, 32 x
-// 4096 x 1000 by one thread 3.8 ms, so 2.9. (Tiles that copied the next block themselves stalled at the first line that had
-// not arrived.)
+// Small m reads B in place when its rows are contiguous: packing would cost as much as the product (what B itself bounds is
+// made in gemm_few.c). A single column is the row C^T = B^T A^T: 2000 x 64 x 1 27 us, so 5. Rows of A read in place that lie
+// pages apart share a set of the first cache, and more than its ways of them drive each other out: tiles of at most 8 such
+// rows take 0.55 to 0.8 of the time (32 x 2048 x 10 34 us, so 22), and as little as others until many panels of B pass.
+// Up to FETCH_ROWS rows wait for a large B longer than the prefetcher helps: while a block of it is multiplied the next is
+// fetched, a line a step of the tile, 32 x 4096 x 1000 by one thread 3.8 ms, so 2.9. (Tiles that copied the next block
+// themselves stalled at the first line that had not arrived.)
 //
 // On a core whose L3 is far (Granite Rapids: L2 180 GB/s, L3 25) all that lies beyond L2 must be asked for early, which no
 // prefetcher does across the ends of pages and panels: packed weights by the first tile of a panel (Winograd's, 512 channels
@@ -29,7 +24,7 @@
 // Tried there without gain: two steps of the tile at a time (1.04 alone, 1.00 in a product), A packed by transposing 16 x 16
 // in registers (it waits for lines, not for shuffles), blocks of 384, 512 and 768 steps (0.99 in the mean). Rows of A read in
 // place by up to 16 panels of B, which were 5: 384 cubed 0.94 of the time, 3136 x 256 x 256 0.95.
-#include "gemm.h"
+#include "gemm_parts.h"
 #include "arena.h"
 #include "split.h"
 #include "threads.h"
@@ -37,33 +32,18 @@
 #include <string.h>
 
 enum {
-    KC = VBYTES == 64 ? 256 : 384, // steps of a block, about: a panel of B stays in L1 beside the panels of A that pass
     MOST_STEPS = KC + KC / 2,
     NC = 1024,
     MC = 16 * MR,
     PACK_A_FROM = 6,        // panels of B that read A before packing A pays, where its steps are not contiguous
-    PACK_ROWS_FROM = 17,    // and where they are, unless rows lie pages apart and drive each other out of the first cache
-    PAGE_BYTES = 4096,
-    PACK_B_FROM = 3 * MR,   // rows of A before packing B pays
+    PACK_ROWS_FROM = 17,    // and where they are
     LARGE_A = 1 << 20,      // bytes of A whose next block is asked for while this one is multiplied
-    LARGE_B = 1 << 19,      // bytes of B that do not stay in the second cache beside other arrays
-    FAR_B = 1 << 22,        // and of one whose pages the processor does not remember
     LARGE_C = 1 << 20,      // bytes of C that do not stay there beside B
     MEMORY_B = 1 << 23,     // bytes of B from which it is read in the order in which it lies, as it comes from memory
-    AHEAD_B = 1 << 24,      // and from which the rows that follow are asked for
     FAR_C = 1 << 23,        // bytes of C from which it is written by whole rows,
     SHALLOW = 128,          // if there are so few steps that storing takes a good part of the time
-    STREAM_ROWS = 16,       // of A, up to which such a B is not packed
-    STREAM_STEPS = 16,      // rows of B read side by side
     NARROW_NC = 256,        // columns of a block that stays in the second cache
     FETCH_ROWS = 300,       // rows of A, below which the next such block is fetched meanwhile
-    DOT_TILE = 4,           // rows that share what is loaded of a transposed B; up to as many, it is not packed
-    DOT_ROWS = 14,          // and up to as many of at least DOT_STEPS steps
-    DOT_STEPS = 128,
-    DOTS_BEFORE = 11,       // and before A is packed instead, where the rows of B lie no pages apart
-    COLUMNS = 48,           // of C that are multiplied at a time as rows of C^T,
-    SHARE = 512,            // and as many that packing A for them is little
-    PACKED_A = 1 << 22,     // elements of A that each thread packs at most
     SERIAL_FLOPS = 300000,  // below this a second thread costs more than it brings
     TILE_DEPTH = 384,       // steps of a block on tiles,
     TILE_MC = 128,          // its rows,
@@ -72,17 +52,6 @@ enum {
 };
 
 // ---- the tile ----
-
-// An epilogue with what is added as an address: C itself, an array like C, or NULL. The sums of two rows and more go on from
-// `start`, an array like C but of whole vectors, or begin with zero. Each step fetches a vector for the next block, next_ld
-// elements after the last. `far_c`: C's lines come from beyond the second cache, and are asked for before the sums are made;
-// `ahead`: B's may, and are asked for some steps before they are read.
-typedef struct {
-    const REAL *bias, *add;
-    int activation, far_c, ahead;
-    const REAL *start, *next;
-    long next_ld;
-} ending;
 
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
 enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
@@ -202,31 +171,12 @@ ROWS(14)
 #endif
 #undef ROWS
 
-typedef void (*tile_function)(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-                              const ending *e);
-static const tile_function tiles_of_rows[MR + 1] = {
+const tile_function tiles_of_rows[MR + 1] = {
     NULL, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6,
 #if VBYTES == 64
     tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
 #endif
 };
-
-static void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-                 ending e) {
-    tiles_of_rows[mr](nr, k, a, rs, cs, b, ldb, c, ldc, &e);
-    if (e.activation > RELU) apply_activation(mr, nr, c, ldc, e.activation);
-}
-
-static void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,
-                          long ldc, ending e) {
-    for (long tiles = div_up(rows, MR), mr; rows > 0; rows -= mr, tiles--, a += mr * rs, c += mr * ldc) {
-        mr = div_up(rows, tiles);
-        tile(mr, nr, k, a, rs, cs, b, ldb, c, ldc, e);
-        e.ahead = 0;
-        if (e.add) e.add += mr * ldc;
-        if (e.start) e.start += mr * ldc;
-    }
-}
 
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e) {
@@ -303,14 +253,7 @@ static void pack_rows(long m, long k, const REAL *a, long rs, long cs, REAL *out
     for (long i = 0; i < m; i += MR, out += k * MR) interleave(k, min_l(MR, m - i), a + i * rs, cs, rs, out, MR);
 }
 
-// Steps of a block of k in all: blocks of like depth, since a shallow one would do little between reading C and writing it
-// (784 as 272, 272 and 240, not 16 steps after three times 256). In every way to multiply, so that all add in one order.
-static long depth_of(long k) { return max_l(STREAM_STEPS, round_up(div_up(k, max_l(1, (k + KC / 2) / KC)), STREAM_STEPS)); }
-
-// Blocks of depth_of(k) rows of B, each as pack_columns makes it; a single column as it is.
-static size_t blocks_size(long k, long n) { return (size_t)k * round_up(n, NR); }
-
-static void pack_blocks(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
+void pack_blocks(long k, long n, const REAL *b, long rs, long cs, REAL *out) {
     for (long p = 0, depth = depth_of(k); p < k; p += depth)
         pack_columns(min_l(depth, k - p), n, b + p * rs, rs, cs, out + p * round_up(n, NR));
 }
@@ -332,18 +275,8 @@ void pack_weights(long m, long n, long k, const REAL *b, long rs, long cs, REAL 
 
 // ---- one thread's part ----
 
-typedef struct {
-    long m, n, k, ars, acs, brs, bcs, ldc, share;
-    int on_tiles, by_rows, from_the_end; // from_the_end: a thread's columns in the reverse order
-    const REAL *a, *b, *weights; // b, or packed as a whole
-    REAL *c, *packed;
-    ending e;
-} gemm_job;
-
 enum { PACKED_SIZE = MOST_STEPS * NC + MC * MOST_STEPS };
 _Static_assert((TILE_MC + TILE_NC) * TILE_DEPTH * PIECES / 2 <= PACKED_SIZE, "what is split for tiles has room there");
-
-static size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
 
 // A block of A to come from far away, of whose lines each tile before it asks for a share.
 typedef struct {
@@ -374,7 +307,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
     const long blocks = div_up(n, width), depth = depth_of(g->k);
     const int far_a = m * g->k * (long)sizeof(REAL) > LARGE_A;
     const int far_c = g->m * g->n * (long)sizeof(REAL) > LARGE_C;
-    const long pack_from = g->acs == 1 && g->ars * (long)sizeof(REAL) % PAGE_BYTES ? PACK_ROWS_FROM : PACK_A_FROM;
+    const long pack_from = g->acs == 1 ? PACK_ROWS_FROM : PACK_A_FROM;
     const long high = g->k <= SHALLOW && (size_t)g->m * g->n * sizeof(REAL) > FAR_C ? MR : MC;
     for (long block = 0; block < blocks; block++)
         for (long p0 = 0; p0 < g->k; p0 += depth) {
@@ -454,208 +387,6 @@ static void tiles_part(const gemm_job *g, long i, long m, long j, long n, REAL *
     tiles_end();
 }
 
-// Rows against the rows of a transposed B: inner products along both, B read once and not packed.
-INLINE void inner_step(const int mr, const REAL *a, long ars, const REAL *const rows[4], long p, long lanes,
-                       vec acc[DOT_TILE][4]) {
-    vec x[DOT_TILE];
-#pragma GCC unroll 4
-    for (int i = 0; i < mr; i++) x[i] = load_some(a + i * ars + p, lanes);
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; q++) {
-        vec y = load_some(rows[q] + p, lanes);
-#pragma GCC unroll 4
-        for (int i = 0; i < mr; i++) acc[i][q] += x[i] * y;
-    }
-}
-
-INLINE void inner_tile(const int mr, const gemm_job *g, const REAL *a, const REAL *const rows[4], int columns, REAL *c,
-                       const REAL *bias, const REAL *add) {
-    vec acc[DOT_TILE][4] = {0}; // loads that ask each time whether a vector is whole would take twice as long
-    const long whole = g->k / LANES * LANES;
-    for (long p = 0; p < whole; p += LANES) inner_step(mr, a, g->ars, rows, p, 0, acc);
-    if (whole < g->k) inner_step(mr, a, g->ars, rows, whole, g->k - whole, acc);
-    for (int i = 0; i < mr; i++) {
-        REAL sums[4];
-        add_lanes_of_four(acc[i], sums);
-        for (int q = 0; q < columns; q++)
-            c[i * g->ldc + q] = sums[q] + (bias ? bias[q] : 0) + (add ? add[i * g->ldc + q] : 0);
-    }
-}
-
-static void inner_item(void *job, long item, int worker) {
-    const gemm_job *g = job;
-    const long from = item * g->share, to = min_l(from + g->share, g->n);
-    (void)worker;
-    for (long j = from; j < to; j += 4) {
-        const int columns = (int)min_l(4, to - j);
-        const REAL *rows[4];
-        for (int q = 0; q < 4; q++) rows[q] = g->b + (j + (q < columns ? q : 0)) * g->bcs;
-        for (long i = 0; i < g->m; i += DOT_TILE) {
-            const REAL *a = g->a + i * g->ars, *bias = g->e.bias ? g->e.bias + j : NULL;
-            const REAL *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
-            REAL *c = g->c + i * g->ldc + j;
-            switch (min_l(DOT_TILE, g->m - i)) {
-                case 1: inner_tile(1, g, a, rows, columns, c, bias, add); break;
-                case 2: inner_tile(2, g, a, rows, columns, c, bias, add); break;
-                case 3: inner_tile(3, g, a, rows, columns, c, bias, add); break;
-                case 4: inner_tile(4, g, a, rows, columns, c, bias, add); break;
-            }
-        }
-    }
-    apply_activation(g->m, to - from, g->c + from, g->ldc, g->e.activation);
-}
-
-// ---- some rows against a large transposed B ----
-
-// Some columns of C, as rows of C^T = B^T A^T: A is packed, and B read where it lies.
-static void transposed_item(void *job, long item, int worker) {
-    const gemm_job *g = job;
-    const long m = g->m, k = g->k, depth = depth_of(k), to = min_l((item + 1) * g->share, g->n);
-    REAL *packed = g->packed + (size_t)worker * (blocks_size(k, m) + COLUMNS * m), *block = packed + blocks_size(k, m);
-    pack_blocks(k, m, g->a, g->acs, g->ars, packed);
-    for (long j = item * g->share; j < to; j += COLUMNS) {
-        const long columns = min_l(COLUMNS, to - j);
-        for (long p = 0; p < k; p += depth)
-            for (long q = 0, kc = min_l(depth, k - p); q < m; q += NR)
-                rows_of_tiles(columns, min_l(NR, m - q), kc, g->b + j * g->bcs + p, g->bcs, 1,
-                              packed + p * round_up(m, NR) + q * kc, NR, block + q, m,
-                              (ending){.add = p ? block + q : NULL});
-        // A few rows at a time: if they lie a power of two apart, more of them would drive each other out of the cache.
-        for (long i = 0; i < m; i += 8) interleave(min_l(8, m - i), columns, block + i, 1, m, g->c + i * g->ldc + j, g->ldc);
-    }
-}
-
-static int transposed_product(gemm_job *g, long parts) {
-    g->share = round_up(div_up(g->n, parts * max_l(1, min_l(4, g->n / (parts * SHARE)))), LANES);
-    g->packed = scratch(SCRATCH_GEMM, (size_t)pool_size() * (blocks_size(g->k, g->m) + COLUMNS * g->m) * sizeof(REAL));
-    if (!g->packed) return -1;
-    pool_for(div_up(g->n, g->share), transposed_item, g);
-    return 0;
-}
-
-// ---- a few rows against a large B, read by whole rows ----
-
-// What a block of steps has added up, with another part of it or NULL, as gemm_part does it: the last gets the bias, then come
-// those before it.
-static void add_block(const gemm_job *g, long p, long i, long j, long n, const REAL *sums, const REAL *others) {
-    const REAL *bias = g->e.bias && p + depth_of(g->k) >= g->k ? g->e.bias + j : NULL;
-    REAL *c = g->c + i * g->ldc + j;
-    const REAL *add = p ? c : g->e.add ? g->e.add + i * g->ldc + j : NULL;
-    for (long q = 0; q < n; q += LANES) {
-        const long lanes = n - q < LANES ? n - q : 0;
-        vec sum = load_some(sums + q, lanes);
-        if (others) sum += load_some(others + q, lanes);
-        finish_sum(sum, bias ? load_some(bias + q, lanes) : (vec){0}, add ? add + q : NULL, c + q, lanes, LINEAR);
-    }
-}
-
-// To two rows of sums add what one row of A, in its even and its odd steps, or two rows multiply with some rows of B: the
-// sums of row_of, or of tile_of.
-INLINE void add_steps(const int fetch, const int rows, const int steps, long n, const REAL x[2][STEPS], const REAL *b,
-                      long ldb, REAL *sums, long ld) {
-    for (long j = 0; j < n; j += LANES) {
-        const long lanes = n - j < LANES ? n - j : 0;
-        vec sum[2] = {load_some(sums + j, lanes), load_some(sums + ld + j, lanes)};
-#pragma GCC unroll 8
-        for (int s = 0; s < steps; s++) {
-            vec v = load_some(b + s * ldb + j, lanes);
-            if (fetch == AHEAD) __builtin_prefetch(b + (STEPS + s) * ldb + j, 0, 2);
-            if (rows == 2) sum[0] += splat(x[0][s]) * v, sum[1] += splat(x[1][s]) * v;
-            else sum[s & 1] += splat(x[0][s]) * v;
-        }
-        for (int i = 0; i < 2; i++)
-            if (lanes) store_part(sums + i * ld + j, sum[i], lanes);
-            else store(sums + i * ld + j, sum[i]);
-    }
-}
-
-// A row or two: some columns of a block of steps, so that a core reads a part of B from one end to the other.
-static void part_item(void *job, long item, int worker) {
-    const gemm_job *g = job;
-    const long columns = div_up(g->n, g->share), block = item / columns, from = item % columns * g->share;
-    const long m = g->m, n = min_l(g->share, g->n - from), depth = depth_of(g->k);
-    const long end = min_l(g->k, (block + 1) * depth);
-    const int ahead = b_bytes(g) > AHEAD_B;
-    REAL *sums = g->packed + 2 * block * g->n + from, x[2][STEPS];
-    (void)worker;
-    for (int i = 0; i < 2; i++) memset(sums + i * g->n, 0, (size_t)n * sizeof(REAL));
-    for (long p = block * depth, steps; p < end; p += steps) {
-        steps = end - p >= STEPS ? STEPS : 1;
-        for (long i = 0; i < m; i++)
-            for (long s = 0; s < steps; s++) x[i][s] = g->a[i * g->ars + (p + s) * g->acs];
-        const REAL *rows = g->b + p * g->brs + from;
-        if (steps == 1 && m == 1) add_steps(NOTHING, 1, 1, n, x, rows, g->brs, sums, g->n);
-        else if (steps == 1) add_steps(NOTHING, 2, 1, n, x, rows, g->brs, sums, g->n);
-        else if (m == 1 && ahead) add_steps(AHEAD, 1, STEPS, n, x, rows, g->brs, sums, g->n);
-        else if (m == 1) add_steps(NOTHING, 1, STEPS, n, x, rows, g->brs, sums, g->n);
-        else if (ahead) add_steps(AHEAD, 2, STEPS, n, x, rows, g->brs, sums, g->n);
-        else add_steps(NOTHING, 2, STEPS, n, x, rows, g->brs, sums, g->n);
-    }
-}
-
-static int product_in_parts(gemm_job *g) {
-    const long depth = depth_of(g->k), blocks = div_up(g->k, depth), n = g->n;
-    g->share = round_up(div_up(n, pool_size()), NR);
-    g->packed = scratch(SCRATCH_GEMM, (size_t)(2 * blocks * n) * sizeof(REAL));
-    if (!g->packed) return -1;
-    pool_for(blocks * div_up(n, g->share), part_item, g);
-    for (long block = 0; block < blocks; block++) {
-        const REAL *sums = g->packed + 2 * block * n;
-        add_block(g, block * depth, 0, 0, n, sums, g->m == 1 ? sums + n : NULL);
-        if (g->m == 2) add_block(g, block * depth, 1, 0, n, sums + n, NULL);
-    }
-    apply_activation(g->m, n, g->c, g->ldc, g->e.activation);
-    return 0;
-}
-
-// Three rows and more: tiles of STREAM_STEPS steps, which ask for the lines of as many more. Rows of sums stay in the caches,
-// where they lie no power of two apart.
-static long sums_ld(const gemm_job *g) { return round_up(g->n, NR) + LANES; }
-
-static void stream_item(void *job, long item, int worker) {
-    const gemm_job *g = job;
-    const long columns = div_up(g->n, g->share), block = item / columns, from = item % columns * g->share;
-    const long m = g->m, n = min_l(g->share, g->n - from), ld = sums_ld(g), depth = depth_of(g->k);
-    const long end = min_l(g->k, (block + 1) * depth);
-    REAL *sums = g->packed + block * m * ld + from, ragged[STREAM_STEPS * NR];
-    (void)worker;
-    for (long p = block * depth; p < end; p += STREAM_STEPS) {
-        const long kc = min_l(STREAM_STEPS, end - p), soon = min_l(STREAM_STEPS, g->k - p - kc);
-        for (long j = 0; j < n; j += NR) {
-            const REAL *b = g->b + p * g->brs + from + j;
-            long ldb = g->brs;
-            for (long s = 0; s < soon; s++) {
-                __builtin_prefetch(b + (kc + s) * ldb, 0, 2);
-                __builtin_prefetch(b + (kc + s) * ldb + LANES, 0, 2);
-            }
-            if (n - j < NR) { // read in place it would run over the end of its rows
-                pack_columns(kc, n - j, b, g->brs, 1, ragged);
-                b = ragged, ldb = NR;
-            }
-            rows_of_tiles(m, NR, kc, g->a + p * g->acs, g->ars, g->acs, b, ldb, sums + j, ld,
-                          (ending){.start = p % depth ? sums + j : NULL});
-        }
-    }
-}
-
-static void sum_item(void *job, long i, int worker) {
-    const gemm_job *g = job;
-    const long depth = depth_of(g->k), ld = sums_ld(g);
-    (void)worker;
-    for (long p = 0; p < g->k; p += depth) add_block(g, p, i, 0, g->n, g->packed + (p / depth * g->m + i) * ld, NULL);
-    apply_activation(1, g->n, g->c + i * g->ldc, g->ldc, g->e.activation);
-}
-
-static int streamed_product(gemm_job *g) {
-    const long blocks = div_up(g->k, depth_of(g->k)), share = round_up(div_up(g->n, pool_size()), NR);
-    g->share = blocks >= 2 * pool_size() ? g->n : share;
-    g->packed = scratch(SCRATCH_GEMM, (size_t)(blocks * g->m * sums_ld(g)) * sizeof(REAL));
-    if (!g->packed) return -1;
-    pool_for(blocks * div_up(g->n, g->share), stream_item, g);
-    pool_for(g->m, sum_item, g);
-    return 0;
-}
-
 static void gemm_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     REAL *packed = g->packed + (size_t)worker * PACKED_SIZE;
@@ -672,19 +403,6 @@ static void empty_product(const gemm_job *g) {
     for (long i = 0; i < g->m; i++)
         for (long j = 0, at = i * g->ldc; j < g->n; j++, at++) g->c[at] = (e.add ? e.add[at] : 0) + (e.bias ? e.bias[j] : 0);
     apply_activation(g->m, g->n, g->c, g->ldc, e.activation);
-}
-
-static int has_few_rows(const gemm_job *g) {
-    return g->m <= DOT_TILE || (g->m <= DOT_ROWS && g->k >= DOT_STEPS) || (g->m < PACK_B_FROM && b_bytes(g) > FAR_B);
-}
-
-// Each thread packs all of A and transposes its part of C, else it packs its part of B: an element takes as long as a dozen
-// multiplications. Lanes past the last row of A do nothing.
-static int packs_a(const gemm_job *g) {
-    const long m = g->m, n = g->n, k = g->k, idle = round_up(m, LANES) - m;
-    const int plain = !g->e.bias && !g->e.add && g->e.activation == LINEAR;
-    if (!plain || m <= (g->bcs * sizeof(REAL) % PAGE_BYTES ? DOTS_BEFORE : DOT_ROWS) || m * k > PACKED_A) return 0;
-    return 3 * m * (k * pool_size() + n) + idle * k * n / 6 <= 2 * k * n;
 }
 
 static int run_parts(gemm_job *g) {
@@ -704,16 +422,8 @@ static int run(gemm_job *g) {
     if (g->on_tiles && g->weights && 8 * rows * parts <= 9 * m) g->by_rows = 1; // no row of A is split twice
     g->share = g->by_rows ? rows : round_up(div_up(n, parts), NR);
     if (g->on_tiles) return run_parts(g);
-    const int transposed = !g->weights && g->brs == 1;
-    if (transposed && packs_a(g)) return transposed_product(g, parts);
-    if (transposed && g->acs == 1 && (g->k >= LANES || g->m == 1) && has_few_rows(g)) {
-        g->share = div_up(n, parts);
-        pool_for(div_up(n, g->share), inner_item, g);
-        return 0;
-    }
-    if (!g->weights && g->bcs == 1 && m <= 2 && b_bytes(g) > LARGE_B) return product_in_parts(g);
-    if (!g->weights && g->bcs == 1 && m <= STREAM_ROWS && b_bytes(g) > FAR_B) return streamed_product(g);
-    return run_parts(g);
+    const gemm_way way = few_rows_way(g);
+    return way ? way(g, parts) : run_parts(g);
 }
 
 // A column is the row C^T = B^T A^T: A is read once, by whole rows, and no lane of a tile is idle.
