@@ -20,7 +20,8 @@
 // on operands in place; blocks of pixels small enough for L1 pass through all tiles of dw. Partial sums, in an order that
 // does not depend on the threads, keep the threads apart and the float sums short.
 //
-// A depthwise filter has no product in it: vectors of channels, four pixels at a time to share the loads of the taps.
+// A depthwise filter has no product in it: vectors of channels, four pixels at a time to share the loads of the taps, and of
+// the inputs where three taps are neighbours (0.75 to 0.9 of the time).
 //
 // Where the image has few channels the gradient of the input takes columns after all, a row of dz at a time in L2.
 //

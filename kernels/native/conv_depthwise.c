@@ -23,10 +23,7 @@ typedef struct {
     int relu;
 } strip_job;
 
-// px outputs by nv vectors (or the first `part` lanes of one) at channel c; v0 ... v1: taps inside the image.
-INLINE void strip(const int px, const int nv, const strip_job *s, long taps_y, long v0, long v1, long at, long c, long part,
-                  long to) {
-    vec acc[4][2];
+INLINE void begin_strip(const int px, const int nv, const strip_job *s, long c, long part, long to, vec acc[4][2]) {
 #pragma GCC unroll 4
     for (int i = 0; i < px; i++)
 #pragma GCC unroll 2
@@ -34,6 +31,21 @@ INLINE void strip(const int px, const int nv, const strip_job *s, long taps_y, l
             acc[i][j] = s->bias ? load_some(s->bias + c + j * LANES, part) : (vec){0};
             if (s->residual) acc[i][j] += load_some(s->residual + to + i * s->out_step + j * LANES, part);
         }
+}
+
+INLINE void end_strip(const int px, const int nv, const strip_job *s, long part, long to, const vec acc[4][2]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < px; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++)
+            store_some(s->out + to + i * s->out_step + j * LANES, s->relu ? vmax((vec){0}, acc[i][j]) : acc[i][j], part);
+}
+
+// px outputs by nv vectors (or the first `part` lanes of one) at channel c; v0 ... v1: taps inside the image.
+INLINE void strip(const int px, const int nv, const strip_job *s, long taps_y, long v0, long v1, long at, long c, long part,
+                  long to) {
+    vec acc[4][2];
+    begin_strip(px, nv, s, c, part, to, acc);
     for (long u = 0; u < taps_y; u++) {
         if (!s->rows[u]) continue;
         for (long v = v0; v < v1; v++) {
@@ -46,11 +58,36 @@ INLINE void strip(const int px, const int nv, const strip_job *s, long taps_y, l
             }
         }
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < px; i++)
+    end_strip(px, nv, s, part, to, acc);
+}
+
+// Four outputs of three neighbouring taps: an input is loaded once for all that it meets.
+INLINE void sliding_strip(const int nv, const strip_job *s, long taps_y, long at, long c, long part, long to) {
+    vec acc[4][2], w[3][2];
+    begin_strip(4, nv, s, c, part, to, acc);
+    for (long u = 0; u < taps_y; u++) {
+        if (!s->rows[u]) continue;
+        const REAL *x = s->rows[u] + at + c, *taps = s->w + u * s->w_row + c;
+#pragma GCC unroll 3
+        for (int v = 0; v < 3; v++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++)
-            store_some(s->out + to + i * s->out_step + j * LANES, s->relu ? vmax((vec){0}, acc[i][j]) : acc[i][j], part);
+            for (int j = 0; j < nv; j++) w[v][j] = load_some(taps + v * s->w_tap + j * LANES, part);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                const vec input = load_some(x + i * s->step + j * LANES, part);
+#pragma GCC unroll 3
+                for (int v = 0; v < 3; v++)
+                    if (i >= v && i - v < 4) acc[i - v][j] += input * w[v][j];
+            }
+    }
+    end_strip(4, nv, s, part, to, acc);
+}
+
+INLINE void four_outputs(const int nv, const product *g, const strip_job *s, long at, long c, long part, long to) {
+    if (g->x.taps == 3 && s->spacing == s->step) sliding_strip(nv, s, g->y.taps, at, c, part, to);
+    else strip(4, nv, s, g->y.taps, 0, g->x.taps, at, c, part, to);
 }
 
 static void depthwise_columns(const product *g, const strip_job *s, long ld, long c, long part, int nv) {
@@ -64,9 +101,9 @@ static void depthwise_columns(const product *g, const strip_job *s, long ld, lon
         long at = (o * g->x.stride + g->x.offset) * ld, v0 = 0, v1 = g->x.taps;
         long to = o * s->out_step + c;
         if (o >= inner0 && o + 4 <= inner1) {
-            if (nv == 2) strip(4, 2, s, g->y.taps, 0, v1, at, c, 0, to);
-            else if (!part) strip(4, 1, s, g->y.taps, 0, v1, at, c, 0, to);
-            else strip(4, 1, s, g->y.taps, 0, v1, at, c, part, to);
+            if (nv == 2) four_outputs(2, g, s, at, c, 0, to);
+            else if (!part) four_outputs(1, g, s, at, c, 0, to);
+            else four_outputs(1, g, s, at, c, part, to);
             o += 4;
             continue;
         }
@@ -156,6 +193,20 @@ INLINE void correlate(const int taps, const int nv, const REAL *x, long x_step, 
     for (int v = 0; v < taps; v++)
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) acc[v][j] = load_some(sums + v * ld + j * LANES, part);
+    if (taps == 3 && tap_step == x_step) { // an input is loaded once for all that it meets
+        vec before[2][2];
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) before[v][j] = load_some(x + v * x_step + j * LANES, part);
+        for (; pixels > 0; pixels--, x += x_step, dz += dz_step)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) {
+                const vec d = load_some(dz + j * LANES, part), last = load_some(x + 2 * x_step + j * LANES, part);
+                acc[0][j] += before[0][j] * d, acc[1][j] += before[1][j] * d, acc[2][j] += last * d;
+                before[0][j] = before[1][j], before[1][j] = last;
+            }
+    }
     for (; pixels > 0; pixels--, x += x_step, dz += dz_step) {
         vec d0 = load_some(dz, part), d1 = nv > 1 ? load(dz + LANES) : d0;
 #pragma GCC unroll 4

@@ -266,19 +266,26 @@ static int tiled_operand(const broadcast *w) {
     return w->stride[1][0] == 0 ? 1 : w->stride[0][0] == 0 ? 0 : -1;
 }
 
-static void binary_tiled(void *job, long first, long rows) {
-    const broadcast_job *g = job;
+// The operation on n elements, from element `at` of the result on.
+typedef void (*tiled_run)(const broadcast_job *g, long n, const REAL *a, const REAL *b, long at);
+
+static void run_tiled(const broadcast_job *g, tiled_run run, long first, long rows) {
     const long n = g->walk.length, together = min_l(rows, TILE / n);
     const int vector = tiled_operand(&g->walk);
     REAL tile[TILE];
     for (long i = 0; i < together; i++) memcpy(tile + i * n, g->input[vector], (size_t)n * sizeof(REAL));
-    const REAL *other = (const REAL *)g->input[!vector] + first * n;
-    REAL *y = (REAL *)g->y + first * n;
-    for (long left = rows * n, count; left; left -= count, other += count, y += count) {
-        count = min_l(left, together * n);
-        binary_row(g->op, 1, 1, count, vector ? other : tile, vector ? tile : other, y, g->past);
+    const REAL *other = g->input[!vector];
+    for (long at = first * n, end = at + rows * n, count; at < end; at += count) {
+        count = min_l(end - at, together * n);
+        run(g, count, vector ? other + at : tile, vector ? tile : other + at, at);
     }
 }
+
+static void binary_run(const broadcast_job *g, long n, const REAL *a, const REAL *b, long at) {
+    binary_row(g->op, 1, 1, n, a, b, (REAL *)g->y + at, g->past);
+}
+
+static void binary_tiled(void *job, long first, long rows) { run_tiled(job, binary_run, first, rows); }
 
 static long size_of(operand x) {
     long n = 1;
@@ -339,11 +346,17 @@ static void compare_rows(void *job, long first, long rows) {
                            (const REAL *)g->input[1] + c.at[1], y);
 }
 
+static void compare_run(const broadcast_job *g, long n, const REAL *a, const REAL *b, long at) {
+    compare_row[g->op](1, 1, n, a, b, (uint8_t *)g->y + at);
+}
+
+static void compare_tiled(void *job, long first, long rows) { run_tiled(job, compare_run, first, rows); }
+
 static void compare(operand a, operand b, operand y, int op) {
     broadcast_job g = {.input = {a.data, b.data}, .y = y.data, .op = op};
     if (!size_of(y)) return;
     collapse(&g.walk, y, (operand[]){a, b}, 2);
-    broadcast_for(&g, 1, compare_rows, compare_flat);
+    broadcast_for(&g, 1, tiled_operand(&g.walk) >= 0 ? compare_tiled : compare_rows, compare_flat);
 }
 
 // ---- selection ----

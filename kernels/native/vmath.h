@@ -366,18 +366,11 @@ INLINE void vsincos_turns(vec u, vec *sine, vec *cosine) {
 
 // a^b in double: b log2 a needs 24 bits behind its point besides 8 before it. 1 ulp; for a zero, infinite, NaN or not
 // normal, or b beyond 2^20, libm.
-typedef double dvec __attribute__((vector_size(2 * VBYTES)));
-typedef int64_t livec __attribute__((vector_size(2 * VBYTES)));
+typedef double dvec __attribute__((vector_size(VBYTES)));
+typedef int64_t livec __attribute__((vector_size(VBYTES)));
+typedef float halfvec __attribute__((vector_size(VBYTES / 2)));
 
-static NOINLINE __attribute__((unused)) vec vpow(vec v, vec b) {
-    vec size = vabs(v);
-    ivec odd_case = ~((ivec)(size >= splat(1.17549435e-38f)) & (ivec)(size < splat(INFINITY)) &
-                      (ivec)(vabs(b) < splat(1048576.f)));
-    if (__builtin_expect(any_lane(odd_case), 0)) { EACH_LANE(powf(x, b[i])); }
-
-    ivec bits = (ivec)size - isplat(0x3f3504f3);
-    dvec n = __builtin_convertvector(bits >> 23, dvec);
-    dvec m = __builtin_convertvector((vec)((bits & isplat(0x7fffff)) + isplat(0x3f3504f3)), dvec);
+INLINE dvec double_pow(dvec m, dvec n, dvec b) { // (m 2^n)^b, m near 1
     dvec s = (m - 1) / (m + 1), z = s * s; // log2 m = 2 / ln 2 (s + s^3 / 3 + s^5 / 5 ...), |s| < 0.172
     dvec p = z * (1 / 13.) + 1 / 11.;
     p = p * z + 1 / 9.;
@@ -385,7 +378,7 @@ static NOINLINE __attribute__((unused)) vec vpow(vec v, vec b) {
     p = p * z + 1 / 5.;
     p = p * z + 1 / 3.;
     p = (p * z * s + s) * 2.8853900817779268;
-    dvec t = (n + p) * __builtin_convertvector(b, dvec);
+    dvec t = (n + p) * b;
     const dvec top = (dvec){0} + 200, magic = (dvec){0} + 0x1.8p52;
     t = (dvec)(((livec)(t > top) & (livec)top) | (~(livec)(t > top) & (livec)t));
     t = (dvec)(((livec)(t < -top) & (livec)-top) | (~(livec)(t < -top) & (livec)t));
@@ -399,10 +392,27 @@ static NOINLINE __attribute__((unused)) vec vpow(vec v, vec b) {
     p = p * f + 0.5;
     p = p * f + 1;
     p = p * f + 1;
-    vec y = __builtin_convertvector(p * (dvec)power, vec);
+    return p * (dvec)power;
+}
+
+static NOINLINE __attribute__((unused)) vec vpow(vec v, vec b) {
+    vec size = vabs(v);
+    ivec odd_case = ~((ivec)(size >= splat(1.17549435e-38f)) & (ivec)(size < splat(INFINITY)) &
+                      (ivec)(vabs(b) < splat(1048576.f)));
+    if (__builtin_expect(any_lane(odd_case), 0)) { EACH_LANE(powf(x, b[i])); }
+
+    ivec bits = (ivec)size - isplat(0x3f3504f3);
+    union { vec whole; halfvec half[2]; } n, m, exponent = {b}, y;
+    n.whole = __builtin_convertvector(bits >> 23, vec);
+    m.whole = (vec)((bits & isplat(0x7fffff)) + isplat(0x3f3504f3));
+    for (int i = 0; i < 2; i++) {
+        dvec power = double_pow(__builtin_convertvector(m.half[i], dvec), __builtin_convertvector(n.half[i], dvec),
+                                __builtin_convertvector(exponent.half[i], dvec));
+        y.half[i] = __builtin_convertvector(power, halfvec);
+    }
     ivec whole = __builtin_convertvector(b, ivec), negative = (ivec)(v < 0);
-    y = (vec)((ivec)y ^ (negative & (whole << 31)));
-    return blend(negative & (ivec)(__builtin_convertvector(whole, vec) != b), splat(NAN), y);
+    y.whole = (vec)((ivec)y.whole ^ (negative & (whole << 31)));
+    return blend(negative & (ivec)(__builtin_convertvector(whole, vec) != b), splat(NAN), y.whole);
 }
 
 #else
