@@ -238,6 +238,20 @@ def _from_averages(dy, rows, columns, row, column, top, left, window, stride, im
     return total
 
 
+@inline_jit
+def _mean_of_window(x, rows, columns, row, column, share, y, zero, count, past):
+    total = zero
+    at, left, end = x, columns, x + rows * row
+    while at < end:
+        total = total + load_some(at, zero, count)
+        at += column
+        left -= 1
+        if left <= 0:
+            at += row - columns * column
+            left = columns
+    _put(y, total * splat(share, zero), count, past)
+
+
 @elementwise_kernel
 def _overlapping_backward(start, stop, dy, index, dx, size, stride, corner, past):
     # Of largest pixels; where there is no index, of averages.
@@ -249,6 +263,7 @@ def _overlapping_backward(start, stop, dy, index, dx, size, stride, corner, past
     lanes = len(single)
     one, step = dx.itemsize, index.itemsize if index.size else 0
     one_index = index.dtype.type(0)
+    share = dx.dtype.type(1) / dx.dtype.type(size[0] * size[1])
     for line in range(start, stop):
         n = line // height
         top = line - n * height + corner[0]
@@ -268,7 +283,19 @@ def _overlapping_backward(start, stop, dy, index, dx, size, stride, corner, past
             target = address(dx) + one * (line * width + iw) * channels
             number = (top - oh0 * stride[0]) * size[1] + left - ow0 * stride[1]
             rows, columns, row = oh1 - oh0, ow1 - ow0, out_width * channels
+            # Windows that no edge cuts give equal parts of all that they hold.
+            whole = (
+                not step and rows > 0 and columns > 0 and oh0 * stride[0] >= corner[0] and ow0 * stride[1] >= corner[1]
+            )
+            whole = whole and (oh1 - 1) * stride[0] + size[0] <= height + corner[0]
+            whole = whole and (ow1 - 1) * stride[1] + size[1] <= width + corner[1]
             c = 0
+            while whole and channels - c >= len(wide):
+                _mean_of_window(
+                    source + one * c, rows, columns, one * row, one * channels, share, target + one * c, wide,
+                    len(wide), past,
+                )  # fmt: skip
+                c += len(wide)
             while channels - c >= len(wide):
                 if step:
                     value = _from_windows(
@@ -312,20 +339,6 @@ def _large_max_pool_backward(start, stop, dy, index, dx, size, stride, corner):
                 place = index[n, oh, ow]
                 for c in range(d.size):
                     dx[n, top + place[c] // size[1], left + place[c] % size[1], c] += d[c]
-
-
-@inline_jit
-def _mean_of_window(x, rows, columns, row, column, share, y, zero, count, past):
-    total = zero
-    at, left, end = x, columns, x + rows * row
-    while at < end:
-        total = total + load_some(at, zero, count)
-        at += column
-        left -= 1
-        if left <= 0:
-            at += row - columns * column
-            left = columns
-    _put(y, total * splat(share, zero), count, past)
 
 
 @elementwise_kernel

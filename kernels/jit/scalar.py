@@ -25,6 +25,9 @@ _f = np.float32
 _ROUND = _f(12582912.0)  # 1.5 · 2²³: adding it leaves the nearest integer in the low bits
 _ROUND_BITS = np.int32(0x4B400000)
 _ROUND_BIASED = _f(12582912.0 + 2 * 127)
+_ROUND_RAISED = _f(12582912.0 + 127 + 32)
+_LOG2_E = _f(1.44269504088896341)
+_LN2_HIGH, _LN2_LOW = _f(0.693359375), _f(-2.12194440e-4)
 FAR = _f(8192.0)  # from there on, the reduction of a sine's argument needs more digits
 
 
@@ -51,6 +54,16 @@ def _powers(t):
     return _from_bits(low), _from_bits(high)
 
 
+@register_jitable(**_OPTIONS)
+def _exp_series(r):
+    """eʳ for |r| < 0.35, fitted to 3e-9."""
+    p = _f(1.3820944587e-3) * r + _f(8.3686839789e-3)
+    p = p * r + _f(4.1668266058e-2)
+    p = p * r + _f(1.6666521132e-1)
+    p = p * r + _f(4.9999994040e-1)
+    return (p * r + _f(1.0)) * r + _f(1.0)
+
+
 def exp(x):
     """eˣ."""
 
@@ -63,18 +76,12 @@ def _exp(x):
     def exp32(x):
         x = _f(105.0) if x > _f(105.0) else x
         x = _f(-105.0) if x < _f(-105.0) else x
-        t = x * _f(1.44269504088896341) + _ROUND_BIASED
+        t = x * _LOG2_E + _ROUND_BIASED
         n = t - _ROUND_BIASED
-        r = x - n * _f(0.693359375)
-        r = r - n * _f(-2.12194440e-4)
-        p = _f(1.9875691500e-4) * r + _f(1.3981999507e-3)
-        p = p * r + _f(8.3334519073e-3)
-        p = p * r + _f(4.1665795894e-2)
-        p = p * r + _f(1.6666665459e-1)
-        p = p * r + _f(5.0000001201e-1)
-        p = p * (r * r) + r + _f(1.0)
+        r = x - n * _LN2_HIGH
+        r = r - n * _LN2_LOW
         low, high = _powers(t)
-        return p * low * high
+        return _exp_series(r) * low * high
 
     return exp32
 
@@ -91,10 +98,10 @@ def _expm1_negative(x):
     def expm1_negative32(x):
         x = _f(0.0) if x > _f(0.0) else x
         x = _f(-60.0) if x < _f(-60.0) else x
-        t = x * _f(1.44269504088896341) + _ROUND
+        t = x * _LOG2_E + _ROUND
         n = t - _ROUND
-        r = x - n * _f(0.693359375)
-        r = r - n * _f(-2.12194440e-4)
+        r = x - n * _LN2_HIGH
+        r = r - n * _LN2_LOW
         p = _f(1.9875691500e-4) * r + _f(1.3981999507e-3)
         p = p * r + _f(8.3334519073e-3)
         p = p * r + _f(4.1665795894e-2)
@@ -206,8 +213,16 @@ def _sigmoid(x):
         return lambda x: 1.0 / (1.0 + math.exp(-x))
 
     def sigmoid32(x):
-        e = exp(-abs(x))  # e^−x would overflow where eˣ and x · eˣ are still numbers
-        return (e if x < _f(0.0) else _f(1.0)) / (_f(1.0) + e)
+        # eˣ / (1 + eˣ), which is 1 from 18 on.
+        x = _f(20.0) if x > _f(20.0) else x
+        x = _f(-105.0) if x < _f(-105.0) else x
+        t = x * _LOG2_E + _ROUND_RAISED
+        n = t - _ROUND_RAISED
+        r = x - n * _LN2_HIGH
+        r = r - n * _LN2_LOW
+        # The last bits of t are the exponent of 2ⁿ · 2³², for every n a number that is not subnormal.
+        e = _exp_series(r) * _from_bits(np.int32(_bits(t) << np.int32(23))) * _f(2.0**-32)
+        return e / (_f(1.0) + e)
 
     return sigmoid32
 
