@@ -8,7 +8,8 @@ matrices, one row, one column, few channels. The engines take turns in one proce
 ratios are medians over the rounds; one that is more than 5 % behind NumPy is measured a second time, longer. A product
 on several threads leaves those of NumPy's BLAS spinning for a tenth of a second, so that a pause follows it, and a
 longer burst that is not timed, since whoever shares this machine's caches has not paused.
-Numba leaves long products to the native engine (`kernels/jit/gemm_native.py`), as it does wherever that is built.
+Numba leaves long products, and those with a large operand, to the native engine (`kernels/jit/gemm_native.py`), as it
+does wherever that is built.
 """
 
 from __future__ import annotations

@@ -174,6 +174,13 @@ def _double(array: np.ndarray, copy: bool = False) -> np.ndarray:
     return array.astype(np.float64 if array.dtype.kind == "f" else array.dtype, copy=copy)
 
 
+def outputs(backend: Backend, case: Case, dtype: Any) -> dict[str, np.ndarray]:
+    """All arrays of a call after it, by argument."""
+    arguments = case.arguments(np.dtype(dtype))
+    placed = _call(backend, case, np.dtype(dtype), arguments, 0, str(case))
+    return {name: place.read()[1] for name, place in placed.items()}
+
+
 def _run(
     backend: Backend,
     case: Case,
@@ -183,6 +190,22 @@ def _run(
     shift: int | None,
     where: str,
 ) -> None:
+    placed = _call(backend, case, dtype, arguments, shift, where)
+    for name, place in placed.items():
+        start, now, intact = place.read()
+        assert intact, f"{where}: wrote outside {name}"
+        if name not in expected and name not in case.in_place.values():
+            assert start.tobytes() == now.tobytes(), f"{where}: changed its input {name}"
+    for name, want in expected.items():
+        _, got, _ = placed[case.in_place.get(name, name)].read()
+        defined = case.defined[name](arguments) if name in case.defined else None
+        _compare(case, got, want, defined, dtype, f"{where}: {name}")
+
+
+def _call(
+    backend: Backend, case: Case, dtype: np.dtype, arguments: Arguments, shift: int | None, where: str
+) -> dict[str, _Placed]:
+    """The arrays of a call, by argument."""
     placed: dict[str, _Placed] = {}
     bound = {}
     for name, value in arguments.items():
@@ -207,15 +230,7 @@ def _run(
     result = getattr(backend, case.primitive)(*bound.values())
     backend.synchronize()
     assert result is None, f"{where}: returned {type(result).__name__}; a primitive returns nothing"
-    for name, place in placed.items():
-        start, now, intact = place.read()
-        assert intact, f"{where}: wrote outside {name}"
-        if name not in expected and name not in case.in_place.values():
-            assert start.tobytes() == now.tobytes(), f"{where}: changed its input {name}"
-    for name, want in expected.items():
-        _, got, _ = placed[case.in_place.get(name, name)].read()
-        defined = case.defined[name](arguments) if name in case.defined else None
-        _compare(case, got, want, defined, dtype, f"{where}: {name}")
+    return placed
 
 
 def _compare(

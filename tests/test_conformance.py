@@ -7,8 +7,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conformance import CASES, Case, Out, check
+from conformance import CASES, Case, Out, check, outputs
 
+from dlcore.backends import get_backend
 from dlcore.backends.interface import PRIMITIVES, signature
 from dlcore.backends.numpy_backend import NumpyBackend
 
@@ -18,6 +19,23 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(backend, case):
     check(backend, case)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_cython_gives_the_same_bits_on_any_number_of_threads(count):
+    core = pytest.importorskip("dlcore.kernels.native.core", reason="the native engine is not built")
+    engine, before = get_backend("cython"), core.num_threads()
+
+    def bits(threads, case, dtype):
+        engine.set_num_threads(threads)
+        return {name: array.tobytes() for name, array in outputs(engine, case, dtype).items()}
+
+    try:
+        for case in CASES:
+            for dtype in (np.float32, np.float64):
+                assert bits(1, case, dtype) == bits(count, case, dtype), f"{case}, {np.dtype(dtype)}"
+    finally:
+        engine.set_num_threads(before)
 
 
 @pytest.mark.parametrize("primitive", PRIMITIVES)

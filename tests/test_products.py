@@ -20,8 +20,8 @@ ON_TILES = core.isa in ("amx", "wide")
 LARGEST, SMALLEST = np.finfo(np.float32).max, np.finfo(np.float32).tiny  # of normal numbers
 
 # m, n, k: whole blocks of tiles, and edges in every direction; one and several blocks of steps; threads share rows or
-# columns; rows of A a page apart. The large ones are on tiles where there are any. Few rows of A beside a large B, which is
-# read by whole rows: threads share blocks of steps, or columns where there are few blocks.
+# columns; rows of A a page apart. The large ones are on tiles where there are any. Beside few rows a large B is read by
+# whole rows: threads share blocks of steps, or columns where there are few blocks.
 SHAPES = [(32, 64, 64), (37, 50, 77), (17, 200, 999), (200, 17, 25), (37, 50, 1024)]
 SHAPES += [(1, 300, 4097), (2, 1031, 263), (3, 300, 4097), (5, 4099, 263), (13, 67, 20011), (16, 1031, 1025)]
 LARGE_SHAPES = [(160, 128, 96), (300, 70, 77), (129, 65, 400), (100, 300, 257), (70, 90, 3000)]

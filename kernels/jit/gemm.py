@@ -3,8 +3,8 @@
 Plain version: the BLAS through NumPy. It is fast for large matrices, but it brings threads of its own, which spin for a
 while after each call and take the cores from the loops between two products; it cannot be called on the tiles of an
 image before they have left the cache; and a small product costs it a microsecond or more. Here the register tile is
-ours (`gemm_tile`), and so are the threads: each packs itself what it reads of b. Products of some 0.1 ms and more are
-the native engine's, where that is built (`gemm_native`).
+ours (`gemm_tile`), and so are the threads: each packs itself what it reads of b. Products of 2²⁰ multiplications and
+more, or with an operand of 2¹⁶ elements, are the native engine's, where that is built (`gemm_native`).
 
 A large transposed b beside fewer rows of a, as the gradient of a dense layer's input has it, is not packed at all: its
 rows lie as the tile reads those of a, so that the transpose of y is the product of b and the transpose of a, which is
@@ -221,7 +221,7 @@ def by_numpy(a: Array, b: Array, y: Array) -> None:
 
 
 def gemm(a: Array, b: Array, y: Array, bias: Array | None = None, rectify: bool = False, add: bool = False) -> None:
-    """What `jit_gemm` does; a long product by the native engine, where that is built."""
+    """What `jit_gemm` does; a long product, or one with a large operand, by the native engine, where that is built."""
     if not multiply_natively(a, b, y, bias, rectify, add):
         jit_gemm(a, b, y, bias, rectify, add)
 

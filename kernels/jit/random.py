@@ -37,6 +37,7 @@ from .lanes import (
     store_past,
 )
 from .scalar import log, quarter_wave
+from .stream import new_block
 from .threads import elementwise_jit, elementwise_kernel, strict_kernel
 
 Array = Any
@@ -88,21 +89,21 @@ def _unit(bits, real):
 @strict_kernel
 def _uniform(start, stop, y, low, span, seed, offset, past):
     real = y.dtype.type
-    bits = np.empty(_STEP, np.int32)
+    rest = new_block(y)
     for s in range(start, stop):
+        first = s * _STEP
+        whole = first + _STEP <= y.size
         here = _philox(offset + np.uint64(s * _BLOCKS), seed)
-        target = address(y) + y.itemsize * _STEP * s
-        if (s + 1) * _STEP <= y.size:
-            unit = as_reals(here, real(0)) * splat(real(2.0**-24), here)
-            drawn = splat(real(low), here) + splat(real(span), here) * unit
-            if past:
-                store_past(target, drawn)
-            else:
-                store(target, drawn)
+        unit = as_reals(here, real(0)) * splat(real(2.0**-24), here)
+        drawn = splat(real(low), here) + splat(real(span), here) * unit
+        if whole and past:
+            store_past(address(y) + y.itemsize * first, drawn)
+        elif whole:
+            store(address(y) + y.itemsize * first, drawn)
         else:
-            store(address(bits), here)
-            for i in range(y.size - s * _STEP):
-                y[s * _STEP + i] = real(low) + real(span) * _unit(bits[i], real)
+            store(address(rest), drawn)
+            for i in range(y.size - first):
+                y[first + i] = rest[i]
     finish_stores()
 
 
@@ -140,23 +141,25 @@ def _box_muller(bits, even, odd):
 @elementwise_kernel
 def _dropout(start, stop, x, y, threshold, kept, seed, offset, past):
     real = x.dtype.type
-    bits = np.empty(_STEP, np.int32)
+    rest = new_block(x)
     for s in range(start, stop):
+        first = s * _STEP
+        whole = first + _STEP <= x.size
+        if not whole:
+            for i in range(x.size - first):
+                rest[i] = x[first + i]
         here = _philox(offset + np.uint64(s * _BLOCKS), seed)
-        source, target = address(x) + x.itemsize * _STEP * s, address(y) + x.itemsize * _STEP * s
-        if (s + 1) * _STEP <= x.size:
-            dropped = splat(real(0), here)
-            survivors = load(source, dropped) / splat(real(kept), here)
-            result = choose(at_least(here, splat(np.int32(threshold), here)), survivors, dropped)
-            if past:
-                store_past(target, result)
-            else:
-                store(target, result)
+        dropped = splat(real(0), here)
+        survivors = load(address(x) + x.itemsize * first if whole else address(rest), dropped) / splat(real(kept), here)
+        result = choose(at_least(here, splat(np.int32(threshold), here)), survivors, dropped)
+        if whole and past:
+            store_past(address(y) + x.itemsize * first, result)
+        elif whole:
+            store(address(y) + x.itemsize * first, result)
         else:
-            store(address(bits), here)
-            for i in range(x.size - s * _STEP):
-                place = s * _STEP + i
-                y[place] = x[place] / real(kept) if bits[i] >= threshold else real(0)
+            store(address(rest), result)
+            for i in range(x.size - first):
+                y[first + i] = rest[i]
     finish_stores()
 
 

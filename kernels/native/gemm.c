@@ -104,7 +104,8 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
     }
 }
 
-// One row: the sums of even and of odd steps, which do not wait for each other.
+// A row alone: the sums of even and of odd steps, which do not wait for each other. One that is left over beside others adds
+// as they do, or bits would depend on where threads cut the rows.
 enum { STEPS = 8 };
 INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c,
                    ending e) {
@@ -147,9 +148,9 @@ INLINE void tile_strided(const int mr, const int nv, long part, long k, const RE
     static NOINLINE void tile_##n(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,   \
                                   long ldc, const ending *e) {                                                         \
         long part = nr % LANES;                                                                                        \
-        if (n == 1 && nr > LANES && e->ahead) row_of(AHEAD, 2, part, k, a, cs, b, ldb, c, *e);                         \
-        else if (n == 1 && nr > LANES) row_of(NOTHING, 2, part, k, a, cs, b, ldb, c, *e);                              \
-        else if (n == 1) row_of(NOTHING, 1, part, k, a, cs, b, ldb, c, *e);                                            \
+        if (n == 1 && e->alone && nr > LANES && e->ahead) row_of(AHEAD, 2, part, k, a, cs, b, ldb, c, *e);             \
+        else if (n == 1 && e->alone && nr > LANES) row_of(NOTHING, 2, part, k, a, cs, b, ldb, c, *e);                  \
+        else if (n == 1 && e->alone) row_of(NOTHING, 1, part, k, a, cs, b, ldb, c, *e);                                \
         else if (nr > LANES) tile_strided(n, 2, part, k, a, rs, cs, b, ldb, c, ldc, *e);                               \
         else tile_of(NOTHING, n, 1, part, k, a, rs, cs, b, ldb, c, ldc, *e);                                           \
     }
@@ -340,7 +341,8 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     const REAL *bt = whole ? bs + q : panels + q * kc;
                     ending e = {.bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
                                 .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
-                                .far_c = far_c, .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B), .next_ld = g->brs};
+                                .far_c = far_c, .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B),
+                                .alone = g->m == 1, .next_ld = g->brs};
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
                         for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0, e.ahead = 0) {

@@ -18,10 +18,10 @@ enum {
 // An epilogue with what is added as an address: C itself, an array like C, or NULL. The sums of two rows and more go on from
 // `start`, an array like C but of whole vectors, or begin with zero. Each step fetches a vector for the next block, next_ld
 // elements after the last. `far_c`: C's lines come from beyond the second cache, and are asked for before the sums are made;
-// `ahead`: B's may, and are asked for some steps before they are read.
+// `ahead`: B's may, and are asked for some steps before they are read; `alone`: A has one row in all.
 typedef struct {
     const REAL *bias, *add;
-    int activation, far_c, ahead;
+    int activation, far_c, ahead, alone;
     const REAL *start, *next;
     long next_ld;
 } ending;

@@ -119,7 +119,7 @@ typedef struct {
     const sequence_job *g;
     task_function run;
     void (*begin)(const group *o), (*end)(const group *o);
-    long tasks, phases, share, room_size;
+    long tasks, phases, groups, room_size;
     REAL *room;
     group together;
     atomic_int *claimed; // per task, in how many phases
@@ -149,10 +149,15 @@ static long carve_group(group *o, REAL *room) {
     return used;
 }
 
+// None of one sequence, unless there is but one: two take little longer.
+static group group_of(const sequence_run *r, long i) {
+    const long n = r->g->s.n, first = div_up(i * n, r->groups);
+    return (group){.g = r->g, .first = first, .rows = div_up((i + 1) * n, r->groups) - first};
+}
+
 static void run_alone(void *job, long item, int worker) {
     const sequence_run *r = job;
-    group o = {.g = r->g, .first = item * r->share};
-    o.rows = min_l(r->share, r->g->s.n - o.first);
+    group o = group_of(r, item);
     carve_group(&o, r->room + worker * r->room_size);
     r->begin(&o);
     if (on_tiles(r->g)) tiles_begin();
@@ -191,20 +196,20 @@ static int run(sequence_run r) {
     const int shared = threads > 1 && r.tasks > 1 && (s.n < threads || large);
     long groups = div_up(s.n, ROWS);
     if (!shared) groups = round_up(groups, threads);
-    r.share = div_up(s.n, groups);
+    r.groups = max_l(1, min_l(groups, s.n / 2));
     group sizes = {.g = r.g};
     r.room_size = carve_group(&sizes, NULL);
     const size_t rooms = shared ? 1 : threads, bytes = rooms * (size_t)r.room_size * sizeof(REAL);
     r.room = scratch(SCRATCH_STATE, bytes + (size_t)r.tasks * sizeof(atomic_int));
     if (!r.room) return -1;
     if (!shared) {
-        pool_for(div_up(s.n, r.share), run_alone, &r);
+        pool_for(r.groups, run_alone, &r);
         return 0;
     }
     r.claimed = (atomic_int *)((char *)r.room + bytes);
-    for (long first = 0; first < s.n; first += r.share) {
+    for (long i = 0; i < r.groups; i++) {
         group *o = &r.together;
-        *o = (group){.g = r.g, .first = first, .rows = min_l(r.share, s.n - first)};
+        *o = group_of(&r, i);
         carve_group(o, r.room);
         for (long task = 0; task < r.tasks; task++) atomic_store(&r.claimed[task], 0);
         r.begin(o);
