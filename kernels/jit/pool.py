@@ -239,7 +239,7 @@ def _from_averages(dy, rows, columns, row, column, top, left, window, stride, im
 
 
 @inline_jit
-def _mean_of_window(x, rows, columns, row, column, share, y, zero, count, past):
+def _put_scaled_sum(x, rows, columns, row, column, share, y, zero, count, past):
     total = zero
     at, left, end = x, columns, x + rows * row
     while at < end:
@@ -291,7 +291,7 @@ def _overlapping_backward(start, stop, dy, index, dx, size, stride, corner, past
             whole = whole and (ow1 - 1) * stride[1] + size[1] <= width + corner[1]
             c = 0
             while whole and channels - c >= len(wide):
-                _mean_of_window(
+                _put_scaled_sum(
                     source + one * c, rows, columns, one * row, one * channels, share, target + one * c, wide,
                     len(wide), past,
                 )  # fmt: skip
@@ -364,13 +364,13 @@ def _avg_pool(start, stop, x, y, size, stride, corner, past):
                 _ask_for_window(source, i1 - i0, one * width * channels, stride[0], one * channels * stride[1])
             c = 0
             while channels - c >= len(wide):
-                _mean_of_window(
+                _put_scaled_sum(
                     source + one * c, i1 - i0, j1 - j0, one * width * channels, one * channels, share,
                     target + one * c, wide, len(wide), past,
                 )  # fmt: skip
                 c += len(wide)
             while c < channels:
-                _mean_of_window(
+                _put_scaled_sum(
                     source + one * c, i1 - i0, j1 - j0, one * width * channels, one * channels, share,
                     target + one * c, single, min(lanes, channels - c), past,
                 )  # fmt: skip

@@ -55,6 +55,15 @@ def _powers(t):
 
 
 @register_jitable(**_OPTIONS)
+def _reduce(x, rounding):
+    """x = n · ln 2 + r with |r| < 0.35: n + rounding, which holds n in its low bits, and r."""
+    t = x * _LOG2_E + rounding
+    n = t - rounding
+    r = x - n * _LN2_HIGH
+    return t, r - n * _LN2_LOW
+
+
+@register_jitable(**_OPTIONS)
 def _exp_series(r):
     """eʳ for |r| < 0.35, fitted to 3e-9."""
     p = _f(1.3820944587e-3) * r + _f(8.3686839789e-3)
@@ -76,10 +85,7 @@ def _exp(x):
     def exp32(x):
         x = _f(105.0) if x > _f(105.0) else x
         x = _f(-105.0) if x < _f(-105.0) else x
-        t = x * _LOG2_E + _ROUND_BIASED
-        n = t - _ROUND_BIASED
-        r = x - n * _LN2_HIGH
-        r = r - n * _LN2_LOW
+        t, r = _reduce(x, _ROUND_BIASED)
         low, high = _powers(t)
         return _exp_series(r) * low * high
 
@@ -98,10 +104,7 @@ def _expm1_negative(x):
     def expm1_negative32(x):
         x = _f(0.0) if x > _f(0.0) else x
         x = _f(-60.0) if x < _f(-60.0) else x
-        t = x * _LOG2_E + _ROUND
-        n = t - _ROUND
-        r = x - n * _LN2_HIGH
-        r = r - n * _LN2_LOW
+        t, r = _reduce(x, _ROUND)
         p = _f(1.9875691500e-4) * r + _f(1.3981999507e-3)
         p = p * r + _f(8.3334519073e-3)
         p = p * r + _f(4.1665795894e-2)
@@ -216,10 +219,7 @@ def _sigmoid(x):
         # eˣ / (1 + eˣ), which is 1 from 18 on.
         x = _f(20.0) if x > _f(20.0) else x
         x = _f(-105.0) if x < _f(-105.0) else x
-        t = x * _LOG2_E + _ROUND_RAISED
-        n = t - _ROUND_RAISED
-        r = x - n * _LN2_HIGH
-        r = r - n * _LN2_LOW
+        t, r = _reduce(x, _ROUND_RAISED)
         # The last bits of t are the exponent of 2ⁿ · 2³², for every n a number that is not subnormal.
         e = _exp_series(r) * _from_bits(np.int32(_bits(t) << np.int32(23))) * _f(2.0**-32)
         return e / (_f(1.0) + e)

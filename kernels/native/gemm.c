@@ -106,7 +106,6 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
 
 // A row alone: the sums of even and of odd steps, which do not wait for each other. One that is left over beside others adds
 // as they do, or bits would depend on where threads cut the rows.
-enum { STEPS = 8 };
 INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c,
                    ending e) {
     vec even[2] = {{0}, {0}}, odd[2] = {{0}, {0}};

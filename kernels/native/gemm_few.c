@@ -21,7 +21,6 @@ enum {
     STREAM_ROWS = 16,     // of A, up to which a B of FAR_B bytes is read by whole rows,
     LARGE_B = 1 << 19,    // and for a row or two one that does not stay in the second cache beside other arrays
     AHEAD_B = 1 << 24,    // bytes of B from which the rows that follow are asked for, if there are no tiles to hide that
-    STEPS = 8,            // rows of B read side by side for a row or two
     DOT_TILE = 4,         // rows that share what is loaded of a transposed B; up to as many, it is not packed
     DOT_ROWS = 14,        // and up to as many of at least DOT_STEPS steps
     DOT_STEPS = 128,

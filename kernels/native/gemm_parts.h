@@ -9,6 +9,7 @@
 enum {
     KC = VBYTES == 64 ? 256 : 384, // steps of a block, about: a panel of B stays in L1 beside the panels of A that pass
     EVEN_STEPS = 16,               // of which blocks are made
+    STEPS = 8,                     // side by side, for a row or two
     PACK_B_FROM = 3 * MR,          // rows of A before packing B pays
     FAR_B = 1 << 22,               // bytes of B whose pages the processor does not remember
     PAGE_BYTES = 4096,
