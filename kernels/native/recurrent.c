@@ -4,13 +4,9 @@
 // gates, each over the whole batch. Here
 //   1. inputs and state of a step lie side by side, so that a gate is one product with both kernels stacked; the cells of a
 //      panel of units are finished while their gates are in L1;
-//   2. where the kernels are large, the threads share out the panels of units of one group of sequences, and each keeps
-//      its part of the kernels in its own L2: no step begins before all of the step before is done, and a thread that is
-//      done early takes panels of one that is late. Small kernels fit the L2 of each: the batch is split for the whole
-//      sequence, and no step waits; so it is where the cores share no cache (LSTM 1.1 times: states cross no border);
-//   3. backward, the batch is split (sharing would send all gates' gradients from core to core at every step:
-//      5 % slower). A step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves
-//      the gates' gradients packed as the products for the gradients of the weights want them, which come at the end
+//   2. threads share out the batch or, where the kernels are large, the units of a step (recurrent_groups.c);
+//   3. backward, a step carries its gradient to the step before gate by gate, so that the operand is in L1. It leaves the
+//      gates' gradients packed as the products for the gradients of the weights want them, which come at the end
 //      (recurrent_weights.c).
 // On tiles (split.h) kernels are split once per call. Whoever makes a panel of 32 units of a new state, or of a gate's
 // gradient, splits it: it is just one block column of the operand of the next step, and nothing is split twice. Each task
@@ -22,58 +18,18 @@
 #include "arena.h"
 #include "threads.h"
 #include "vmath.h"
-#include <stdatomic.h>
 #include <string.h>
 
 enum {
-    ROWS = 32,           // sequences at a time: operands of a step stay in L1 and L2
     DEPTH = 384,         // rows of a kernel per pass of a product: a panel of them stays in L1
     TILE_SEQUENCES = 16, // of a batch at least, or most of a tile is idle
     INPUT_ROWS = 128     // steps of the batch whose inputs' gradients are made together on tiles
 };
 
-enum { SPLIT_REALS = SPLIT_BLOCK * (int)sizeof(bf16) / (int)sizeof(REAL) };
 _Static_assert(!HAS_TILES || ((int)NR == SPLIT_SIDE && (int)NR == SPLIT_STEPS), "a panel of units is as wide as a block");
-
-typedef struct sequence_job sequence_job;
-
-// One step of a group of sequences. Rows of buffers lie ld(width) apart.
-typedef struct {
-    long first, rows, t;
-    const REAL *read; // forward: inputs and state before the step; backward: what is multiplied of `write`
-    REAL *write;      // forward: those of the next step; backward: the gates' gradients, gate by gate
-    REAL *carry_h, *carry_c, *extra;
-    const bf16 *split_read; // on tiles: the same as blocks of split.c, [inputs, state] or [gate], of SPLIT_STEPS columns
-    bf16 *split_write, *split_extra;
-} step;
-
-// Gates of the kernel through which blocks of the gates' gradients reach the state before.
-typedef struct {
-    long block, gate, count;
-} carried_gates;
-
-struct sequence_job {
-    sequence_shape s;
-    long gates, blocks, parts; // gates of the kernels, kept per unit; parts of a step that wait for one another
-    void (*cells)(const sequence_job *g, const step *p, long j, int part); // forward, of the panel from unit j
-    void (*backward)(const sequence_job *g, const step *p, long from, long to, int part); // of these units
-    carried_gates carried[2];
-    int activation, tiles;
-    const unsigned char *mask;
-    const REAL *x, *h0, *c0, *bias, *recurrent_bias, *w, *u; // kernels packed
-    const REAL *h, *c, *z, *dh, *dc_last;
-    REAL *out_h, *out_c, *out_z, *dz, *dx, *dh0, *dc0;
-};
-
-// Rows of buffers: room for whole panels, and not a power of two apart.
-INLINE long ld(long n) { return round_up(n, NR) + LANES; }
 
 // The shape alone decides, so that neither threads nor groups change a bit.
 INLINE int suits_tiles(sequence_shape s) { return HAS_TILES && s.n >= TILE_SEQUENCES && s.h >= NR && s.i + s.h >= 2 * NR; }
-INLINE int on_tiles(const sequence_job *g) { return HAS_TILES && g->tiles; }
-
-// Where the state begins in a row of floats. On tiles the inputs are in the blocks alone.
-INLINE long state_at(const sequence_job *g) { return on_tiles(g) ? 0 : g->s.i; }
 
 // Rows of sequences lie far apart in the caller's arrays: ask for the next sequence's while this one's are worked on.
 INLINE void prefetch_next(const sequence_job *g, const REAL *row, long width) { __builtin_prefetch(row + g->s.t * width); }
@@ -86,137 +42,6 @@ INLINE long row_at(const sequence_job *g, const step *p, long n) { return (p->fi
 // The state before the step, of which `all` holds those after the steps.
 INLINE const REAL *previous(const sequence_job *g, const step *p, const REAL *initial, const REAL *all, long n) {
     return p->t ? all + (row_at(g, p, n) - 1) * g->s.h : initial + (p->first + n) * g->s.h;
-}
-
-// Kernels up to this stay in a core's L2 as a whole: of 1 MB, or 2, which all that have tiles have.
-INLINE size_t near_bytes(const sequence_job *g) {
-    return on_tiles(g) ? 1600 << 10 : is_intel_server() ? 1280 << 10 : 512 << 10;
-}
-
-// Of what is multiplied at every step; on tiles backward does so with the recurrent kernel alone.
-INLINE size_t kernel_bytes(const sequence_job *g) {
-    const long rows = g->backward && on_tiles(g) ? g->s.h : g->s.i + g->s.h;
-    return (size_t)(g->gates * g->s.h * rows) * (on_tiles(g) ? PIECES * sizeof(bf16) : sizeof(REAL));
-}
-
-// ---- groups of sequences, each worked off step by step ----
-
-typedef struct group group;
-
-// A panel's share of a phase, which is a part of a step.
-typedef void (*task_function)(const group *o, long phase, long task, long tasks);
-
-struct group {
-    const sequence_job *g;
-    long first, rows;
-    REAL *operands[2]; // forward: inputs and states of two steps; backward: the gates' gradients, gate by gate
-    REAL *carry_h, *carry_c, *extra;
-    bf16 *split[2], *split_extra; // the operands on tiles
-    atomic_long done; // tasks of all phases
-};
-
-typedef struct {
-    const sequence_job *g;
-    task_function run;
-    void (*begin)(const group *o), (*end)(const group *o);
-    long tasks, phases, groups, room_size;
-    REAL *room;
-    group together;
-    atomic_int *claimed; // per task, in how many phases
-} sequence_run;
-
-static REAL *carve(REAL *room, long *used, long n) {
-    REAL *part = room ? room + *used : NULL;
-    *used += round_up(n, 16);
-    return part;
-}
-
-// Lays out a group's buffers in `room`, if that is given; their size.
-static long carve_group(group *o, REAL *room) {
-    const sequence_job *g = o->g;
-    long used = 0;
-    const long columns = g->backward ? (on_tiles(g) ? 0 : g->blocks * ld(g->s.h)) : ld(state_at(g) + g->s.h);
-    o->operands[0] = carve(room, &used, ROWS * columns);
-    o->operands[1] = g->backward ? o->operands[0] : carve(room, &used, ROWS * columns);
-    if (on_tiles(g)) {
-        const long blocks = g->backward ? g->blocks * split_steps(g->s.h) : split_steps(g->s.i) + split_steps(g->s.h);
-        for (int i = 0; i < 2; i++) o->split[i] = (bf16 *)carve(room, &used, blocks * SPLIT_REALS);
-        o->split_extra = (bf16 *)carve(room, &used, split_steps(g->s.h) * SPLIT_REALS);
-    }
-    o->carry_h = carve(room, &used, ROWS * ld(g->s.h));
-    o->carry_c = carve(room, &used, ROWS * ld(g->s.h));
-    o->extra = carve(room, &used, ROWS * ld(g->s.h));
-    return used;
-}
-
-// None of one sequence, unless there is but one: two take little longer.
-static group group_of(const sequence_run *r, long i) {
-    const long n = r->g->s.n, first = div_up(i * n, r->groups);
-    return (group){.g = r->g, .first = first, .rows = div_up((i + 1) * n, r->groups) - first};
-}
-
-static void run_alone(void *job, long item, int worker) {
-    const sequence_run *r = job;
-    group o = group_of(r, item);
-    carve_group(&o, r->room + worker * r->room_size);
-    r->begin(&o);
-    if (on_tiles(r->g)) tiles_begin();
-    for (long phase = 0; phase < r->phases; phase++)
-        for (long task = 0; task < r->tasks; task++) r->run(&o, phase, task, r->tasks);
-    if (on_tiles(r->g)) tiles_end();
-    r->end(&o);
-}
-
-// Whoever comes takes part in the phase that is under way: nobody waits for a thread that has not begun.
-static void run_together(void *job, long item, int worker) {
-    sequence_run *r = job;
-    group *o = &r->together;
-    const long first = worker * r->tasks / pool_size();
-    (void)item;
-    if (on_tiles(r->g)) tiles_begin();
-    for (long phase; (phase = atomic_load_explicit(&o->done, memory_order_acquire) / r->tasks) < r->phases;) {
-        for (long i = 0; i < r->tasks; i++) {
-            long task = (first + i) % r->tasks;
-            int unclaimed = (int)phase;
-            if (atomic_load_explicit(&r->claimed[task], memory_order_relaxed) != unclaimed) continue;
-            if (!atomic_compare_exchange_strong(&r->claimed[task], &unclaimed, (int)phase + 1)) continue;
-            r->run(o, phase, task, r->tasks);
-            atomic_fetch_add_explicit(&o->done, 1, memory_order_release);
-        }
-        pool_await(&o->done, (phase + 1) * r->tasks);
-    }
-    if (on_tiles(r->g)) tiles_end();
-}
-
-static int run(sequence_run r) {
-    const sequence_shape s = r.g->s;
-    const int threads = pool_size();
-    if (!s.n) return 0;
-    const int large = kernel_bytes(r.g) > near_bytes(r.g) && (on_tiles(r.g) || !pool_is_apart());
-    const int shared = threads > 1 && r.tasks > 1 && (s.n < threads || large);
-    long groups = div_up(s.n, ROWS);
-    if (!shared) groups = round_up(groups, threads);
-    r.groups = max_l(1, min_l(groups, s.n / 2));
-    group sizes = {.g = r.g};
-    r.room_size = carve_group(&sizes, NULL);
-    const size_t rooms = shared ? 1 : threads, bytes = rooms * (size_t)r.room_size * sizeof(REAL);
-    r.room = scratch(SCRATCH_STATE, bytes + (size_t)r.tasks * sizeof(atomic_int));
-    if (!r.room) return -1;
-    if (!shared) {
-        pool_for(r.groups, run_alone, &r);
-        return 0;
-    }
-    r.claimed = (atomic_int *)((char *)r.room + bytes);
-    for (long i = 0; i < r.groups; i++) {
-        group *o = &r.together;
-        *o = group_of(&r, i);
-        carve_group(o, r.room);
-        for (long task = 0; task < r.tasks; task++) atomic_store(&r.claimed[task], 0);
-        r.begin(o);
-        pool_for(threads, run_together, &r);
-        r.end(o);
-    }
-    return 0;
 }
 
 // ---- gates: half the instructions of vmath.h, for which a gate's precision is enough ----
@@ -407,8 +232,8 @@ static void forward_task(const group *o, long phase, long task, long tasks) {
 static int forward(sequence_job g, const void *w, const void *u) {
     g.tiles = suits_tiles(g.s);
     if (pack_forward(&g, w, u)) return -1;
-    return run((sequence_run){.g = &g, .run = forward_task, .begin = begin_forward, .end = end_forward,
-                              .tasks = panels(g.s.h), .phases = g.s.t * g.parts});
+    return run_groups(&g, (group_steps){.begin = begin_forward, .task = forward_task, .end = end_forward,
+                                        .tasks = panels(g.s.h), .phases = g.s.t * g.parts});
 }
 
 INLINE vec state_before(const sequence_job *g, const step *p, long n, long j) {
@@ -773,8 +598,8 @@ static int backward(sequence_job g, const void *w, const void *u, gradient_job d
     g.tiles = suits_tiles(s);
     g.dz = scratch(SCRATCH_PROJECTED, (size_t)(g.blocks * plane_size(s)) * sizeof(REAL) + 64);
     if (!g.dz || pack_backward(&g, w, u)) return -1;
-    if (run((sequence_run){.g = &g, .run = backward_task, .begin = begin_backward, .end = end_backward,
-                           .tasks = on_tiles(&g) ? panels(s.h) : 1, .phases = s.t * g.parts + 1})) return -1;
+    if (run_groups(&g, (group_steps){.begin = begin_backward, .task = backward_task, .end = end_backward,
+                                     .tasks = on_tiles(&g) ? panels(s.h) : 1, .phases = s.t * g.parts + 1})) return -1;
     if (g.dx && on_tiles(&g) && inputs_on_tiles(&g)) return -1;
     d.s = s;
     d.dz = g.dz;
