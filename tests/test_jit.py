@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,10 +174,20 @@ _LIMITS = {
 def test_long_products_with_and_without_the_native_engine(engine, monkeypatch, operands, native, threads):
     from dlcore.kernels.jit import gemm, gemm_native
 
+    core, linear = gemm_native._native()
+    limits = []
     if not native:
         monkeypatch.setattr(gemm_native, "_native", lambda: (None, None))
-    elif gemm_native._native() == (None, None):
+    elif core is None:
         pytest.skip("the native engine was not built for this processor")
+    else:
+
+        def limit(count):
+            limits.append(count)
+            core.limit_threads(count)
+
+        monkeypatch.setattr(gemm_native, "_native", lambda: (SimpleNamespace(limit_threads=limit), linear))
+    before = core.num_threads() if core else None
     engine.set_num_threads(threads)
     rng = np.random.default_rng(0)
     rows, depth, columns = 230, 310, 270  # 19 million multiplications
@@ -198,7 +209,8 @@ def test_long_products_with_and_without_the_native_engine(engine, monkeypatch, o
         gemm.gemm(a, b, y, **options)
         np.testing.assert_allclose(y, result, rtol=0, atol=1e-4)
     if native:
-        assert gemm_native._native()[0].num_threads() == threads
+        assert limits[:2] == ([] if operands == "columns" else [threads, 0])  # for the call alone: the native engine's own setting stays
+        assert core.num_threads() == before
 
 
 @pytest.mark.parametrize("primitive", [name for name in PRIMITIVES if name.startswith(("linear", "matmul", "conv2d"))])

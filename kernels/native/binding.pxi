@@ -9,6 +9,7 @@ import_array()
 
 cdef extern from "engine.h":
     ctypedef struct engine:  # a table of kernels per family; each module knows the type of its own
+        void (*begin)() noexcept
         const void *activation
         const void *conv
         const void *elementwise
@@ -29,8 +30,13 @@ cdef const engine *f64 = <const engine *>PyCapsule_GetPointer(_core.engine64, "e
 cdef dict FUSED = {"linear": 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 
 
+cdef inline const engine *begin(const engine *found) noexcept:
+    found.begin()
+    return found
+
+
 cdef inline const engine *engine_of(ndarray array) noexcept:
-    return f32 if PyArray_TYPE(array) == NPY_FLOAT else f64
+    return begin(f32 if PyArray_TYPE(array) == NPY_FLOAT else f64)
 
 
 cdef inline void *pointer(ndarray array) noexcept:

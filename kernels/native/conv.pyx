@@ -142,14 +142,14 @@ cdef conv_shape shape_from(x, w, y, stride, padding, dilation, long groups):
 def in_lanes(x, w, y, stride, padding, dilation, long groups, dtype):
     """L if the kernels of a layer of these shapes compute on vectors of L images: then each of x and y may lie as
     [N / L, H, W, C, L]; else 0."""
-    cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
+    cdef const conv_kernels *kernels = <const conv_kernels *>begin(f32 if dtype == "float32" else f64).conv
     cdef conv_shape s = shape_from(x, w, y, stride, padding, dilation, groups)
     return kernels.in_lanes(&s)
 
 
 def pools(x, w, y, stride, padding, dilation, long groups, activation, dtype, pooled):
     """Whether prepare_conv2d, for these shapes, takes `pooled`, "mean" or "max"."""
-    cdef const conv_kernels *kernels = <const conv_kernels *>(f32 if dtype == "float32" else f64).conv
+    cdef const conv_kernels *kernels = <const conv_kernels *>begin(f32 if dtype == "float32" else f64).conv
     cdef conv_shape s = shape_from(x, w, y, stride, padding, dilation, groups)
     s.pooled = POOLED[pooled]
     return bool(kernels.pools(&s, FUSED[activation]))

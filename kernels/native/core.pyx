@@ -23,7 +23,9 @@ cdef extern from "engine.h":
 cdef extern from "threads.h":
     ctypedef void (*pool_function)(void *job, long item, int worker) noexcept nogil
     void pool_for(long items, pool_function function, void *job) nogil
-    int pool_size()
+    void pool_begin() nogil
+    int pool_threads()
+    void pool_limit(int threads)
     void pool_resize(int threads)
     void pool_assume_apart(int apart)
 
@@ -66,12 +68,17 @@ isa = os.environ.get("DLCORE_ISA") or runnable_isas()[0]
 
 def num_threads():
     """Threads a primitive may use."""
-    return pool_size()
+    return pool_threads()
 
 
 def set_num_threads(int count):
     """Use `count` threads (1 … 64) from the next primitive on."""
     pool_resize(count)
+
+
+def limit_threads(int count):
+    """Calls that this Python thread makes from now on use `count` threads at most; 0: as many as there are."""
+    pool_limit(count)
 
 
 def assume_apart(apart):
@@ -187,6 +194,7 @@ cdef class Inlet:
             return True
         items = (g.bytes + COPIED_BYTES - 1) // COPIED_BYTES
         with nogil:
+            pool_begin()
             pool_for(items, _copy_item, &g)
         return True
 
@@ -221,6 +229,7 @@ cdef class Prepared:
         cdef int status = 0
         cdef long i
         with nogil:
+            pool_begin()
             for i in range(self.count):
                 status |= self.plans[i].run(self.plans[i])
         if status:

@@ -87,7 +87,7 @@ def select(ndarray condition, ndarray a, ndarray b, ndarray y):
 
 
 def copy(ndarray x, ndarray y):
-    cdef const elementwise_kernels *kernels = <const elementwise_kernels *>f32.elementwise
+    cdef const elementwise_kernels *kernels = <const elementwise_kernels *>begin(f32).elementwise
     cdef view source, target
     if not PyArray_EquivTypenums(PyArray_TYPE(x), PyArray_TYPE(y)):
         # Conversions happen once a batch at most, and NumPy has a loop for every pair of types.
@@ -110,7 +110,7 @@ cdef intptr_t[64] STANDING  # strides of an array that is one item everywhere
 
 
 def fill(ndarray y, value):
-    cdef const elementwise_kernels *kernels = <const elementwise_kernels *>f32.elementwise
+    cdef const elementwise_kernels *kernels = <const elementwise_kernels *>begin(f32).elementwise
     cdef float single
     cdef double real
     cdef view source, target

@@ -1,6 +1,7 @@
 // Gathers the kernel families of one build; compiled once per instruction set and precision like them.
 #include "engine.h"
 #include "simd.h"
+#include "threads.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -26,6 +27,7 @@ extern const reduce_kernels REST_NAME(reduce_kernels);
 
 const engine NAME(engine) = {
     .isa = STRING(ISA),
+    .begin = pool_begin,
     .activation = &REST_NAME(activation_kernels),
     .conv = &NAME(conv_kernels),
     .elementwise = &REST_NAME(elementwise_kernels),

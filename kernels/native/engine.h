@@ -15,6 +15,7 @@
 
 typedef struct {
     const char *isa;
+    void (*begin)(void); // before each call: pool_begin
     const activation_kernels *activation;
     const conv_kernels *conv;
     const elementwise_kernels *elementwise;

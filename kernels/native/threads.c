@@ -31,7 +31,8 @@ enum { PROBE_EVERY = 1024, PROBE_AGAIN = 64, BATCHES = 4, PASSES = 16, PATIENCE 
 enum { ENTERED = 1, LEFT = 1 << 12, CLOSED = 1 << 30 }; // state: workers that take part, those that are done; no more may
 
 static struct {
-    int threads, started, home, until_probe;
+    int started, home, until_probe;
+    atomic_int threads;
     atomic_int apart, assumed; // kernels of other Python threads ask, too
     pthread_mutex_t busy, sleep;
     pthread_cond_t wake;
@@ -43,12 +44,14 @@ static struct {
     _Alignas(64) atomic_uint round; // one step per parallel-for; in the same line, what that is
     pool_function function;
     void *_Atomic job;
+    int taking_part; // threads of this round
     _Alignas(64) atomic_int state;  // of this round
     _Alignas(64) atomic_int asleep;
     atomic_int generation; // workers of an older one leave
 } pool = {.threads = 1, .started = 1, .home = -1, .assumed = -1, .state = CLOSED, .busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static _Thread_local int inside; // this thread is running an item
+static _Thread_local int inside;      // this thread is running an item
+static _Thread_local int most, under; // threads that it may use at all, and in the call under way; 0: all
 
 static void pause_briefly(void) {
 #if defined(__x86_64__)
@@ -68,7 +71,8 @@ static long nanoseconds(void) {
 
 static void work(int worker) {
     void *job = atomic_load_explicit(&pool.job, memory_order_relaxed);
-    for (int k = 0, r = worker; k < pool.threads; k++, r = r + 1 < pool.threads ? r + 1 : 0)
+    const int runs = worker < pool.taking_part ? pool.taking_part : 0;
+    for (int k = 0, r = worker; k < runs; k++, r = r + 1 < runs ? r + 1 : 0)
         for (long i; (i = atomic_fetch_add_explicit(&pool.run[r].next, 1, memory_order_relaxed)) < pool.run[r].end;)
             pool.function(job, i, worker);
 }
@@ -190,7 +194,16 @@ static void after_fork_in_child(void) {
     atomic_store(&pool.state, CLOSED);
 }
 
-int pool_size(void) { return pool.threads; }
+void pool_limit(int threads) { most = threads; }
+
+void pool_begin(void) {
+    const int threads = atomic_load_explicit(&pool.threads, memory_order_relaxed);
+    under = most && most < threads ? most : threads;
+}
+
+int pool_size(void) { return under ? under : atomic_load_explicit(&pool.threads, memory_order_relaxed); }
+
+int pool_threads(void) { return pool.threads; }
 
 void pool_resize(int threads) {
     static int registered;
@@ -258,10 +271,11 @@ void pool_assume_apart(int apart) { pool.assumed = apart; }
 
 // ---- the parallel-for ----
 
-static void run_round(long items, pool_function function, void *job) {
-    for (int r = 0; r < pool.threads; r++) {
-        atomic_store_explicit(&pool.run[r].next, div_up(items * r, pool.threads), memory_order_relaxed);
-        pool.run[r].end = div_up(items * (r + 1), pool.threads);
+static void run_round(int threads, long items, pool_function function, void *job) {
+    pool.taking_part = threads;
+    for (int r = 0; r < threads; r++) {
+        atomic_store_explicit(&pool.run[r].next, div_up(items * r, threads), memory_order_relaxed);
+        pool.run[r].end = div_up(items * (r + 1), threads);
     }
     atomic_store_explicit(&pool.run[0].next, 1, memory_order_relaxed); // item 0 is the caller's
     pool.function = function;
@@ -283,18 +297,19 @@ static void run_round(long items, pool_function function, void *job) {
 }
 
 void pool_for(long items, pool_function function, void *job) {
-    if (items <= 1 || pool.threads == 1 || inside || pthread_mutex_trylock(&pool.busy)) {
+    if (items <= 1 || pool_size() == 1 || inside || pthread_mutex_trylock(&pool.busy)) {
         for (long i = 0; i < items; i++) function(job, i, 0);
         return;
     }
     if (pool.started < pool.threads) start_workers();
     if (pool.started > 1) bind_workers();
-    run_round(items, function, job);
+    const int threads = pool.threads, wanted = pool_size();
+    run_round(wanted < threads ? wanted : threads, items, function, job);
     if (!pool.until_probe--) {
         table tables[MAX_THREADS];
-        for (int w = 0; w < pool.threads; w++) atomic_init(&tables[w].ball, -1);
+        for (int w = 0; w < threads; w++) atomic_init(&tables[w].ball, -1);
         pool.until_probe = PROBE_AGAIN;
-        run_round(pool.threads, probe_item, tables);
+        run_round(threads, threads, probe_item, tables);
     }
     pthread_mutex_unlock(&pool.busy);
 }

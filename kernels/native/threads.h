@@ -10,7 +10,12 @@ typedef void (*pool_function)(void *job, long item, int worker);
 void pool_for(long items, pool_function function, void *job);
 // Returns once *count is at least `least`: for work that is split across the items of one call.
 void pool_await(const atomic_long *count, long least);
+// A call begins: until the next one on this thread, pool_size() is what it is now, whatever other threads set meanwhile, for
+// kernels get scratch for as many.
+void pool_begin(void);
 int pool_size(void);
+int pool_threads(void);        // all that there are
+void pool_limit(int threads);  // as many at most for calls from this thread that begin later; 0: all
 // Whether some of its threads run on cores without a common cache.
 int pool_is_apart(void);
 void pool_assume_apart(int apart); // for tests: 1 or 0 instead of what was found, -1 for that again
