@@ -160,6 +160,10 @@ class Recorder(Backend):
         self.refuse("it reads values on the host")
         return self.engine.to_numpy(array)
 
+    def share(self, array: Array) -> Array:
+        self.refuse("it hands an array to another library")
+        return array
+
     def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> None:
         self.draws.append(Draw(generator, key, count))
 

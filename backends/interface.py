@@ -149,6 +149,10 @@ class Backend:
         """Run a check of values on the host, `function(*arrays)`; a recorded step repeats it in every replay."""
         function(*arrays)
 
+    def share(self, array: Array) -> Array:
+        """The array, which goes to another library."""
+        return array
+
     def lend(self, array: Array, owner: Any) -> Array:
         """The same memory as an array of its own, from which, as from all its views, `owner_of` gives `owner`."""
         owner.__array_interface__ = array.__array_interface__

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import functional as F
 from .naming import to_snake_case, unknown_name
-from .tensor import Tensor, as_tensor
+from .tensor import Settings, Tensor, as_tensor
 
 EPSILON = 1e-7  # Keras's backend.epsilon()
 
@@ -383,7 +383,7 @@ def _labels(y_true: Any, shape: tuple[int, ...]) -> Any:
 # ---- the classes -------------------------------------------------------------------------------------------------
 
 
-class Loss:
+class Loss(Settings):
     """Base of all losses: override `call(y_true, y_pred)` to give per-sample losses.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from . import functional as F
-from .tensor import Tensor
+from .tensor import Settings, Tensor
 
 
-class Regularizer:
+class Regularizer(Settings):
     """Base class: a callable that gives the penalty of a tensor as a scalar tensor."""
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -9,7 +9,10 @@ variables trainable. A step that cannot be replayed says why, once, and runs eag
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +28,8 @@ from .tensor import as_tensor, weights_version, wrap
 
 MOST = 4  # shapes of batches for which recordings are kept, per step
 PATIENCE = 2  # recordings during which a step may change the model's attributes before it is given up
+
+_steps: weakref.WeakSet[Step] = weakref.WeakSet()
 
 Rewrite = Callable[[list[Call], list[Any], set[int], Backend], list[Call]]
 
@@ -125,6 +130,7 @@ class Step:
 
     Attributes:
         replayed: whether the last call was a replay.
+        lock: to be held from a call until its results are read, where several threads may call.
     """
 
     replayed = False
@@ -148,6 +154,8 @@ class Step:
         self._first: _Recording | None = None  # a recording that waits for a second to compare it with
         self._unsteady = 0
         self._problem: str | None = None
+        self.lock = threading.RLock()
+        _steps.add(self)
 
     def __call__(self, engine: Backend, traits: list[Any] | None, data: tuple) -> Any:
         """The step's results for a batch of host arrays; the next call overwrites them.
@@ -232,6 +240,15 @@ class Step:
             self._recordings.clear()
             warnings.warn(f"{self._name} runs eagerly, not by replay, because {problem}.", stacklevel=6)
         return results
+
+
+def _unlock_all() -> None:
+    for step in _steps:
+        step.lock = threading.RLock()  # a thread that is not in the child may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 def _look_of(part: Any) -> Any:

@@ -36,6 +36,7 @@ class _Changes:
 
     weights = 0  # values of a Variable, in place
     attributes = 0  # attributes of a layer or Variable
+    settings = 0  # attributes that a loss, a regularizer or an optimizer had before
 
 
 def weights_version() -> int:
@@ -54,6 +55,25 @@ def attributes_version() -> int:
 def attribute_changed() -> None:
     """Say that an attribute of some layer or Variable was set."""
     _Changes.attributes += 1
+
+
+def settings_version() -> int:
+    return _Changes.settings
+
+
+def setting_changed() -> None:
+    """Say that a loss, a regularizer or an optimizer computes something else from now on."""
+    _Changes.settings += 1
+    attribute_changed()
+
+
+class Settings:
+    """Base of what holds settings that a recorded step was made with: to set one anew is noticed."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__ and self.__dict__[name] is not value:
+            setting_changed()
+        object.__setattr__(self, name, value)
 
 
 class _Mode(threading.local):
@@ -189,8 +209,9 @@ class Tensor:
 
         The arguments are those of the array API standard, and what the engine's arrays make of them.
         """
+        data = current().share(self.data)
         asked = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self.data.__dlpack__(**{name: value for name, value in asked.items() if value is not None})
+        return data.__dlpack__(**{name: value for name, value in asked.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
@@ -395,6 +416,8 @@ class Variable(Tensor):
         ValueError: an initializer without shape, or values with one that is not theirs.
     """
 
+    is_shared = False  # another library may write its values at any time
+
     def __init__(
         self,
         initializer: Any,
@@ -444,6 +467,19 @@ class Variable(Tensor):
     def numpy(self) -> np.ndarray:
         """A copy of the values as a NumPy array: later updates in place do not change it."""
         return self._host().copy() if isinstance(self.data, np.ndarray) else self._host()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The values, read-only where no copy is made: recorded steps keep packed weights, and `assign` tells them."""
+        host = super().__array__(dtype, copy)
+        if host is self.data:
+            host = host.view()
+            host.flags.writeable = False
+        return host
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        self.is_shared = True
+        weights_changed()  # what has packed them must do without from now on
+        return super().__dlpack__(**asked)
 
     def assign(self, value: Any) -> Variable:
         """Overwrite the values in place, converting the dtype. Raises ValueError if the shape differs."""

@@ -42,7 +42,7 @@ from .metrics import Mean, Metric
 from .random import host_generator
 from .replay import Step
 from .symbolic import flatten, map_structure
-from .tensor import Tensor, as_tensor, attributes_version, no_grad, weights_changed, wrap
+from .tensor import Tensor, as_tensor, attributes_version, no_grad, settings_version, weights_changed, wrap
 
 __all__ = ["History", "Trainer", "unpack_x_y_sample_weight"]
 
@@ -309,6 +309,10 @@ class Trainer:
         plan = self._plan or self._compiled("fit")
         traits = self._traits()
         plan.settled = traits is plan.traits or traits == plan.traits
+        if not plan.settled and plan.trainable and self.optimizer.built:
+            self.optimizer.adopt()  # another model's optimizer may have taken layers that both models share
+            traits = self._traits()
+            plan.settled = traits == plan.traits
         data = x, y, sample_weight
         step = plan.train
         replay = replay and not self.run_eagerly
@@ -363,13 +367,12 @@ class Trainer:
         step = self.__dict__.get("_predict")
         if step is None:
             name = f"Prediction of {self._said}"  # type: ignore[attr-defined]
-            step = self.__dict__["_predict"] = Step(
-                self._predict_eagerly, name, self._traits, fuse_inference, self._constants
-            )
+            made = Step(self._predict_eagerly, name, self._traits, fuse_inference, self._constants)
+            step = self.__dict__.setdefault("_predict", made)  # another thread may have been first
         return step
 
     def _constants(self) -> list[Any]:
-        return [variable.data for variable in self.weights]  # type: ignore[attr-defined]
+        return [variable.data for variable in self.weights if not variable.is_shared]  # type: ignore[attr-defined]
 
     def _rewrite_training(
         self, calls: list[Call], results: list[Any], constant: set[int], engine: Backend
@@ -625,9 +628,11 @@ class Trainer:
                 callbacks.on_predict_batch_begin(step)
                 if custom:
                     outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
+                    parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
                 else:
-                    outputs = self._run(prediction, data[:1])
-                parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
+                    with prediction.lock:
+                        outputs = self._run(prediction, data[:1])
+                        parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
                 callbacks.on_predict_batch_end(step, {"outputs": outputs})
                 if self.stop_predicting:
                     break
@@ -693,8 +698,10 @@ class Trainer:
         if type(self).predict_step is not Trainer.predict_step:
             with no_grad():
                 return map_structure(_to_host, self.predict_step((map_structure(as_tensor, x),)))
-        outputs = self._run(self._prediction(), (x,))
-        return outputs.numpy().copy() if type(outputs) is Tensor else map_structure(_own_copy, outputs)
+        prediction = self._prediction()
+        with prediction.lock:
+            outputs = self._run(prediction, (x,))
+            return outputs.numpy().copy() if type(outputs) is Tensor else map_structure(_own_copy, outputs)
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any) -> tuple:
         if type(x) is type(y) is np.ndarray and sample_weight is None:  # the usual case, for which microseconds count
@@ -731,10 +738,9 @@ class Trainer:
             variables = self.weights  # type: ignore[attr-defined]
             changes = [layer._changes for layer in layers]
             vars(self)["_parts"] = layers, variables, changes
-        traits: list[Any] = [vars(self).get("_graph"), *changes]
+        traits: list[Any] = [vars(self).get("_graph"), settings_version(), *changes]
         for variable in variables:
-            traits.append(id(variable.data))
-            traits.append(variable.requires_grad)
+            traits += id(variable.data), variable.requires_grad, id(variable.regularizer)
         return traits
 
     # ---- what the loops share --------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def write_four(folder: Path, zipped: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in zip(FILES, ARRAYS, strict=True):
         data = idx_bytes(array)
-        (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(data) if zipped else data)
+        (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(data, mtime=0) if zipped else data)
     return folder
 
 
@@ -156,9 +156,9 @@ GOOD = idx_bytes(ARRAYS[0])
         (GOOD[:-1], r"truncated: 119 bytes of data, expected 120 for shape \[6, 4, 5\]"),
         (GOOD + b"x", "longer than its header says: 121 bytes of data, expected 120"),
         (bytes([0, 0, 8, 3]) + b"\xff" * 12, "truncated: 0 bytes of data"),
-        (gzip.compress(GOOD)[:-9], "damaged gzip file"),
-        (gzip.compress(GOOD)[:40] + b"\0" * 30, "damaged gzip file"),
-        (gzip.compress(GOOD)[:-8] + b"\0" * 8, "damaged gzip file"),
+        (gzip.compress(GOOD, mtime=0)[:-9], "damaged gzip file"),
+        (gzip.compress(GOOD, mtime=0)[:40] + b"\0" * 30, "damaged gzip file"),
+        (gzip.compress(GOOD, mtime=0)[:-8] + b"\0" * 8, "damaged gzip file"),
     ],
 )
 def test_malformed_files(tmp_path, data, words):

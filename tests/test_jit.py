@@ -209,7 +209,9 @@ def test_long_products_with_and_without_the_native_engine(engine, monkeypatch, o
         gemm.gemm(a, b, y, **options)
         np.testing.assert_allclose(y, result, rtol=0, atol=1e-4)
     if native:
-        assert limits[:2] == ([] if operands == "columns" else [threads, 0])  # for the call alone: the native engine's own setting stays
+        assert limits[:2] == (
+            [] if operands == "columns" else [threads, 0]
+        )  # for the call alone: the native engine's own setting stays
         assert core.num_threads() == before
 
 

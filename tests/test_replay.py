@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 import warnings
 
@@ -310,6 +311,23 @@ def test_predictions_follow_the_weights(active_backend):
     assert model._prediction().replayed
 
 
+def test_predictions_follow_weights_that_another_library_writes(active_backend):
+    if active_backend == "cupy":
+        pytest.skip("NumPy takes no arrays of a GPU")
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(32, activation="relu"), layers.Dense(3)])
+    model.compile_inference(X)
+    kernel = model.layers[0].kernel
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(kernel)[...] = 0
+    shared = np.from_dlpack(kernel)
+    for factor in (2, 3):
+        for _ in range(5):
+            found = model.predict_on_batch(X)
+        np.testing.assert_allclose(found, model(X).numpy(), rtol=1e-5)
+        shared[...] *= factor
+    np.testing.assert_allclose(model.predict_on_batch(X), model(X).numpy(), rtol=1e-5)
+
+
 def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
     model, _ = _trained("residual", False)
     x = CASES["residual"][1]
@@ -351,6 +369,76 @@ def test_a_changed_attribute_takes_effect_at_once(active_backend):
     assert model.train_on_batch(X, Y) == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.parametrize("setting", ["loss_scale_factor", "regularizer", "l2", "loss"])
+def test_a_changed_setting_takes_effect_at_once(active_backend, setting):
+    class Scaled(dl.losses.Loss):
+        factor = 1.0
+
+        def call(self, y_true, y_pred):
+            return dl.functional.mean(dl.functional.square(y_pred - y_true), axis=-1) * self.factor
+
+    x = _images(6)
+    losses = []
+    for eagerly in (True, False):
+        dl.set_random_seed(3)
+        loss = Scaled()
+        loss.factor = 2.0
+        penalty = dl.regularizers.L2(0.01)
+        model = dl.Sequential([layers.Input((6,)), layers.Dense(3, kernel_regularizer=penalty)])
+        model.compile(optimizers.SGD(0.1), loss, run_eagerly=eagerly)
+        found = [model.train_on_batch(x, x[:, :3]) for _ in range(5)]
+        assert model._plan.train.replayed is not eagerly
+        if setting == "loss_scale_factor":
+            model.optimizer.loss_scale_factor = 1024.0
+        elif setting == "regularizer":
+            model.layers[-1].kernel.regularizer = dl.regularizers.L2(1.0)
+        elif setting == "l2":
+            penalty.l2 = 1.0
+        else:
+            loss.factor = 0.5
+        losses.append(found + [model.train_on_batch(x, x[:, :3]) for _ in range(5)])
+        assert model._plan.train.replayed is not eagerly
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("turns", ["ab", "aaaaabbbbb", "aaab"])
+def test_models_that_share_layers_train_them_in_turns(active_backend, turns):
+    x = _images(6)
+
+    def train(eagerly):
+        dl.set_random_seed(3)
+        shared = layers.Dense(5, activation="tanh"), layers.Dense(2)
+        models = {}
+        for name in "ab":
+            models[name] = dl.Sequential([layers.Input((6,)), *shared])
+            models[name].compile(optimizers.SGD(0.1), "mse", run_eagerly=eagerly)
+        losses = [models[turns[i % len(turns)]].train_on_batch(x, x[:, :2]) for i in range(30)]
+        assert all(model._plan.train.replayed is not eagerly for model in models.values())
+        return losses
+
+    assert train(True) == train(False)
+
+
+def test_threads_may_predict_with_one_model(active_backend):
+    model = _mlp()
+    batches = [_images(6) for _ in range(4)]
+    expected = [model(x).numpy().copy() for x in batches]
+    wrong = []
+
+    def work(x, outputs):
+        for _ in range(60):
+            for found in (model.predict_on_batch(x), model.predict(x, batch_size=16, verbose=0)):
+                if not np.allclose(found, outputs, atol=1e-5):
+                    wrong.append(found)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(batches, expected, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 def test_labels_are_checked_in_every_replay(active_backend):
     model = dl.Sequential([layers.Input((4,)), layers.Dense(3, activation="softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -385,6 +473,22 @@ def test_a_step_that_reads_values_on_the_host_stays_eager(active_backend):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not _replays(model)
+
+
+def test_a_step_that_shares_an_array_stays_eager(active_backend):
+    if active_backend == "cupy":
+        pytest.skip("NumPy takes no arrays of a GPU")
+
+    class Turning(layers.Layer):
+        def call(self, x):
+            return x * 2 if np.from_dlpack(x).sum() > 0 else x
+
+    model = dl.Sequential([layers.Input((4,)), Turning()])
+    x = np.ones((2, 4), np.float32)
+    with pytest.warns(UserWarning, match="hands an array to another library"):
+        for _ in range(4):
+            model.predict_on_batch(x)
+    np.testing.assert_array_equal(model.predict_on_batch(-x), -x)
 
 
 def test_a_constant_that_differs_between_steps_is_noticed(active_backend):

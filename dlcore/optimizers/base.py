@@ -14,7 +14,7 @@ from .. import schedules
 from ..backends import current, use_backend
 from ..naming import to_snake_case
 from ..schedules import LearningRateSchedule
-from ..tensor import Tensor, Variable, no_grad, weights_changed
+from ..tensor import Tensor, Variable, no_grad, setting_changed, weights_changed
 from .buffer import Buffer
 
 
@@ -90,7 +90,7 @@ class Optimizer:
         self.use_ema = use_ema
         self.ema_momentum = ema_momentum
         self.ema_overwrite_frequency = ema_overwrite_frequency
-        self.loss_scale_factor = loss_scale_factor
+        self._loss_scale_factor = loss_scale_factor
         self.built = False
         self._learning_rate: Any = None
         self._set_learning_rate(learning_rate)
@@ -142,6 +142,15 @@ class Optimizer:
     @iterations.setter
     def iterations(self, value: int) -> None:
         self._steps = int(value) * (self.gradient_accumulation_steps or 1)
+
+    @property
+    def loss_scale_factor(self) -> float | None:
+        return self._loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, value: float | None) -> None:
+        self._loss_scale_factor = value
+        setting_changed()
 
     # ---- buffers ---------------------------------------------------------------------------------------------
 
@@ -196,6 +205,11 @@ class Optimizer:
             if key in old:
                 backend.copy(old[key], view)
         self.built = True
+
+    def adopt(self) -> None:
+        """Bring the variables back into the flat buffers, should they lie elsewhere."""
+        for buffer in self._buffers:
+            buffer.adopt_data(self._backend)
 
     def _state_views(self) -> dict[tuple[int, str], Any]:
         return {

@@ -31,7 +31,7 @@ class Buffer:
         self.split = self.bounds[decayed][0] if decayed < len(variables) else end  # weight decay ends here
         self.p = backend.zeros((end,), dtype)
         self.data_views = [self.p[a:b].reshape(v.shape) for v, (a, b) in zip(variables, self.bounds, strict=True)]
-        self._adopt_data(backend)
+        self.adopt_data(backend)
         backend.release()  # where the variables lay before: room for what follows
         self.g = backend.zeros((end,), dtype)
         self.states = {}
@@ -51,7 +51,7 @@ class Buffer:
 
     def adopt(self, backend: Any) -> None:
         """Bring in what the variables hold where it is not a view of the buffers yet."""
-        self._adopt_data(backend)
+        self.adopt_data(backend)
         for i, variable in enumerate(self.variables):
             if variable.grad is not self.grad_views[i]:
                 a, b = self.bounds[i]
@@ -61,7 +61,8 @@ class Buffer:
                     backend.copy(variable.grad.reshape(-1), self.g[a:b])
                 variable.grad = self.grad_views[i]
 
-    def _adopt_data(self, backend: Any) -> None:
+    def adopt_data(self, backend: Any) -> None:
+        """The same for their values alone."""
         for variable, view, (a, b) in zip(self.variables, self.data_views, self.bounds, strict=True):
             if variable.data is not view:
                 backend.copy(variable.data.reshape(-1), self.p[a:b])
