@@ -204,12 +204,12 @@ class Backend:
             name: the primitive. arguments: its arguments by name, in its order.
             constant: names of arrays whose contents will not change, so that an engine may pack them once.
 
-        "residual" of conv2d, where `fuses` has it, is an array like y: y = activation(conv(x, w) + b + residual); that
-        of batchnorm likewise, added after beta. "residual" and "gate" of conv2d_backward_input are arrays like dx or
-        None: residual is added to dx, which then is 0 where gate, the output of a ReLU, is not positive. With
-        "relu_beta", the beta of the forward call or None, dz of batchnorm_backward is the gradient after a ReLU.
-        avg_pool2d_backward of windows that tile the image may go on through the activation before them: dx is then the
-        gradient before `kind`, whose output was "activated".
+        "residual" of conv2d, where `fuses` has it and w and b are constant, is an array like y:
+        y = activation(conv(x, w) + b + residual); that of batchnorm likewise, added after beta. "residual" and "gate"
+        of conv2d_backward_input are arrays like dx or None: residual is added to dx, which then is 0 where gate, the
+        output of a ReLU, is not positive. With "relu_beta", the beta of the forward call or None, dz of
+        batchnorm_backward is the gradient after a ReLU. avg_pool2d_backward of windows that tile the image may go on
+        through the activation before them: dx is then the gradient before `kind`, whose output was "activated".
         """
         return partial(getattr(self, name), *arguments.values())
 

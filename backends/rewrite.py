@@ -348,6 +348,8 @@ def _fuse(
         activation = after["kind"]
     elif calls[j].name == "binary" and after["op"] == "add" and "residual" in engine.fuses.get(calls[i].name, ()):
         residual = after["b"] if _is(after["a"], y) else after["a"]
+        if not _has_constant_weights(product, constant):
+            return False
         if "residual" in product or not _same_layout(residual, y) or _is(residual, y):
             return False
         activation = "linear"
@@ -381,7 +383,7 @@ def _fuse_pool(
     pooled = {"avg_pool2d": "mean", "max_pool2d": "max"}.get(calls[i + 1].name)
     if pooled is None or type(y) is not View or y.buffer in kept or uses[y.buffer] != [i, i + 1]:
         return False
-    if not all(value is None or id(value) in constant for value in (product["w"], product["b"])):
+    if not _has_constant_weights(product, constant):
         return False
     if pool["size"] != (2, 2) or pool["stride"] != (2, 2) or any(pool["padding"]) or pool.get("index") is not None:
         return False
@@ -392,6 +394,10 @@ def _fuse_pool(
     product["y"], product["pooled"] = pool["y"], pooled
     del calls[i + 1]
     return True
+
+
+def _has_constant_weights(product: dict[str, Any], constant: set[int]) -> bool:
+    return all(value is None or id(value) in constant for value in (product["w"], product["b"]))
 
 
 def _size(view: View) -> int:

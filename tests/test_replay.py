@@ -336,6 +336,24 @@ def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
     assert model._prediction().replayed
 
 
+class _Doubled(layers.Layer):
+    def build(self, shape):
+        self.kernel = self.add_weight((3, 3, shape[-1], shape[-1]), name="kernel")
+
+    def call(self, x):
+        return dl.ops.conv(x, 2.0 * self.kernel, padding="same")
+
+
+@pytest.mark.parametrize("make", [lambda: layers.DepthwiseConv2D(3, padding="same"), _Doubled])
+def test_a_sum_after_a_convolution_whose_filters_are_computed(active_backend, make):
+    inputs = layers.Input((8, 8, 4))
+    model = dl.Model(inputs, layers.Add()([make()(inputs), inputs]))
+    x = _images(8, 8, 4)[:2]
+    model.compile_inference(x)
+    np.testing.assert_allclose(model.predict_on_batch(x), model(x).numpy(), rtol=1e-5, atol=1e-6)
+    assert model._prediction().replayed
+
+
 def test_memory_is_steady_over_ten_thousand_steps():
     model = _dense()
     tracemalloc.start()
