@@ -53,6 +53,25 @@ def _convnet():
     )
 
 
+def _normalised():
+    return dl.Sequential(
+        [
+            layers.Input((10, 10, 2)),
+            layers.Conv2D(16, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.Activation("tanh"),  # of more elements than NumPy's is better for
+            layers.Conv2D(5, 3),
+            layers.BatchNormalization(),
+            layers.Activation("tanh"),
+            layers.Conv2D(5, 3),
+            layers.BatchNormalization(),
+            layers.Activation("sigmoid"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
 def _pooled():
     return dl.Sequential(
         [
@@ -113,6 +132,7 @@ CASES = {
         dl.losses.SparseCategoricalCrossentropy(from_logits=True),
         lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
     ),
+    "normalised": (_normalised, _images(10, 10, 2), "sparse_categorical_crossentropy", lambda: optimizers.SGD(0.05)),
     "pooled": (_pooled, _images(10, 10, 2), "sparse_categorical_crossentropy", lambda: optimizers.SGD(0.05)),
     "residual": (_residual, _images(10, 10, 2), "sparse_categorical_crossentropy", lambda: optimizers.AdamW(0.01)),
     "recurrent": (

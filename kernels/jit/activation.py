@@ -38,7 +38,7 @@ _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softpl
 _HOW = {kind: (code, _COST.get(kind, 1)) for kind, code in CODES.items()}
 
 # Elements up to which a single call of NumPy's costs less than ours; of `maximum`, if it need not make an array of 0.
-_SMALL_TANH, _SMALL_RELU, _SMALL_PRODUCT = 1 << 13, 1 << 9, 1 << 13
+SMALL_TANH, _SMALL_RELU, _SMALL_PRODUCT = 1 << 13, 1 << 9, 1 << 13
 _ZEROS = {4: np.zeros((), np.float32), 8: np.zeros(())}
 
 _SELU_ALPHA = 1.6732632423543772
@@ -294,7 +294,7 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
             y[...] = x
         return
     n = x.size
-    if kind == "tanh" and n <= _SMALL_TANH:
+    if kind == "tanh" and n <= SMALL_TANH:
         np.tanh(x, y)
         return
     if kind == "relu" and n <= _SMALL_RELU:

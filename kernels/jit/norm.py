@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..reference import norm as reference
-from .activation import CODES, apply_fused
+from .activation import CODES, SMALL_TANH, apply_fused
 from .lanes import (
     BYTES,
     PAST_BYTES,
@@ -462,6 +462,10 @@ def _goes_past(x: Array, y: Array, tiles: Array) -> bool:
 
 
 def _apply(x: Array, tiles: Array, y: Array, activation: str) -> None:
+    if activation == "tanh" and x.size <= SMALL_TANH:  # NumPy's, as in `activation`: fused or not, the same bits
+        _apply(x, tiles, y, "linear")
+        np.tanh(y, y)
+        return
     code = CODES[activation]
     segments = -(-x.size // tiles.shape[1])
     if code < 2 and _goes_past(x, y, tiles):
