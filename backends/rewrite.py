@@ -123,7 +123,7 @@ def _fuse_forward(calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept
     target = after.get("y")
     if type(target) is not View or uses[target.buffer][0] != j or _size(target) != _size(y):
         return False
-    if _touched(calls[i : i + 1]) & _touched(calls[i + 1 : j]):
+    if _touched(calls[i : i + 1], engine) & _touched(calls[i + 1 : j], engine):
         return False  # it cannot wait until then
     if calls[j].name == "activation" and after["kind"] in FUSED_ACTIVATIONS:
         norm["activation"] = after["kind"]
@@ -287,10 +287,10 @@ def _reads_known(call: Call, known: set[Buffer], engine: Backend) -> bool:
     )
 
 
-def _touched(calls: list[Call]) -> set[Any]:
+def _touched(calls: list[Call], engine: Backend) -> set[Any]:
     """What calls read or write: buffers of the step, ids of other arrays."""
     values = [value for call in calls for value in call.arguments.values()]
-    return {v.buffer for v in values if type(v) is View} | {id(v) for v in values if isinstance(v, np.ndarray)}
+    return {v.buffer for v in values if type(v) is View} | {id(v) for v in values if isinstance(v, engine.array_type)}
 
 
 def _is_same_block(a: Any, b: Any) -> bool:

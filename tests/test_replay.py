@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import tracemalloc
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from dlcore import layers, optimizers, schedules
 from dlcore.backends.capture import Call, Program, Recorder, difference
 from dlcore.backends.cython_backend import CythonBackend
 from dlcore.backends.registry import available_backends, get_backend, stand_in
-from dlcore.backends.rewrite import split_constant
+from dlcore.backends.rewrite import fuse_training, split_constant
 from dlcore.tensor import as_tensor
 
 RNG = np.random.default_rng(7)
@@ -653,6 +654,22 @@ def test_what_is_the_same_in_every_run_is_done_once():
         program.run()
         np.testing.assert_array_equal(program.array(result), source * 0.25 * 3 + source + source)
     assert split_constant(recorder.calls, [recorder.view_of(row)], engine)[0] == once[:1]  # what is read stays a result
+
+
+def test_batch_normalisation_does_not_wait_where_what_it_reads_changes():
+    recorder = Recorder(get_backend("numpy"))
+    x, mean = np.zeros((6, 4), np.float32), np.zeros(4, np.float32)
+    with stand_in(recorder):
+        y, z, scale, deviation = (recorder.empty(shape, np.float32) for shape in ((6, 4), (6, 4), 4, 4))
+        recorder.batchnorm(x, None, None, mean, np.ones(4, np.float32), y, scale, deviation, 0.9, 1e-3, "linear")
+        recorder.fill(mean, 0.0)
+        recorder.activation(y, z, "relu", 0.0)
+    there = SimpleNamespace()  # an array that is not one of NumPy's
+    for call in recorder.calls:
+        call.arguments = {key: there if value is mean else value for key, value in call.arguments.items()}
+    engine = SimpleNamespace(array_type=SimpleNamespace, fuses={})
+    fused = fuse_training(recorder.calls, [recorder.view_of(z)], engine)
+    assert [call.name for call in fused] == ["batchnorm", "fill", "activation"]
 
 
 def test_a_regression_step_spreads_the_gradient_of_its_mean_only_once():
