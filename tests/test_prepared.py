@@ -71,7 +71,7 @@ def test_a_prepared_convolution_gives_the_bits_of_the_pooling_after_it(n, h, w, 
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
 @pytest.mark.parametrize("label", ["3x3", "3x3, many channels", "5x5, many channels", "3x3, large"])
 def test_a_prepared_convolution_gives_the_bits_of_the_maxima_after_it(label, activation):
     x, filters, bias, y, geometry = _convolution(label, np.float32)
@@ -80,7 +80,7 @@ def test_a_prepared_convolution_gives_the_bits_of_the_maxima_after_it(label, act
     n, h, w, k = y.shape
     y = np.empty((n, h + h % 2, w + w % 2, k), np.float32)
     if not conv.pools(x.shape, filters.shape, y.shape, *geometry, activation, x.dtype, "max"):
-        assert "DLCORE_CONV" in os.environ
+        assert activation == "tanh" or "DLCORE_CONV" in os.environ
         return
     x[0, 0, 0, 0] = np.nan
     conv.prepare_conv2d(x, filters, bias, y, *geometry, activation)()

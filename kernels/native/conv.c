@@ -230,7 +230,8 @@ static int pools(const conv_shape *s, int activation) {
 #endif
     if (s->oh % 2 || s->ow % 2 || pointwise(s)) return 0;
     if (takes_lanes(s)) return s->pooled == MEANS;
-    return winograd ? s->pooled == MAXIMA : s->pooled == MEANS && few_channels_wins(s, s->k, s->ow);
+    if (winograd) return s->pooled == MAXIMA && activation <= RELU; // it applies the others to outputs that it has written
+    return s->pooled == MEANS && few_channels_wins(s, s->k, s->ow);
 }
 
 // ---- gradients -----------------------------------------------------------------------------------------------------------
