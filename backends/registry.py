@@ -3,7 +3,8 @@
 The engines of this package are named in `_BUILT_IN`; other distributions add theirs through the entry-point group
 `dlcore.backends` (name -> subclass of `Backend`), which is read only when a name is not built in or when all are
 listed. Nothing is imported before it is asked for, and an engine that cannot be imported is unavailable with that
-error as its reason: it never disturbs the others.
+error as its reason: it never disturbs the others. But an environment variable that is set to what it may not be is an
+error: passing over the engine that reads it would change results without a word.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 
-from .interface import PRIMITIVES, Backend, BackendUnavailableError
+from .interface import PRIMITIVES, Backend, BackendUnavailableError, SettingError, convolution_way
 
 _BUILT_IN = {
     "numpy": "dlcore.backends.numpy_backend:NumpyBackend",
@@ -42,7 +43,7 @@ def current() -> Backend:
 
     Raises:
         BackendUnavailableError: DLCORE_BACKEND names nothing that can run here.
-        ValueError: DLCORE_BACKEND names an unknown engine.
+        ValueError: DLCORE_BACKEND names an unknown engine, or another variable holds what it may not.
     """
     backend = _override.get()
     if backend is not None:
@@ -144,7 +145,7 @@ def available_backends() -> list[str]:
 def backend_status() -> dict[str, str | None]:
     """Every known engine, plug-ins included: the reason why it cannot run here, or None if it can."""
     plug_ins = sorted(set(_entry_points()) - set(_BUILT_IN))
-    return {name: _reason(name) for name in (*_PREFERENCE, *plug_ins)}
+    return {name: _answer(name) for name in (*_PREFERENCE, *plug_ins)}
 
 
 def coverage() -> dict[str, dict[str, str]]:
@@ -184,6 +185,8 @@ def _first(names: list[str] | tuple[str, ...], complaint: str) -> Backend:
             reason = _reason(name.partition(":")[0])
             if reason is None:
                 return _strict(get_backend(name))
+        except SettingError:
+            raise
         except (BackendUnavailableError, ValueError) as error:
             reason = str(error)
         problems.append(f"\n  {name}: {reason}")
@@ -200,6 +203,8 @@ def _resolve_default() -> Backend:
             else:
                 try:
                     _default = _activate(choice)
+                except SettingError:
+                    raise
                 except (BackendUnavailableError, ValueError) as error:
                     raise type(error)(f"DLCORE_BACKEND={choice}: {error}") from None
         return _default
@@ -231,9 +236,10 @@ def _make(spec: str) -> Backend:
             raise ValueError(f"the device in {spec!r} must be a number, as in '{name}:0'")
         arguments["device"] = int(device)
     threads = _num_threads()
+    convolution_way()
     try:
         backend = engine(**arguments)
-    except BackendUnavailableError:
+    except (BackendUnavailableError, SettingError):
         raise
     except Exception as error:
         raise BackendUnavailableError(
@@ -250,7 +256,7 @@ def _num_threads() -> int | None:
     if not text:
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"DLCORE_NUM_THREADS must be a positive whole number, got {text!r}")
+        raise SettingError(f"DLCORE_NUM_THREADS must be a positive whole number, got {text!r}")
     return int(text)
 
 
@@ -277,9 +283,18 @@ def _reason(name: str) -> str | None:
         raise _unknown(name)
     try:
         reason = _load(name).unavailable_reason()
+    except SettingError:
+        raise
     except Exception as error:
         return f"it could not be loaded: {_say(error)}"
     return None if reason is None else reason.rstrip(".")
+
+
+def _answer(name: str) -> str | None:
+    try:
+        return _reason(name)
+    except SettingError as error:
+        return str(error)
 
 
 def _entry_points() -> dict:

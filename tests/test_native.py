@@ -160,9 +160,8 @@ def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
 def test_an_instruction_set_can_be_asked_for():
     code = "from dlcore.kernels.native import core; print(core.isa)"
     assert _run(code, DLCORE_ISA="baseline").stdout.strip() == "baseline"
-    refused = _run("import dlcore.backends as b; b.get_backend('cython')", DLCORE_ISA="mmx")
-    assert refused.returncode != 0
-    assert "DLCORE_ISA='mmx': expected one of" in refused.stderr
+    code = "from dlcore.backends import get_backend; get_backend('numpy'); get_backend('cython')"
+    assert _run(code, DLCORE_ISA="mmx").stderr.splitlines()[-1].partition("DLCORE_ISA='mmx': expected one of ")[2]
 
 
 _CONVOLUTIONS = """
@@ -182,10 +181,13 @@ def test_convolutions_conform_in_either_way(way):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_an_unknown_way_of_convolution_is_refused():
-    refused = _run("import dlcore.backends as b; b.get_backend('cython')", DLCORE_CONV="fft")
-    assert refused.returncode != 0
-    assert "DLCORE_CONV='fft': expected one of auto, direct, winograd" in refused.stderr
+@pytest.mark.parametrize("name", ["", "cython", "cython,numpy"])
+@pytest.mark.parametrize("variable", ["DLCORE_CONV", "DLCORE_ISA"])
+def test_a_wrong_setting_is_no_reason_to_take_another_engine(name, variable):
+    refused = _run("from dlcore.backends import current; current()", **{variable: "fft"}, DLCORE_BACKEND=name)
+    expected = "auto, direct, winograd" if variable == "DLCORE_CONV" else ", ".join(core.runnable_isas())
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith(f"dlcore.backends.interface.SettingError: {variable}='fft': expected one of {expected}")
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
+from ...backends.interface import convolution_way
 from .gemm import gemm
 from .launch import FUSED, Kernel
 from .scratch import scratch
@@ -14,7 +14,7 @@ from .scratch import scratch
 Array = Any
 Pair = tuple[int, int]
 
-DIRECT = os.environ.get("DLCORE_CONV") == "direct"  # no convolution is one of these kernels'
+DIRECT = convolution_way() == "direct"  # no convolution is one of these kernels'
 CHANNELS = 16  # of either side; with fewer the error grows, and the products are too thin to pay for the transforms
 PLANE_BYTES = 128 << 20  # of transformed tiles held at once, whatever the batch
 SIDE, POINTS, OUTPUTS = 6, 36, 4

@@ -3,7 +3,7 @@
 DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions of stride 1 or 2 and 5x5 ones of stride 1 are
 computed in float32.
 """
-import os
+from dlcore.backends.interface import WAYS, convolution_way
 
 cdef extern from "prepared.h":
     ctypedef struct prepared
@@ -25,16 +25,8 @@ cdef extern from "conv.h":
 include "binding.pxi"
 
 
-def _choose_way():
-    ways = ("auto", "direct", "winograd")  # numbered as in conv.h
-    wanted = os.environ.get("DLCORE_CONV") or "auto"
-    if wanted not in ways:
-        raise ValueError(f"DLCORE_CONV={wanted!r}: expected one of {', '.join(ways)}")
-    (<const conv_kernels *>f32.conv).choose_way(ways.index(wanted))
-    (<const conv_kernels *>f64.conv).choose_way(ways.index(wanted))
-
-
-_choose_way()
+(<const conv_kernels *>f32.conv).choose_way(WAYS.index(convolution_way()))
+(<const conv_kernels *>f64.conv).choose_way(WAYS.index(convolution_way()))
 
 
 cdef dict POOLED = {"mean": 1, "max": 2}  # numbered as in conv.h

@@ -12,6 +12,8 @@ from numpy cimport (
 
 import numpy as np
 
+from dlcore.backends.interface import SettingError
+
 import_array()
 
 cdef extern from "engine.h":
@@ -52,7 +54,7 @@ def _choose_engine(bits):
         name = wanted.encode()
         found = find_engine(bits, name)
     if found == NULL:
-        raise ValueError(f"DLCORE_ISA={wanted!r}: expected one of {runnable_isas()} on this processor")
+        raise SettingError(f"DLCORE_ISA={wanted!r}: expected one of {', '.join(runnable_isas())} on this processor")
     return PyCapsule_New(<void *>found, "engine", NULL)
 
 
