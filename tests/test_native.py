@@ -116,6 +116,12 @@ def test_arrays_of_the_arena_are_aligned_and_recycled():
     assert big.shape == (5000,)
 
 
+@pytest.mark.parametrize("elements", [2**53, 2**54, 2**58, 2**60])
+def test_what_no_memory_holds_is_refused(elements):
+    with pytest.raises((MemoryError, ValueError)):
+        core.zeros((elements,), np.float32)
+
+
 def test_an_inlet_copies_whatever_way_the_host_array_lies():
     place = core.empty((6, 4), np.float32)
     inlet = core.Inlet(place)
@@ -133,13 +139,29 @@ def test_an_inlet_copies_whatever_way_the_host_array_lies():
         np.testing.assert_array_equal(place, host)
 
 
+_RESIDENT = (
+    "import os\n"
+    "from dlcore.kernels.native import core\n"
+    "resident = lambda: int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20\n"
+)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
+def test_a_request_that_failed_does_not_let_the_arena_keep_more():
+    code = (
+        _RESIDENT + "before = resident()\n"
+        "try: core.zeros((1 << 50,), 'f4')\n"
+        "except MemoryError:\n"
+        "    for mebi in (16, 20, 24, 28): core.zeros((mebi << 20,), 'f4')[:] = 1\n"
+        "    print(resident() - before)\n"
+    )
+    assert int(_run(code).stdout) < 150  # MiB; the largest has 112, all together have 352
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
 def test_the_arena_gives_back_what_it_keeps_when_told_to():
     code = (
-        "import os\n"
-        "from dlcore.kernels.native import core\n"
-        "resident = lambda: int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20\n"
-        "arrays = [core.zeros((16 << 20,), 'f4') for _ in range(4)]\n"
+        _RESIDENT + "arrays = [core.zeros((16 << 20,), 'f4') for _ in range(4)]\n"
         "for a in arrays: a[:] = 1\n"
         "del a, arrays\n"
         "kept = resident()\n"
