@@ -19,6 +19,7 @@ What is checked, in float32 and float64, with arrays aligned to 64 bytes and aga
 
 from __future__ import annotations
 
+import math
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -456,6 +457,14 @@ _CONVOLUTIONS = (
     (1, 12, 15, 70, 300, (3, 3), (2, 2), (0, 0, 2, 2), (1, 1), 1),
     (2, 15, 13, 24, 36, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1),
     (1, 27, 26, 50, 48, (5, 5), (1, 1), (0, 3, 1, 2), (1, 1), 1),
+    (2, 7, 6, 5, 5, (1, 1), (2, 2), (1, 1, 1, 1), (1, 1), 5),
+    (2, 6, 5, 0, 4, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    (2, 6, 5, 3, 0, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    (2, 6, 5, 0, 40, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    (2, 7, 8, 24, 0, (3, 3), (2, 2), (0, 1, 0, 1), (1, 1), 1),
+    (32, 7, 6, 0, 6, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    (32, 7, 6, 3, 0, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1),
+    (2, 0, 6, 3, 4, (3, 3), (1, 1), (2, 2, 1, 1), (1, 1), 1),
 )  # fmt: skip
 
 
@@ -470,7 +479,7 @@ def _conv_cases() -> None:
         label = _label(x=x, k=k, w=kernel, s=stride, p=padding, d=dilation, g=groups)
 
         def forward(rng: Rng, x=x, y=y, filters=filters, geometry=geometry, kind=kind, bias=bias) -> Arguments:
-            scale = 1 / np.sqrt(filters[0] * filters[1] * filters[2])
+            scale = 1 / np.sqrt(max(math.prod(filters[:3]), 1))
             return {
                 "x": _n(rng, *x), "w": _n(rng, *filters) * scale, "b": _maybe(bias, _n(rng, y[3])), "y": Out(y),
                 **geometry, "activation": kind,
@@ -597,7 +606,7 @@ def _kernel(primitive: str) -> Callable[..., None]:
 def _norm_cases() -> None:
     kinds = _switch(FUSED_ACTIVATIONS)
     shapes = ((1, 1), (1, 5), (2, 3), (7, 1), (5, 17), (16, 16), (33, 8), (100, 6), (64, 65), (1000, 3), (130, 33))
-    for number, (r, c) in enumerate(shapes):
+    for number, (r, c) in enumerate((*shapes, (5, 0))):
         kind, scaled, shifted, accumulate = next(kinds), number % 3 != 1, number % 3 != 2, number % 2 == 1
         label = _label(r=r, c=c, gamma=scaled, beta=shifted)
 
@@ -619,10 +628,11 @@ def _norm_cases() -> None:
         def backward(
             rng: Rng, r=r, c=c, scaled=scaled, accumulate=accumulate, axis=0, wanted=("dx", "dgamma", "dbeta")
         ) -> Arguments:
-            x = _n(rng, r, c) * 2 + 1
+            x, count = _n(rng, r, c) * 2 + 1, max((r, c)[axis], 1)
+            mean = x.sum(axis=axis, keepdims=True) / count
             return {
                 "dz" if axis == 0 else "dy": _n(rng, r, c), "x": x, "gamma": _maybe(scaled, _n(rng, c)),
-                "mean": x.mean(axis=axis), "inv_std": 1 / np.sqrt(x.var(axis=axis) + 1e-3),
+                "mean": mean.reshape(-1), "inv_std": 1 / np.sqrt(((x - mean) ** 2).sum(axis=axis) / count + 1e-3),
                 "dx": _maybe("dx" in wanted, Out((r, c))),
                 "dgamma": _maybe("dgamma" in wanted, _gradient(rng, accumulate, c)),
                 "dbeta": _maybe("dbeta" in wanted, _gradient(rng, accumulate, c)), "accumulate": accumulate,
@@ -706,6 +716,7 @@ def _norm_cases() -> None:
 _SEQUENCES = (
     (1, 1, 1, 1), (2, 3, 1, 3), (3, 5, 4, 8), (5, 2, 17, 16), (4, 7, 3, 17), (6, 4, 8, 33), (17, 3, 16, 64),
     (1, 9, 5, 5), (33, 2, 6, 8), (0, 3, 4, 5), (7, 1, 12, 24), (16, 3, 40, 70), (35, 3, 33, 47), (48, 2, 64, 96),
+    (3, 4, 5, 0),
 )  # fmt: skip
 
 
@@ -764,7 +775,7 @@ def _recurrent_forward(
     if cell == "lstm":
         arguments["c0"] = _n(rng, n, h) * 0.5
     arguments |= {
-        "w": _n(rng, i, gates * h) / np.sqrt(i), "u": _n(rng, h, gates * h) * 0.7 / np.sqrt(h),
+        "w": _n(rng, i, gates * h) / np.sqrt(max(i, 1)), "u": _n(rng, h, gates * h) * 0.7 / np.sqrt(max(h, 1)),
         "b": _maybe(bias, _n(rng, *b_shape) * 0.5), "mask": _maybe(masked, mask), "h": Out((n, t, h)),
     }  # fmt: skip
     if cell == "lstm":

@@ -707,7 +707,7 @@ def _reads_lines(groups: int, geometry: Geometry) -> bool:
 def _lines_together(x: Array, geometry: Geometry) -> int:
     """Lines of output whose windows are read from a copy that the second-level cache holds; some tasks per core."""
     line = geometry[4] * (x.shape[2] + geometry[3]) * x.shape[3] * x.itemsize
-    return max(1, min(_BLOCK_BYTES // line, -(-len(x) * geometry[0] // _TASKS), geometry[0]))
+    return max(1, min(_BLOCK_BYTES // max(line, 1), -(-len(x) * geometry[0] // _TASKS), geometry[0]))
 
 
 def _convolution(x: Array, w: Array, bias: Array | None, y: Array, groups: int, turned: bool, rectify: bool,
@@ -765,7 +765,7 @@ def conv2d(
             epilogue(flat, None, activation)
         return
     if _is_pointwise(w, stride, padding, groups):
-        gemm(x.reshape(-1, x.shape[3]), w.reshape(-1, features), flat, b, rectify)
+        gemm(x.reshape(len(flat), x.shape[3]), w.reshape(-1, features), flat, b, rectify)
     else:
         _convolution(x, w, b, y, groups, False, rectify, _geometry(y, w, stride, padding, dilation))
     if activation in ("sigmoid", "tanh"):

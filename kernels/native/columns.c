@@ -47,7 +47,7 @@ int column_sums(long rows, long n, const REAL *x, long ld, REAL *sums, int accum
     g.block = max_l(16, BLOCK_BYTES / (long)sizeof(REAL) / max_l(n, 1));
     g.block = max_l(g.block, div_up(rows, 256)); // at most 256 partial rows
     long blocks = div_up(rows, g.block);
-    if (!(g.partial = scratch(SCRATCH_PARTIAL, (size_t)max_l(blocks, 1) * max_l(n, 1) * sizeof(REAL)))) return -1;
+    if (!(g.partial = scratch(SCRATCH_PARTIAL, (size_t)(blocks * n) * sizeof(REAL)))) return -1;
     if (rows * n < 16384)
         for (long i = 0; i < blocks; i++) columns_item(&g, i, 0);
     else pool_for(blocks, columns_item, &g);

@@ -245,7 +245,7 @@ int lanes_product(const conv_shape *s, int winograd, const REAL *in, int in_lane
     if (pack_tiles(&g, w, bias)) return -1;
 #endif
     g.room = scratch(SCRATCH_INPUT, (size_t)pool_size() * g.room_size * sizeof(REAL));
-    if (!g.room && g.room_size) return -1;
+    if (!g.room) return -1;
     pool_for(n_groups * g.bands, lanes_item, &g);
     return 0;
 }

@@ -188,7 +188,7 @@ static void repeat_scale(const shape *s, const REAL *inv_std, const REAL *gamma,
 
 static int normalise(shape s, const REAL *x, const REAL *mean, const REAL *inv_std, const REAL *gamma, const REAL *beta,
                      const REAL *residual, REAL *y, int activation) {
-    REAL *p = scratch(SCRATCH_STATE, 3 * (size_t)max_l(s.w, 1) * sizeof(REAL));
+    REAL *p = scratch(SCRATCH_STATE, 3 * (size_t)s.w * sizeof(REAL));
     if (!p) return -1;
     long elements = s.rows * s.w;
     int past = activation <= RELU && s.w % LANES == 0 && y != x && y != residual && goes_past((2 + !!residual) * elements, y);
@@ -204,7 +204,7 @@ static int batchnorm(long rows, long n, const void *x, const void *gamma, const 
                      void *running_var, void *y, void *mean, void *inv_std, double momentum, double eps,
                      int activation, const void *residual) {
     shape s = shape_of(rows, n);
-    size_t sums = (size_t)(s.parts * max_l(s.w, 1));
+    size_t sums = (size_t)(s.parts * s.w);
     REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));
     if (!partial) return -1;
     stats_job g = {s, x, partial, partial + sums};
@@ -223,7 +223,7 @@ static int batchnorm(long rows, long n, const void *x, const void *gamma, const 
 
 static int batchnorm_inference(long rows, long n, const void *x, const void *gamma, const void *beta,
                                const void *running_mean, const void *running_var, void *y, double eps, int activation) {
-    REAL *inv_std = scratch(SCRATCH_PARTIAL, (size_t)max_l(n, 1) * sizeof(REAL));
+    REAL *inv_std = scratch(SCRATCH_PARTIAL, (size_t)n * sizeof(REAL));
     const REAL *variance = running_var;
     if (!inv_std) return -1;
     for (long j = 0; j < n; j++) inv_std[j] = (REAL)(1 / sqrt(variance[j] + eps));
@@ -327,9 +327,9 @@ static int batchnorm_backward(long rows, long n, const void *dz, const void *x, 
                               const void *inv_std, void *dx, void *dgamma, void *dbeta, int accumulate, int relu,
                               const void *beta) {
     shape s = shape_of(rows, n);
-    size_t sums = (size_t)(s.parts * max_l(s.w, 1));
+    size_t sums = (size_t)(s.parts * s.w);
     REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));
-    REAL *p = scratch(SCRATCH_STATE, 6 * (size_t)max_l(s.w, 1) * sizeof(REAL));
+    REAL *p = scratch(SCRATCH_STATE, 6 * (size_t)s.w * sizeof(REAL));
     if (!partial || !p) return -1;
     backward_job g = {s, dz, x, p, p + s.w, p + 2 * s.w, p + 3 * s.w, p + 4 * s.w, p + 5 * s.w, dx, partial, partial + sums,
                       relu, s.w % LANES == 0 && dx != dz && dx != x && goes_past(3 * s.rows * s.w, dx)};
@@ -385,11 +385,11 @@ INLINE vec deviation(const REAL *x, vec mean, long left) {
 
 static void layernorm_item(void *job, long part, int worker) {
     const layer_job *g = job;
-    long n = g->n;
+    long n = g->n, count = max_l(n, 1);
     (void)worker;
     for (long r = part * g->share, end = min_l(r + g->share, g->rows); r < end; r++) {
         const REAL *x = g->x + r * n;
-        REAL mean = (REAL)(dot_row(x, NULL, n) / n), inv_std = (REAL)(1 / sqrt(squares_row(x, mean, n) / n + g->eps));
+        REAL mean = (REAL)(dot_row(x, NULL, n) / count), inv_std = (REAL)(1 / sqrt(squares_row(x, mean, n) / count + g->eps));
         g->mean[r] = mean;
         g->inv_std[r] = inv_std;
         for (long j = 0; j < n; j += LANES) {
@@ -461,7 +461,7 @@ static int layernorm_backward(long rows, long n, const void *dy, const void *x, 
                    .mean = (REAL *)mean, .inv_std = (REAL *)inv_std,
                    .past = n % LANES == 0 && dx != dy && dx != x && goes_past(3 * rows * n, dx)};
     long parts = div_up(rows, g.share);
-    REAL *partial = scratch(SCRATCH_PARTIAL, 2 * (size_t)max_l(parts * n, 1) * sizeof(REAL));
+    REAL *partial = scratch(SCRATCH_PARTIAL, 2 * (size_t)(parts * n) * sizeof(REAL));
     if (!partial) return -1;
     g.dgamma = partial;
     g.dbeta = partial + parts * n;
