@@ -14,6 +14,7 @@
 #include "split.h"
 #include "strassen.h"
 #include "threads.h"
+#include <stdatomic.h>
 
 static int linear(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
     return gemm(m, n, k, x, k, 1, w, n, 1, y, n, (epilogue){b, 0, activation});
@@ -175,7 +176,7 @@ typedef struct {
     const REAL *a, *b;
     REAL *y;
     int transpose_a, transpose_b;
-    int failed;
+    atomic_int failed;
 } matmul_job;
 
 static void matmul_item(void *job, long i, int worker) {
