@@ -41,7 +41,6 @@
 #include "derivative.h"
 #include "flat.h"
 #include "gemm.h"
-#include "threads.h"
 #include "winograd.h"
 #include "winograd_lanes.h"
 

@@ -467,17 +467,17 @@ static void global_max_item(void *job, long item, int worker) {
     long image = item / g->strips, c = item % g->strips * CHANNELS, end = min_l(c + CHANNELS, g->c), at = image * g->c;
     window w = {g->in + image * g->places * g->c, 1, g->places, 0, g->c, 0, 0};
     REAL *y = g->out + at;
-#define STRIP(bytes)                                                                                                   \
-    for (; c + 4 * LANES <= end; c += 4 * LANES) max_of_window(4, bytes, 0, &w, c, 0, 0, y, g->index, at);                  \
+#define MAXIMA(bytes)                                                                                                  \
+    for (; c + SIDE * LANES <= end; c += SIDE * LANES) max_of_window(SIDE, bytes, 0, &w, c, 0, 0, y, g->index, at);         \
     for (; c + 2 * LANES <= end; c += 2 * LANES) max_of_window(2, bytes, 0, &w, c, 0, 0, y, g->index, at);                  \
     for (; c + LANES <= end; c += LANES) max_of_window(1, bytes, 0, &w, c, 0, 0, y, g->index, at);                          \
     if (c < end) max_of_window(1, bytes, 0, &w, c, end - c, end - c, y, g->index, at)
     if (g->index) {
-        STRIP(4);
+        MAXIMA(4);
     } else {
-        STRIP(0);
+        MAXIMA(0);
     }
-#undef STRIP
+#undef MAXIMA
 }
 
 static void spread_mean_item(void *job, long item, int worker) {

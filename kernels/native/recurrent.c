@@ -214,8 +214,6 @@ static void begin_forward(const group *o) {
     }
 }
 
-static void end_forward(const group *o) { (void)o; }
-
 static void forward_task(const group *o, long phase, long task, long tasks) {
     const sequence_job *g = o->g;
     const long t = phase / g->parts;
@@ -232,7 +230,7 @@ static void forward_task(const group *o, long phase, long task, long tasks) {
 static int forward(sequence_job g, const void *w, const void *u) {
     g.tiles = suits_tiles(g.s);
     if (pack_forward(&g, w, u)) return -1;
-    return run_groups(&g, (group_steps){.begin = begin_forward, .task = forward_task, .end = end_forward,
+    return run_groups(&g, (group_steps){.begin = begin_forward, .task = forward_task,
                                         .tasks = panels(g.s.h), .phases = g.s.t * g.parts});
 }
 

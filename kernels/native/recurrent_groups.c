@@ -72,7 +72,7 @@ static void run_alone(void *job, long item, int worker) {
     for (long phase = 0; phase < r->steps.phases; phase++)
         for (long task = 0; task < r->steps.tasks; task++) r->steps.task(&o, phase, task, r->steps.tasks);
     if (on_tiles(r->g)) tiles_end();
-    r->steps.end(&o);
+    if (r->steps.end) r->steps.end(&o);
 }
 
 // Whoever comes takes part in the phase that is under way: nobody waits for a thread that has not begun.
@@ -121,7 +121,7 @@ int run_groups(const sequence_job *g, group_steps steps) {
         for (long task = 0; task < steps.tasks; task++) atomic_store(&r.claimed[task], 0);
         steps.begin(&r.together);
         pool_for(threads, run_together, &r);
-        steps.end(&r.together);
+        if (steps.end) steps.end(&r.together);
     }
     return 0;
 }

@@ -71,7 +71,8 @@ typedef struct {
 
 // How: phases, which are steps or parts of one, come one after the other; the tasks of a phase do not wait for each other.
 typedef struct {
-    void (*begin)(const group *o), (*task)(const group *o, long phase, long task, long tasks), (*end)(const group *o);
+    void (*begin)(const group *o), (*task)(const group *o, long phase, long task, long tasks);
+    void (*end)(const group *o); // or NULL
     long tasks, phases;
 } group_steps;
 

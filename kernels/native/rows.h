@@ -188,14 +188,6 @@ static NOINLINE __attribute__((unused)) double exp_row_scaling(const REAL *x, RE
     return b->past ? exp_row_beside(x, e, n, top, apart, 1, 1, b) : exp_row_beside(x, e, n, top, apart, 1, 0, b);
 }
 
-// y += factor x.
-INLINE void add_scaled_row(const REAL *x, REAL *y, long n, REAL factor) {
-    const vec f = splat(factor);
-    long i = 0;
-    for (; i + LANES <= n; i += LANES) store(y + i, load(y + i) + load(x + i) * f);
-    if (i < n) store_part(y + i, load_part(y + i, n - i) + load_part(x + i, n - i) * f, n - i);
-}
-
 INLINE int row_goes_past(long rows, long n, const REAL *x, const REAL *y) {
     return n <= ROW_BUFFER && x != y && 2 * rows * n * (long)sizeof(REAL) >= past_from(STREAM_BYTES);
 }

@@ -27,7 +27,6 @@
 // gradients: there those are direct (conv.c).
 #include "winograd_lanes.h"
 #if REAL_BITS == 32
-#include "gemm.h"
 #include "winograd_transforms.h"
 #include <string.h>
 
