@@ -98,6 +98,7 @@ class Backend:
     reference: ClassVar[str] = "dlcore.kernels.reference"
     array_type: Any = np.ndarray  # the class of its arrays
     fuses: ClassVar[dict[str, tuple[str, ...]]] = {}  # primitive -> further arguments that `bind` takes for it
+    asked_as: str | None = None  # the name that `get_backend` made it for, device included
 
     def __init__(self) -> None:
         self.native: frozenset[str]
@@ -110,6 +111,12 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<dlcore backend {self.name!r}: {len(self.native)} of {len(PRIMITIVES)} primitives native>"
+
+    def __reduce__(self) -> tuple:
+        """A copy is the engine itself, and a pickle its name: there is one of each in a process."""
+        from .registry import get_backend
+
+        return get_backend, (self.asked_as or self.name,)
 
     # ---- what the engine is -------------------------------------------------------------------------------------
 

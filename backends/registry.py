@@ -247,6 +247,7 @@ def _make(spec: str) -> Backend:
         ) from error
     if threads is not None:
         backend.set_num_threads(threads)
+    backend.asked_as = spec
     _instances[spec] = backend
     return backend
 

@@ -53,6 +53,17 @@ class _Graph:
             for x in self.inputs
         ]
         self.nodes, self.layers = self._order()
+        self._number()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_slots", "_plan")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._number()
+
+    def _number(self) -> None:
+        """Give every tensor a slot, by its id, and plan the calls."""
         self._slots: dict[int, int] = {id(x): slot for slot, x in enumerate(self.inputs)}
         for node in self.nodes:
             for x in flatten(node.outputs):

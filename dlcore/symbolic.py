@@ -36,6 +36,20 @@ class Node:
             output.index = index
         layer._nodes.append(self)
 
+    # A copy or pickle of a graph lists its nodes, and these give tensors and layers their links back: were the links
+    # followed, then a deep graph would exceed Python's recursion limit, and a layer would bring along every graph it is
+    # part of.
+
+    def __getstate__(self) -> tuple:
+        return self.layer, self.args, self.kwargs, self.outputs
+
+    def __setstate__(self, state: tuple) -> None:
+        layer = state[0]
+        known = layer._nodes.copy()
+        Node.__init__(self, *state)
+        if self in known:  # an input's, which it keeps
+            layer._nodes.pop()
+
     @property
     def inputs(self) -> list[SymbolicTensor]:
         return [x for x in flatten((self.args, self.kwargs)) if isinstance(x, SymbolicTensor)]
@@ -67,6 +81,13 @@ class SymbolicTensor:
         self.node: Node | None = None
         self.index = 0
         self.masked = False
+
+    def __getstate__(self) -> tuple:
+        return self.shape, self.dtype, self.name, self.index, self.masked
+
+    def __setstate__(self, state: tuple) -> None:
+        self.shape, self.dtype, self.name, self.index, self.masked = state
+        self.node = None  # see Node
 
     @property
     def ndim(self) -> int:

@@ -10,6 +10,7 @@ Notes point to notes, not to tensors, so an intermediate array lives only as lon
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .backends.interface import Array, Backend
-from .backends.registry import current
+from .backends.registry import current, stand_in
 
 __all__ = ["Tensor", "Variable", "as_tensor", "from_dlpack", "is_grad_enabled", "no_grad", "record", "record_pair"]
 
@@ -439,6 +440,7 @@ class Variable(Tensor):
         own = backend.empty(self.data.shape, self.data.dtype)
         backend.copy(_at_least_1d(self.data), _at_least_1d(own))
         self.data = own
+        self._engine: Backend = getattr(backend, "engine", backend)  # where copies of it shall be too
         self.name = name or "variable"
         self.path = self.name
         self.regularizer: Any = None
@@ -506,16 +508,23 @@ class Variable(Tensor):
         return f"Variable({values}, shape={self.shape}, dtype={self.dtype.name}, path={self.path!r}{kind})"
 
     def __copy__(self) -> Variable:
-        return self.__deepcopy__({})
+        twin = _variable_on(self._engine, self.data, self.requires_grad)
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        twin = Variable(self.data, trainable=self.requires_grad, name=self.name)
-        twin.__dict__.update(self.__dict__)
-        memo[id(self)] = twin
+        twin = memo[id(self)] = _variable_on(self._engine, self.data, self.requires_grad)
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
     def __reduce__(self) -> tuple:
-        return Variable, (self._host().copy(), None, None, self.requires_grad, self.name), self.__dict__.copy()
+        host = self._engine.to_numpy(self.data).copy()
+        return _variable_on, (self._engine, host, self.requires_grad), self.__dict__.copy()
+
+
+def _variable_on(engine: Backend, values: Array, trainable: bool) -> Variable:
+    with stand_in(engine):
+        return Variable(values, trainable=trainable)
 
 
 class no_grad:

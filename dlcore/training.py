@@ -65,6 +65,14 @@ class _Plan:
         self.train: Step
         self.test: Step
 
+    def __getstate__(self) -> tuple:
+        return self.loss, self.metrics, self.config, self.loss_tracker
+
+    def __setstate__(self, state: tuple) -> None:
+        *given, tracker = state
+        _Plan.__init__(self, *given)
+        self.loss_tracker = tracker
+
 
 # ---- the mixin ---------------------------------------------------------------------------------------------------
 
@@ -92,6 +100,13 @@ class Trainer:
     _plan: _Plan | None = None
     _bookkeeping = frozenset({"history", "stop_training", "stop_evaluating", "stop_predicting", "_initial_epoch"})
     _initial_epoch: int | None = None
+    # what is recorded or worked out anew: it holds on to the engine's memory and to this very model
+    _uncopied = layer_base.Layer._uncopied | {"_latest_traits", "_parts", "_predict"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if self._plan is not None:
+            self._make_steps(self._plan)
 
     # ---- compile ---------------------------------------------------------------------------------------------
 
@@ -140,13 +155,15 @@ class Trainer:
                 "weighted_metrics": weighted_metrics,
             },
         )
-        plan = self._plan
-        said = self._said  # type: ignore[attr-defined]
-        plan.train = Step(self._train_eagerly, f"Training of {said}", self._traits, self._rewrite_training)
-        plan.test = Step(self._test_eagerly, f"Evaluation of {said}", self._traits)
+        self._make_steps(self._plan)
         self.run_eagerly = run_eagerly
         self.stop_training = False
         self.compiled = True
+
+    def _make_steps(self, plan: _Plan) -> None:
+        said = self._said  # type: ignore[attr-defined]
+        plan.train = Step(self._train_eagerly, f"Training of {said}", self._traits, self._rewrite_training)
+        plan.test = Step(self._test_eagerly, f"Evaluation of {said}", self._traits)
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile_from_config` needs to compile anew; {} before `compile`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -278,6 +280,78 @@ def test_fit_after_build():
     model.set_weights(before)
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def _drops_and_norms():
+    """Random state, weights that never train, and a layer that is called twice."""
+    x = layers.Input((4,))
+    shared = layers.Dense(4, activation="relu", kernel_regularizer="l2")
+    y = shared(layers.Dropout(0.3)(shared(x)))
+    inner = dl.Sequential([layers.Input((4,)), layers.Dense(5), layers.BatchNormalization(), layers.GaussianNoise(0.1)])
+    model = dl.Model(x, layers.Dense(2)(inner(y) * 0.5 + 1.0))
+    model.layers[-1].trainable = False
+    return model
+
+
+_TWINS = {
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("steps", [0, 6])
+@pytest.mark.parametrize("make", [lenet, _drops_and_norms, Two])
+@pytest.mark.parametrize("way", _TWINS)
+def test_copies_and_pickles_train_on_alike(active_backend, way, make, steps):
+    dl.set_random_seed(4)
+    model = make()
+    x = (_x(6, 4), _x(6, 4)) if make is Two else _x(6, 32, 32, 1) if make is lenet else _x(6, 4)
+    y = np.arange(6) % 2 if make is lenet else _x(6, 1 if make is Two else 2)
+    model.compile("adam", "sparse_categorical_crossentropy" if make is lenet else "mse", metrics=["accuracy"])
+    for _ in range(steps):
+        model.train_on_batch(x, y)
+        model.predict_on_batch(x)
+    twin = _TWINS[way](model)
+    assert twin.backend == active_backend.name
+    assert twin.optimizer is not model.optimizer
+    assert twin.optimizer.iterations == steps
+    for ours, theirs in zip(twin.weights, model.weights, strict=True):
+        assert (ours.path, ours.trainable) == (theirs.path, theirs.trainable)
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    if steps or make is not Two:  # which has no weights before
+        before = model.get_weights()
+        runs = [[part.train_on_batch(x, y) for _ in range(6)] for part in (twin, model)]
+        assert runs[0] == runs[1]
+        assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+        runs = [[part.predict_on_batch(x) for _ in range(6)] for part in (twin, model)]
+        np.testing.assert_allclose(*runs, rtol=1e-5, atol=1e-6)  # prepared inference differs in last digits
+        for ours, theirs in zip(twin.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    twin.trainable = model.trainable = True
+    assert [v.trainable for v in twin.weights] == [v.trainable for v in model.weights]
+
+
+def test_a_copy_of_a_deep_model_of_another_engine():
+    """A graph deeper than Python's recursion limit, copied while its engine is not the active one."""
+    others = [name for name in dl.available_backends() if name != "numpy"]
+    with dl.use_backend(others[-1] if others else "numpy"):
+        x = y = layers.Input((3,))
+        for _ in range(400):
+            y = layers.Add()([y, layers.Dense(3, activation="tanh")(y)])
+        model = dl.Model(x, y)
+    with dl.use_backend("numpy"):
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert twin.backend == model.backend
+            assert twin.get_config() == model.get_config()
+            np.testing.assert_array_equal(twin.predict_on_batch(_x(2, 3)), model.predict_on_batch(_x(2, 3)))
+            head = dl.Model(twin.inputs, layers.Dense(2)(twin.layers[-1].output))  # the graph goes on
+            assert head.output_shape == (None, 2)
+            assert twin.layers[-1].output.node.layer is twin.layers[-1]
+        layer = copy.deepcopy(model.layers[-1])  # alone
+        assert not layer._nodes
+        chain = copy.deepcopy(dl.Sequential([layers.Input((3,))]))
+        chain.add(layers.Dense(2))
+        assert chain.output_shape == (None, 2)
 
 
 def test_import_is_lazy():

@@ -103,6 +103,7 @@ class Layer:
     built: bool
     input_spec: Any
     _bookkeeping: frozenset[str] = frozenset()  # attributes that no step depends on
+    _uncopied: frozenset[str] = frozenset({"_losses", "_nodes", "_token"})  # those that a copy or pickle lacks
     _mixes_samples = False  # in training a sample's output depends on the others of its batch
     _real_inputs = False  # integer and bool inputs are cast to the layer's dtype too
 
@@ -151,6 +152,17 @@ class Layer:
         self._trainable = trainable
         self._dtype = _real_dtype(dtype)
         self.activity_regularizer = regularizers.get(activity_regularizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in self._uncopied}
+        for name in ("_frozen", "_made"):  # the ids of a copy's variables are others
+            state[name] = [variable for variable in self._own_variables if id(variable) in state[name]]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name in ("_frozen", "_made"):
+            self.__dict__[name] = set(map(id, state[name]))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

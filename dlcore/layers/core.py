@@ -45,6 +45,9 @@ class InputLayer(Layer):
         Node(self, (), {}, SymbolicTensor(self.batch_shape, self._input_dtype, name=self.name))
         self.__dict__["_output_shape"] = self.batch_shape
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_nodes": self._nodes}  # whose output a chain without a graph goes on from
+
     @property
     def dtype(self) -> str:
         return self._input_dtype.name

@@ -24,6 +24,10 @@ class _Reduction(Metric):
         super().__init__(dtype, name)
         self.reset_state()
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._drain()
+        return self.__dict__.copy()
+
     def reset_state(self) -> None:
         self._total = 0.0
         self._count = 0.0

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import schedules
 from ..backends import current, use_backend
+from ..backends.registry import stand_in
 from ..naming import to_snake_case
 from ..schedules import LearningRateSchedule
 from ..tensor import Tensor, Variable, no_grad, setting_changed, weights_changed
@@ -99,8 +100,24 @@ class Optimizer:
         self._variables: list[Variable] = []
         self._buffers: list[Buffer] = []
         self._scratch: dict[Any, Any] = {}
-        self._no_decay_variables: set[int] = set()
+        self._no_decay_variables: dict[int, Variable] = {}  # by id
         self._no_decay_names: re.Pattern[str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or pickle holds the variables and the states; the buffers are packed anew from these."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_buffers", "_scratch")}
+        state["_no_decay_variables"] = list(self._no_decay_variables.values())
+        state["_values"] = self.get_state() if self.built else None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _buffers=[], _scratch={}, built=False)
+        self._no_decay_variables = {id(variable): variable for variable in state["_no_decay_variables"]}
+        values = self.__dict__.pop("_values")
+        if values is not None:
+            with stand_in(self._backend):
+                self.build(self._variables)
+                self.set_state(values)
 
     # ---- learning rate and counters --------------------------------------------------------------------------
 
@@ -165,7 +182,7 @@ class Optimizer:
         """Leave variables, or those whose name matches one of `var_names`, out of weight decay. Before `build`."""
         if self.built:
             raise ValueError("`exclude_from_weight_decay()` must be called before the optimizer is built.")
-        self._no_decay_variables = {id(variable) for variable in var_list or ()}
+        self._no_decay_variables = {id(variable): variable for variable in var_list or ()}
         names = list(var_names or ())
         self._no_decay_names = re.compile("|".join(names)) if names else None
 
