@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -643,14 +644,13 @@ class Trainer:
             outputs = None
             for step, data in enumerate(batches.epoch()):
                 callbacks.on_predict_batch_begin(step)
-                if custom:
-                    outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
-                    parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
-                else:
-                    with prediction.lock:
+                with prediction.lock:  # until the callbacks have seen the outputs
+                    if custom:
+                        outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
+                    else:
                         outputs = self._run(prediction, data[:1])
-                        parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
-                callbacks.on_predict_batch_end(step, {"outputs": outputs})
+                    parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
+                    callbacks.on_predict_batch_end(step, partial(_shown, outputs))
                 if self.stop_predicting:
                     break
             if not parts:
@@ -819,10 +819,16 @@ def _due(epoch: int, frequency: Any) -> bool:
 
 
 def _kept(y_pred: Tensor) -> Tensor:
-    """A copy, for metrics that keep what they are given: a replay leaves its results where the last one did."""
+    """A copy, for metrics and callbacks that keep what they are given: a replay leaves its results where the last one
+    did."""
     kept = wrap(y_pred.data.copy())
-    kept.mask = y_pred.mask
+    kept.mask = None if y_pred.mask is None else y_pred.mask.copy()
     return kept
+
+
+def _shown(outputs: Any) -> dict[str, Any]:
+    """The logs of a batch of `predict`, made only where a callback looks at them."""
+    return {"outputs": map_structure(lambda leaf: _kept(leaf) if isinstance(leaf, Tensor) else leaf, outputs)}
 
 
 def _rows(x: Any) -> int:

@@ -254,6 +254,16 @@ def test_lambda_callback():
         callbacks.LambdaCallback(on_epoch_ends=print)
 
 
+def test_outputs_of_predict_may_be_kept():
+    """Those of a replay lie where the next one leaves its own."""
+    seen = []
+    model = _model()
+    keep = callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: seen.append(logs["outputs"]))
+    expected = model.predict(X, batch_size=2, callbacks=[keep], verbose=0)
+    assert model._prediction().replayed
+    np.testing.assert_array_equal(np.concatenate([y.numpy() for y in seen]), expected)
+
+
 def test_backup_and_restore(tmp_path):
     """A run that breaks off goes on as if nothing had happened, to the same bits."""
 
