@@ -27,7 +27,6 @@ _MASK = (1 << 64) - 1
 _seed: int | None = None
 _streams = 0
 _host: np.random.Generator | None = None
-_fills: SeedGenerator | None = None
 
 
 def set_seed(seed: int) -> None:
@@ -40,8 +39,9 @@ def set_seed(seed: int) -> None:
         TypeError: seed is not an int.
         ValueError: seed is negative.
     """
-    global _seed, _streams, _host, _fills
-    _seed, _streams, _host, _fills = _checked(seed), 0, None, None
+    global _seed, _streams, _host
+    _seed, _streams, _host = _checked(seed), 0, None
+    _fills.forget()
 
 
 @contextmanager
@@ -50,13 +50,14 @@ def seeded(seed: int) -> Iterator[None]:
 
     They are the whole process's: do not let another thread draw meanwhile.
     """
-    global _seed, _streams, _host, _fills
-    before = _seed, _streams, _host, _fills
+    global _seed, _streams, _host
+    before, fills = (_seed, _streams, _host), _fills.keep()
     set_seed(seed)
     try:
         yield
     finally:
-        _seed, _streams, _host, _fills = before
+        _seed, _streams, _host = before
+        _fills.restore(fills)
 
 
 def host_generator() -> np.random.Generator:
@@ -108,6 +109,37 @@ class SeedGenerator:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SeedGenerator:
         return cls(**config)
+
+
+class _Fills(SeedGenerator):
+    """The stream of draws that were given no seed. One object throughout, since recorded steps hold on to it: what
+    `set_seed` changes is the stream, which it takes at its first draw."""
+
+    __slots__ = ("_started",)
+    _started: bool
+
+    def __init__(self) -> None:
+        self.initial_seed, self.name = None, "fills"
+        self.restore(((0, 0), False))
+
+    def next(self, count: int = 0) -> tuple[int, int]:
+        if not self._started:
+            self.state, self._started = (_next_stream(), 0), True
+        return super().next(count)
+
+    def forget(self) -> None:
+        """Take another stream at the next draw."""
+        self._started = False
+
+    def keep(self) -> tuple[tuple[int, int], bool]:
+        """Where it is, for `restore`."""
+        return self.state, self._started
+
+    def restore(self, kept: tuple[tuple[int, int], bool]) -> None:
+        self.state, self._started = kept
+
+
+_fills = _Fills()
 
 
 def normal(
@@ -171,13 +203,10 @@ def _tensor(y: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def _draw(seed: int | SeedGenerator | None, count: int) -> tuple[int, int]:
-    global _fills
     if isinstance(seed, SeedGenerator):
         return seed.next(count)
     if seed is not None:
         return _checked(seed) & _MASK, 0
-    if _fills is None:
-        _fills = SeedGenerator(name="fills")
     return _fills.next(count)
 
 

@@ -16,6 +16,10 @@ from dlcore.backends.capture import Call, Program, Recorder, difference
 from dlcore.backends.cython_backend import CythonBackend
 from dlcore.backends.registry import available_backends, get_backend, stand_in
 from dlcore.backends.rewrite import fuse_training, split_constant
+
+
+from dlcore.backends.rewrite import split_constant
+from dlcore.random import seeded
 from dlcore.tensor import as_tensor
 
 RNG = np.random.default_rng(7)
@@ -347,6 +351,33 @@ def test_predictions_follow_weights_that_another_library_writes(active_backend):
         np.testing.assert_allclose(found, model(X).numpy(), rtol=1e-5)
         shared[...] *= factor
     np.testing.assert_allclose(model.predict_on_batch(X), model(X).numpy(), rtol=1e-5)
+
+
+class _Noisy(layers.Layer):
+    """Draws from the stream of draws without a seed."""
+
+    def call(self, x, training=None):
+        return dl.random.dropout(x, 0.5) + dl.random.normal(x.shape) if training else x
+
+
+def test_a_new_seed_reaches_unseeded_draws_of_recorded_steps(active_backend):
+    runs = []
+    for eager in (True, False):
+        dl.set_random_seed(0)
+        model = dl.Sequential([layers.Input((4,)), _Noisy(), layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=eager)
+        weights = model.get_weights()
+        for _ in range(6):
+            model.train_on_batch(X, Y)
+        assert model._plan.train.replayed is not eager
+        for _ in range(2):
+            dl.set_random_seed(5)
+            model.set_weights(weights)
+            runs.append([model.train_on_batch(X, Y) for _ in range(3)])
+            with seeded(9):  # afterwards the stream goes on where it was
+                runs[-1] += [model.train_on_batch(X, Y)]
+            runs[-1] += [model.train_on_batch(X, Y)]
+    assert runs[0] == runs[1] == runs[2] == runs[3]
 
 
 def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
