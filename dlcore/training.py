@@ -187,7 +187,7 @@ class Trainer:
         config["optimizer"] = optimizers_module.get(config.get("optimizer", "rmsprop"))
         self.compile(**config)
         if self.built and self.optimizer is not None:  # type: ignore[attr-defined]
-            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+            self.optimizer.build_for(self, self.trainable_variables)  # type: ignore[attr-defined]
 
     def _compiled(self, method: str) -> _Plan:
         if self._plan is None:
@@ -419,7 +419,7 @@ class Trainer:
             if not plan.trainable:
                 warnings.warn("The model has no trainable weights.", stacklevel=6)
             elif plan.settled:
-                self.optimizer.build(plan.trainable)
+                self.optimizer.build_for(self, plan.trainable)
         plan.traits = self._traits() if plan.settled else None
 
     def zero_grad(self) -> None:

@@ -16,9 +16,6 @@ from dlcore.backends.capture import Call, Program, Recorder, difference
 from dlcore.backends.cython_backend import CythonBackend
 from dlcore.backends.registry import available_backends, get_backend, stand_in
 from dlcore.backends.rewrite import fuse_training, split_constant
-
-
-from dlcore.backends.rewrite import split_constant
 from dlcore.random import seeded
 from dlcore.tensor import as_tensor
 

@@ -324,6 +324,51 @@ def test_freezing():
         model.fit(X, LABELS, verbose=0)
 
 
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_an_optimizer_trains_one_model(eagerly):
+    """Else the second would take its place, and the first train no longer."""
+    optimizer = optimizers.SGD(0.1, momentum=0.9, name="steps")
+    model, other = (_regressor(optimizer, run_eagerly=eagerly) for _ in range(2))
+    alone = _regressor(optimizers.SGD(0.1, momentum=0.9), run_eagerly=eagerly)
+    losses = []
+    for step in range(8):
+        losses.append(model.train_on_batch(X, TARGET))
+        if step in (0, 5):
+            with pytest.raises(ValueError, match=r"Unknown variable.*SGD optimizer 'steps'.*of its own"):
+                other.train_on_batch(X, TARGET)
+    assert losses == [alone.train_on_batch(X, TARGET) for _ in range(8)]
+    other.compile("sgd", "mse")
+    other.train_on_batch(X, TARGET)
+    del model, alone  # which changes nothing
+    other.compile(optimizer, "mse")
+    with pytest.raises(ValueError, match="Unknown variable"):
+        other.fit(X, TARGET, verbose=0)
+
+
+def test_an_optimizer_follows_the_variables_of_its_model():
+    optimizer = optimizers.SGD(0.1)
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(3), layers.Dense(1)])
+    model.compile(optimizer, "mse")
+    trained = []
+    for frozen in (1, 0):  # none of the variables is trained both times
+        for number, layer in enumerate(model.layers):
+            layer.trainable = number != frozen
+        trained.append(model.get_weights())
+        model.train_on_batch(X, TARGET)
+    model.compile(optimizer, "mse")
+    model.train_on_batch(X, TARGET)
+    model.pop()
+    model.add(layers.Dense(1))
+    before = model.get_weights()
+    model.train_on_batch(X, TARGET)
+    assert (before[2] != model.get_weights()[2]).any()
+    for a, b, changes in zip(*trained, (True, True, False, False), strict=True):
+        assert (a != b).any() == changes
+    same = dl.Sequential(model.layers)  # another model of the same variables
+    same.compile(optimizer, "mse")
+    same.train_on_batch(X, TARGET)
+
+
 def test_a_step_of_ones_own():
     class Model(dl.Model):
         def __init__(self):

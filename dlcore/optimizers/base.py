@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -98,6 +99,7 @@ class Optimizer:
         self._steps = 0
         self._backend: Any = None
         self._variables: list[Variable] = []
+        self._trains: weakref.ref[Any] | None = None  # the model that it was first built for
         self._buffers: list[Buffer] = []
         self._scratch: dict[Any, Any] = {}
         self._no_decay_variables: dict[int, Variable] = {}  # by id
@@ -105,13 +107,14 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or pickle holds the variables and the states; the buffers are packed anew from these."""
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_buffers", "_scratch")}
+        dropped = ("_buffers", "_scratch", "_trains")
+        state = {name: value for name, value in self.__dict__.items() if name not in dropped}
         state["_no_decay_variables"] = list(self._no_decay_variables.values())
         state["_values"] = self.get_state() if self.built else None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _buffers=[], _scratch={}, built=False)
+        self.__dict__.update(state, _buffers=[], _scratch={}, _trains=None, built=False)
         self._no_decay_variables = {id(variable): variable for variable in state["_no_decay_variables"]}
         values = self.__dict__.pop("_values")
         if values is not None:
@@ -228,6 +231,34 @@ class Optimizer:
         for buffer in self._buffers:
             buffer.adopt_data(self._backend)
 
+    def build_for(self, model: Any, variables: Iterable[Variable]) -> None:
+        """`build` for what a model trains now.
+
+        Raises:
+            ValueError: it trains another model, to which `variables` do not belong either.
+        """
+        variables = list(variables)
+        if self.built:
+            known = {id(variable) for variable in self._variables}
+            if self._trains is None:  # built by hand, or copied
+                own = not known.isdisjoint(map(id, model.weights))
+            else:
+                own = self._trains() is model
+            if not own:
+                for variable in variables:
+                    if id(variable) not in known:
+                        raise self._unknown(variable)
+        self.build(variables)
+        if self._trains is None:
+            self._trains = weakref.ref(model)
+
+    def _unknown(self, variable: Variable) -> ValueError:
+        return ValueError(
+            f"Unknown variable {variable.path!r}: {type(self).__name__} optimizer {self.name!r} belongs to other "
+            "variables, for which it was built. Give each model an optimizer of its own (a new instance, or a name as "
+            "in `compile('adam')`); for a changed set of variables in a loop of your own, call `build` with it."
+        )
+
     def _state_views(self) -> dict[tuple[int, str], Any]:
         return {
             (id(variable), slot): state[a:b]
@@ -341,10 +372,7 @@ class Optimizer:
         known = {id(variable) for variable in self._variables}
         for variable in variables:
             if id(variable) not in known:
-                raise ValueError(
-                    f"Unknown variable {variable.name!r}: this optimizer was built for other variables. "
-                    "Call `build` with the new set, or make a new optimizer."
-                )
+                raise self._unknown(variable)
         given = {id(v): g for v, g in zip(variables, grads, strict=True) if g is not None}
         if not given:
             raise ValueError("No gradients provided for any variable.")
