@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backends.interface import ACTIVATIONS
 from ..reference import activation as reference
 from . import elementwise
 from .lanes import BYTES, PAST_BYTES, address, finish_stores, use_whole_registers
@@ -24,15 +25,7 @@ from .threads import absent, borrow, elementwise_jit, elementwise_kernel, reduct
 
 Array = Any
 
-CODES = {
-    kind: i
-    for i, kind in enumerate(
-        (
-            "linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "exponential",
-            "softplus", "softsign", "silu", "gelu", "relu6", "hard_sigmoid", "step",
-        )
-    )
-}  # fmt: skip
+CODES = {kind: i for i, kind in enumerate(ACTIVATIONS)}
 # Rough cost of an element against one addition, for the decision to use more threads.
 _COST = {"sigmoid": 4, "tanh": 6, "elu": 4, "selu": 4, "exponential": 4, "softplus": 8, "silu": 4, "gelu": 6}
 _HOW = {kind: (code, _COST.get(kind, 1)) for kind, code in CODES.items()}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backends.interface import BINARY_OPS, COMPARE_OPS, UNARY_OPS
 from .gemm_tile import transpose
 from .lanes import PAST_BYTES, address, finish_stores, use_whole_registers
 from .scalar import FAR, cos, exp, log, sin
@@ -23,11 +24,9 @@ from .threads import elementwise_jit, elementwise_kernel, inline_jit, num_thread
 
 Array = Any
 
-_UNARY = {
-    op: i for i, op in enumerate(("neg", "exp", "log", "sqrt", "square", "abs", "sign", "reciprocal", "sin", "cos"))
-}
-_BINARY = {op: i for i, op in enumerate(("add", "sub", "mul", "div", "maximum", "minimum"))}
-_COMPARE = {op: i for i, op in enumerate(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))}
+_UNARY = {op: i for i, op in enumerate(UNARY_OPS)}
+_BINARY = {op: i for i, op in enumerate(op for op in BINARY_OPS if op != "pow")}  # which is left to NumPy
+_COMPARE = {op: i for i, op in enumerate(COMPARE_OPS)}
 _TURNED = (0, 1, 4, 5, 2, 3)  # the comparison of b with a that says the same
 _UFUNCS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power,

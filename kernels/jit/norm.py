@@ -3,7 +3,7 @@
 Plain version: mean, difference, square, mean again and four more passes to scale, shift and activate. Here batch
 statistics take one pass over memory: a block of rows that fits the cache is summed, its mean subtracted and the
 squares summed while it is still there, and the blocks' moments are merged in double precision (Chan, Golub & LeVeque
-1983), so that nothing cancels where the mean is large. Scale, shift and activation are one more pass. Sums over rows
+1979), so that nothing cancels where the mean is large. Scale, shift and activation are one more pass. Sums over rows
 whose features fill a vector stay in registers (see `lanes`: 187 us for 12544 rows of 64 in one thread, else 414); rows
 of fewer are walked several at a time, with the per-feature vectors repeated to that width.
 """

@@ -37,7 +37,7 @@ from .lanes import (
     store_past,
 )
 from .scalar import log, quarter_wave
-from .stream import new_block
+from .stream import BLOCK, new_block
 from .threads import elementwise_jit, elementwise_kernel, strict_kernel
 
 Array = Any
@@ -45,6 +45,7 @@ Array = Any
 _ROUNDS = 10
 _BLOCKS = 4 * BYTES // 8
 _STEP = 4 * _BLOCKS  # words at a time
+assert _STEP <= BLOCK  # a last step that is not whole goes through a block
 
 
 @intrinsic

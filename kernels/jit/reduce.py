@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backends.interface import REDUCE_OPS
 from .lanes import (
     BYTES,
     address,
@@ -49,7 +50,7 @@ _BLOCK = 1 << 13
 _LANES = 512
 # Elements whose maximum is taken at a time when its place is wanted.
 _STRETCH = 1024
-_OPS = {op: code for code, op in enumerate(("sum", "mean", "max", "min"))}
+_OPS = {op: code for code, op in enumerate(REDUCE_OPS)}
 _BEST = {2: np.maximum.reduce, 3: np.minimum.reduce}
 # Elements that are reduced by plain loops.
 _SMALL = 1 << 8
