@@ -312,7 +312,7 @@ class Trainer:
         return self._call(unpack_x_y_sample_weight(data)[0], training=False)
 
     def _call(self, x: Any, training: bool) -> Any:
-        """The model's outputs; hosts arrays become tensors once, and layers inherit the training flag."""
+        """The model's outputs; host arrays become tensors once, and layers inherit the training flag."""
         x = as_tensor(x) if type(x) is np.ndarray else map_structure(as_tensor, x)
         scope = layer_base._scope
         outer, scope.training = scope.training, training
@@ -664,13 +664,16 @@ class Trainer:
 
         Prediction runs then as recorded calls in which batch normalisation is folded into the weights before it,
         activations and residual sums are part of the products, and weights are packed; after a change of weights this
-        is done anew, at the second batch or the next `compile_inference`.
+        is done anew, at the second batch or the next `compile_inference`, which also sees what was written to them
+        through views of their memory.
 
         Args:
             x: a batch, as for `predict_on_batch`.
         """
         shifted = map_structure(lambda a: None if a is None else np.roll(a, 1, -1), to_arrays(x, self._dtype, "x"))
-        for batch in (x, shifted, x, shifted):  # two recordings are compared: they must see different data
+        weights_changed()  # for all that one knows
+        self.predict_on_batch(x)
+        for batch in (shifted, x, shifted):  # two recordings are compared: they must see different data
             if not self._prediction().replayed:
                 self.predict_on_batch(batch)
 

@@ -383,6 +383,17 @@ def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
     model.compile_inference(x)
     np.testing.assert_allclose(model.predict_on_batch(x), model(x, training=False).numpy(), rtol=1e-5, atol=1e-6)
     assert model._prediction().replayed
+    before = model.predict_on_batch(x)
+    np.asarray(model.weights[0])[...] *= 2.0  # which nobody notes; on a GPU it is a copy
+    model.compile_inference(x)
+    after = model.predict_on_batch(x)
+    assert model._prediction().replayed
+    np.testing.assert_allclose(after, model(x, training=False).numpy(), rtol=1e-5, atol=1e-6)
+    assert model.backend == "cupy" or (before != after).any()
+    fewer = x[:3]
+    model.compile_inference(fewer)  # another shape, after a replay
+    model.predict_on_batch(fewer)
+    assert model._prediction().replayed
 
 
 class _Doubled(layers.Layer):
