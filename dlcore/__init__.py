@@ -115,7 +115,8 @@ def backend() -> str:
 
 
 def set_num_threads(count: int) -> None:
-    """Let the active engine, and every engine started later, use `count` threads.
+    """Let the active engine, and every engine started later, use `count` threads, or as many of these as it can: the
+    native engine takes 64 at most.
 
     Raises:
         ValueError: count is not a positive whole number.
@@ -133,7 +134,8 @@ def set_num_threads(count: int) -> None:
 def warmup(backend: str | None = None, dtypes: tuple[str, ...] = ("float32",)) -> float:
     """Compile every kernel of an engine ahead of time, or load it from the cache on disk, so that no first step has to.
 
-    Only the Numba engine has anything to do: a minute or so where its cache is empty, half a second otherwise.
+    Only engines that compile at run time have anything to do: a minute or so where their cache is empty, half a second
+    otherwise.
 
     Args:
         backend: an engine's name; the active one if None.

@@ -1,7 +1,8 @@
 """Binds conv.c; contracts in backends/interface.py.
 
 DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions of stride 1 or 2 and 5x5 ones of stride 1 are
-computed in float32.
+computed in float32. With "winograd" images lie in lanes (`images_in_lanes` of the interface) only where Winograd's way is
+taken there; with "direct" it is never taken there.
 """
 from dlcore.backends.interface import WAYS, convolution_way
 

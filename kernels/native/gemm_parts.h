@@ -38,7 +38,8 @@ typedef struct {
 INLINE size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
 
 // Steps of a block of k in all: blocks of like depth, since a shallow one would do little between reading C and writing it
-// (784 as 272, 272 and 240, not 16 steps after three times 256). In every way to multiply, so that all add in one order.
+// (784 as 272, 272 and 240, not 16 steps after three times 256). In every way to multiply but inner products
+// and tiles of bfloat16, so that all of these add in one order.
 INLINE long depth_of(long k) { return max_l(EVEN_STEPS, round_up(div_up(k, max_l(1, (k + KC / 2) / KC)), EVEN_STEPS)); }
 
 // Blocks of depth_of(k) rows of B, each as pack_columns makes it.
