@@ -384,12 +384,12 @@ def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
     np.testing.assert_allclose(model.predict_on_batch(x), model(x, training=False).numpy(), rtol=1e-5, atol=1e-6)
     assert model._prediction().replayed
     before = model.predict_on_batch(x)
-    np.asarray(model.weights[0])[...] *= 2.0  # which nobody notes; on a GPU it is a copy
+    model.weights[0].data *= 2.0  # which nobody notes
     model.compile_inference(x)
     after = model.predict_on_batch(x)
     assert model._prediction().replayed
     np.testing.assert_allclose(after, model(x, training=False).numpy(), rtol=1e-5, atol=1e-6)
-    assert model.backend == "cupy" or (before != after).any()
+    assert (before != after).any()
     fewer = x[:3]
     model.compile_inference(fewer)  # another shape, after a replay
     model.predict_on_batch(fewer)

@@ -29,7 +29,7 @@ typedef struct {
 } packed_rows;
 
 INLINE long tiles_of(const gradient *d) { return div_up(d->m, MR); }
-INLINE long groups_of(const gradient *d) { return div_up(tiles_of(d), GROUP); }
+INLINE long groups_of(const gradient *d) { return max_l(d->bias != NULL, div_up(tiles_of(d), GROUP)); }
 INLINE long tile_size(sequence_shape s) { return (s.t * s.n + 1) * MR; }
 INLINE long first_row(const gradient *d, long tile) { return tile * d->m / tiles_of(d); } // tiles as even as possible
 
@@ -161,10 +161,12 @@ static void multiply_some_steps(void *job, long item, int worker) {
         for (const gradient *d = g->gradients; d < g->gradients + 3; block += split_blocks(d), d++) {
             if (shares_rows(g, d)) block -= split_blocks(d);
             const long first = max_l(0, r->first - block), last = min_l(split_blocks(d), r->last - block);
-            if (first >= last || q < d->block || q >= d->block + d->blocks) continue;
+            const int sums = d->bias && (d->m ? first == 0 && last > 0 : r->first == 0);
+            if ((first >= last && !sums) || q < d->block || q >= d->block + d->blocks) continue;
             const long column = (q - d->block) * s.h + j, m = first * SPLIT_SIDE;
             REAL *c = d->out + m * g->ldo + column;
-            if (d->bias && !first) sum_panel(r->steps, dz, nr, d->bias + column, add);
+            if (sums) sum_panel(r->steps, dz, nr, d->bias + column, add);
+            if (first >= last) continue;
             split_product(min_l(last * SPLIT_SIDE, d->m) - m, nr, r->steps,
                           r->rows + (block + first - r->first) * blocks * SPLIT_BLOCK, columns, NULL, add ? c : NULL, LINEAR, c,
                           g->ldo);
