@@ -61,12 +61,10 @@ INLINE void strip(const int px, const int nv, const strip_job *s, long taps_y, l
     end_strip(px, nv, s, part, to, acc);
 }
 
-// px outputs of three neighbouring taps: an input is loaded once for all that it meets. Of these inputs first ... last lie
-// inside the image; `whole`: all do.
-INLINE void sliding_strip(const int px, const int nv, const int whole, const strip_job *s, long taps_y, long first, long last,
-                          long at, long c, long part, long to) {
+// Four outputs of three neighbouring taps: an input is loaded once for all that it meets.
+INLINE void sliding_strip(const int nv, const strip_job *s, long taps_y, long at, long c, long part, long to) {
     vec acc[4][2], w[3][2];
-    begin_strip(px, nv, s, c, part, to, acc);
+    begin_strip(4, nv, s, c, part, to, acc);
     for (long u = 0; u < taps_y; u++) {
         if (!s->rows[u]) continue;
         const REAL *x = s->rows[u] + at + c, *taps = s->w + u * s->w_row + c;
@@ -75,42 +73,24 @@ INLINE void sliding_strip(const int px, const int nv, const int whole, const str
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) w[v][j] = load_some(taps + v * s->w_tap + j * LANES, part);
 #pragma GCC unroll 6
-        for (int i = 0; i < px + 2; i++) {
-            if (!whole && (i < first || i >= last)) continue;
+        for (int i = 0; i < 6; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) {
                 const vec input = load_some(x + i * s->step + j * LANES, part);
 #pragma GCC unroll 3
                 for (int v = 0; v < 3; v++)
-                    if (i >= v && i - v < px) acc[i - v][j] += input * w[v][j];
+                    if (i >= v && i - v < 4) acc[i - v][j] += input * w[v][j];
             }
-        }
     }
-    end_strip(px, nv, s, part, to, acc);
+    end_strip(4, nv, s, part, to, acc);
 }
 
-// A row of outputs, four at a time.
-INLINE void slide(const int nv, const product *g, const strip_job *s, long ld, long c, long part) {
-    const axis *x = &g->x;
-    for (long o = 0; o < x->outputs; o += 4) {
-        const long px = min_l(4, x->outputs - o), pixel = o * x->stride + x->offset;
-        const long first = pixel < 0 ? div_up(-pixel, x->stride) : 0, last = div_up(g->w - pixel, x->stride);
-        const long at = pixel * ld, to = o * s->out_step + c;
-        if (px == 4 && !first && last >= 6) sliding_strip(4, nv, 1, s, g->y.taps, 0, 6, at, c, part, to);
-        else if (px == 4) sliding_strip(4, nv, 0, s, g->y.taps, first, last, at, c, part, to);
-        else if (px == 3) sliding_strip(3, nv, 0, s, g->y.taps, first, last, at, c, part, to);
-        else if (px == 2) sliding_strip(2, nv, 0, s, g->y.taps, first, last, at, c, part, to);
-        else sliding_strip(1, nv, 0, s, g->y.taps, first, last, at, c, part, to);
-    }
+INLINE void four_outputs(const int nv, const product *g, const strip_job *s, long at, long c, long part, long to) {
+    if (g->x.taps == 3 && s->spacing == s->step) sliding_strip(nv, s, g->y.taps, at, c, part, to);
+    else strip(4, nv, s, g->y.taps, 0, g->x.taps, at, c, part, to);
 }
 
 static void depthwise_columns(const product *g, const strip_job *s, long ld, long c, long part, int nv) {
-    if (g->x.taps == 3 && s->spacing == s->step) {
-        if (nv == 2) slide(2, g, s, ld, c, 0);
-        else if (!part) slide(1, g, s, ld, c, 0);
-        else slide(1, g, s, ld, c, part);
-        return;
-    }
     long inner0 = g->x.outputs, inner1 = 0, last; // outputs with all taps inside the image
     if (g->x.taps) {
         outputs_inside(&g->x, g->w, 0, &inner0, &last);
@@ -121,9 +101,9 @@ static void depthwise_columns(const product *g, const strip_job *s, long ld, lon
         long at = (o * g->x.stride + g->x.offset) * ld, v0 = 0, v1 = g->x.taps;
         long to = o * s->out_step + c;
         if (o >= inner0 && o + 4 <= inner1) {
-            if (nv == 2) strip(4, 2, s, g->y.taps, v0, v1, at, c, 0, to);
-            else if (!part) strip(4, 1, s, g->y.taps, v0, v1, at, c, 0, to);
-            else strip(4, 1, s, g->y.taps, v0, v1, at, c, part, to);
+            if (nv == 2) four_outputs(2, g, s, at, c, 0, to);
+            else if (!part) four_outputs(1, g, s, at, c, 0, to);
+            else four_outputs(1, g, s, at, c, part, to);
             o += 4;
             continue;
         }
