@@ -460,9 +460,7 @@ void apply_activation(long rows, long n, REAL *y, long ld, int activation) {
     for (long r = 0; r < rows; r++, y += ld)
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;
-            vec v = left >= LANES ? load(y + j) : load_part(y + j, left);
-            v = activation == RELU ? vmax((vec){0}, v) : activation == SIGMOID ? vsigmoid(v) : vtanh(v);
-            if (left >= LANES) store(y + j, v);
-            else store_part(y + j, v, left);
+            vec v = load_left(y + j, left);
+            store_left(y + j, activation == RELU ? vmax((vec){0}, v) : activation == SIGMOID ? vsigmoid(v) : vtanh(v), left);
         }
 }

@@ -51,12 +51,6 @@ static void repeat(const shape *s, const REAL *p, REAL otherwise, REAL *out) {
     for (long j = 0; j < s->w; j++) out[j] = p ? p[j % s->n] : otherwise;
 }
 
-INLINE vec load_columns(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
-INLINE void store_columns(REAL *p, vec v, long left) {
-    if (left >= LANES) store(p, v);
-    else store_part(p, v, left);
-}
-
 // ---- statistics ----
 
 typedef struct {
@@ -74,22 +68,22 @@ INLINE void block_stats(const int nv, const REAL *x, const REAL *next, long coun
     for (int v = 0; v < nv; v++) centre[v] = square[v] = (vec){0};
     for (long i = 0; i < count; i++)
 #pragma GCC unroll 4
-        for (int v = 0; v < nv; v++) centre[v] += load_columns(x + i * w + v * LANES, nv > 1 ? LANES : left);
+        for (int v = 0; v < nv; v++) centre[v] += load_left(x + i * w + v * LANES, nv > 1 ? LANES : left);
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) centre[v] /= splat((REAL)count);
     for (long i = 0; i < count; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             __builtin_prefetch(next + (i * nv + v) * LANES, 0, 2);
-            vec d = load_columns(x + i * w + v * LANES, nv > 1 ? LANES : left) - centre[v];
+            vec d = load_left(x + i * w + v * LANES, nv > 1 ? LANES : left) - centre[v];
             square[v] += d * d;
         }
     REAL share = (REAL)count / (REAL)(before + count);
     for (int v = 0; v < nv; v++) {
         long at = v * LANES, lanes = nv > 1 ? LANES : left;
-        vec old = load_columns(mean + at, lanes), delta = centre[v] - old;
-        store_columns(mean + at, old + delta * splat(share), lanes);
-        store_columns(m2 + at, load_columns(m2 + at, lanes) + square[v] + delta * delta * splat((REAL)before * share), lanes);
+        vec old = load_left(mean + at, lanes), delta = centre[v] - old;
+        store_left(mean + at, old + delta * splat(share), lanes);
+        store_left(m2 + at, load_left(m2 + at, lanes) + square[v] + delta * delta * splat((REAL)before * share), lanes);
     }
 }
 
@@ -151,12 +145,12 @@ INLINE void affine_columns(const affine_job *g, const int activation, const int 
         long left = n - j;
         ask_ahead(g->x + at + j, past);
         if (adds) ask_ahead(g->residual + at + j, past);
-        vec v = affine(load_columns(g->x + at + j, left), load_columns(g->mean + j, left), load_columns(g->scale + j, left),
-                       load_columns(g->shift + j, left));
-        if (adds) v += load_columns(g->residual + at + j, left);
+        vec v = affine(load_left(g->x + at + j, left), load_left(g->mean + j, left), load_left(g->scale + j, left),
+                       load_left(g->shift + j, left));
+        if (adds) v += load_left(g->residual + at + j, left);
         if (activation == RELU) v = vmax((vec){0}, v);
         if (past) store_past(g->y + at + j, v);
-        else store_columns(g->y + at + j, v, left);
+        else store_left(g->y + at + j, v, left);
     }
 }
 
@@ -254,9 +248,9 @@ INLINE void block_sums(const int nv, const int relu, const backward_job *g, long
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) {
         block_sum[v] = block_dot[v] = (vec){0};
-        mean[v] = load_columns(g->mean + j + v * LANES, left);
-        scale[v] = relu ? load_columns(g->scale + j + v * LANES, left) : (vec){0};
-        shift[v] = relu ? load_columns(g->shift + j + v * LANES, left) : (vec){0};
+        mean[v] = load_left(g->mean + j + v * LANES, left);
+        scale[v] = relu ? load_left(g->scale + j + v * LANES, left) : (vec){0};
+        shift[v] = relu ? load_left(g->shift + j + v * LANES, left) : (vec){0};
     }
     const REAL *next_dz = g->dz + (r + count) * w + j * count, *next_x = g->x + (r + count) * w + j * count;
     for (long at = r * w + j, end = at + count * w; at < end; at += w, next_dz += nv * LANES, next_x += nv * LANES)
@@ -264,15 +258,15 @@ INLINE void block_sums(const int nv, const int relu, const backward_job *g, long
         for (int v = 0; v < nv; v++) {
             __builtin_prefetch(next_dz + v * LANES);
             __builtin_prefetch(next_x + v * LANES);
-            vec dz = load_columns(g->dz + at + v * LANES, left), x = load_columns(g->x + at + v * LANES, left);
+            vec dz = load_left(g->dz + at + v * LANES, left), x = load_left(g->x + at + v * LANES, left);
             if (relu) dz = before_relu(dz, x, mean[v], scale[v], shift[v]);
             block_sum[v] += dz;
             block_dot[v] += dz * (x - mean[v]);
         }
     for (int v = 0; v < nv; v++) {
         REAL *s = sum + j + v * LANES, *d = dot + j + v * LANES;
-        store_columns(s, load_columns(s, left) + block_sum[v], left);
-        store_columns(d, load_columns(d, left) + block_dot[v], left);
+        store_left(s, load_left(s, left) + block_sum[v], left);
+        store_left(d, load_left(d, left) + block_dot[v], left);
     }
 }
 
@@ -300,12 +294,12 @@ INLINE void backward_columns(const int relu, const int past, const backward_job 
         long left = n - j;
         ask_ahead(g->x + at + j, past);
         ask_ahead(g->dz + at + j, past);
-        vec x = load_columns(g->x + at + j, left), mean = load_columns(g->mean + j, left);
-        vec dz = load_columns(g->dz + at + j, left), d = x - mean;
-        if (relu) dz = before_relu(dz, x, mean, load_columns(g->scale + j, left), load_columns(g->shift + j, left));
-        vec v = load_columns(g->a + j, left) * dz + d * load_columns(g->b + j, left) + load_columns(g->c + j, left);
+        vec x = load_left(g->x + at + j, left), mean = load_left(g->mean + j, left);
+        vec dz = load_left(g->dz + at + j, left), d = x - mean;
+        if (relu) dz = before_relu(dz, x, mean, load_left(g->scale + j, left), load_left(g->shift + j, left));
+        vec v = load_left(g->a + j, left) * dz + d * load_left(g->b + j, left) + load_left(g->c + j, left);
         if (past) store_past(g->dx + at + j, v);
-        else store_columns(g->dx + at + j, v, left);
+        else store_left(g->dx + at + j, v, left);
     }
 }
 
@@ -378,7 +372,7 @@ typedef struct {
 
 // Lanes past the row's end must not count in sums of deviations.
 INLINE vec deviation(const REAL *x, vec mean, long left) {
-    vec d = load_columns(x, left) - mean;
+    vec d = load_left(x, left) - mean;
     for (long i = left; i < LANES; i++) d[i] = 0;
     return d;
 }
@@ -395,11 +389,11 @@ static void layernorm_item(void *job, long part, int worker) {
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;
             ask_ahead(x + n + j, g->past);
-            vec v = (load_columns(x + j, left) - splat(mean)) * splat(inv_std);
-            if (g->gamma) v *= load_columns(g->gamma + j, left);
-            if (g->beta) v += load_columns(g->beta + j, left);
+            vec v = (load_left(x + j, left) - splat(mean)) * splat(inv_std);
+            if (g->gamma) v *= load_left(g->gamma + j, left);
+            if (g->beta) v += load_left(g->beta + j, left);
             if (g->past) store_past(g->y + r * n + j, v);
-            else store_columns(g->y + r * n + j, v, left);
+            else store_left(g->y + r * n + j, v, left);
         }
     }
     if (g->past) finish_stores();
@@ -432,10 +426,10 @@ static void layernorm_backward_item(void *job, long part, int worker) {
         vec sum = {0}, dot = {0}, mean = splat(g->mean[r]), inv_std = splat(g->inv_std[r]);
         for (long j = 0; j < n; j += LANES) {
             long left = n - j;
-            vec d = load_columns(dy + j, left), xhat = deviation(x + j, mean, left) * inv_std;
-            store_columns(dbeta + j, load_columns(dbeta + j, left) + d, left);
-            store_columns(dgamma + j, load_columns(dgamma + j, left) + d * xhat, left);
-            if (g->gamma) d *= load_columns(g->gamma + j, left);
+            vec d = load_left(dy + j, left), xhat = deviation(x + j, mean, left) * inv_std;
+            store_left(dbeta + j, load_left(dbeta + j, left) + d, left);
+            store_left(dgamma + j, load_left(dgamma + j, left) + d * xhat, left);
+            if (g->gamma) d *= load_left(g->gamma + j, left);
             sum += d;
             dot += d * xhat;
         }
@@ -445,11 +439,11 @@ static void layernorm_backward_item(void *job, long part, int worker) {
             long left = n - j;
             ask_near(dy + n + j, g->past);
             ask_near(x + n + j, g->past);
-            vec d = load_columns(dy + j, left), xhat = (load_columns(x + j, left) - mean) * inv_std;
-            if (g->gamma) d *= load_columns(g->gamma + j, left);
+            vec d = load_left(dy + j, left), xhat = (load_left(x + j, left) - mean) * inv_std;
+            if (g->gamma) d *= load_left(g->gamma + j, left);
             vec v = inv_std * (d - mean_e - xhat * mean_dot);
             if (g->past) store_past(g->y + r * n + j, v);
-            else store_columns(g->y + r * n + j, v, left);
+            else store_left(g->y + r * n + j, v, left);
         }
     }
     if (g->past) finish_stores();

@@ -241,7 +241,7 @@ INLINE vec state_before(const sequence_job *g, const step *p, long n, long j) {
 // A new state, to where the next step and the caller look for it.
 INLINE void put_state(const sequence_job *g, const step *p, long n, long j, vec h) {
     store(p->write + n * ld(state_at(g) + g->s.h) + state_at(g) + j, h);
-    store_units(g->out_h + row_at(g, p, n) * g->s.h + j, h, g->s.h - j);
+    store_left(g->out_h + row_at(g, p, n) * g->s.h + j, h, g->s.h - j);
 }
 
 static void simple_rnn_cells(const sequence_job *g, const step *p, long j0, int part) {
@@ -271,14 +271,14 @@ static void lstm_cells(const sequence_job *g, const step *p, long j0, int part) 
             vec c = skip ? load(cell) : forget * load(cell) + in * candidate;
             store(cell, c);
             put_state(g, p, n, j, skip ? state_before(g, p, n, j) : out * squash(c));
-            if (g->out_c) store_units(g->out_c + row * h + j, c, h - j);
+            if (g->out_c) store_left(g->out_c + row * h + j, c, h - j);
             if (!g->out_z) continue;
             REAL *kept = g->out_z + row * 4 * h + j;
             for (long q = 0; q < 4; q++) prefetch_next(g, kept + q * h, 4 * h);
-            store_units(kept, in, h - j);
-            store_units(kept + h, forget, h - j);
-            store_units(kept + 2 * h, candidate, h - j);
-            store_units(kept + 3 * h, out, h - j);
+            store_left(kept, in, h - j);
+            store_left(kept + h, forget, h - j);
+            store_left(kept + 2 * h, candidate, h - j);
+            store_left(kept + 3 * h, out, h - j);
         }
     }
 }
@@ -292,10 +292,10 @@ INLINE void put_gru(const sequence_job *g, const step *p, long n, long j, vec ke
     if (!g->out_z) return;
     REAL *kept = g->out_z + row_at(g, p, n) * 4 * h + j;
     for (long q = 0; q < 4; q++) prefetch_next(g, kept + q * h, 4 * h);
-    store_units(kept, keep, h - j);
-    store_units(kept + h, reset, h - j);
-    store_units(kept + 2 * h, candidate, h - j);
-    store_units(kept + 3 * h, q, h - j);
+    store_left(kept, keep, h - j);
+    store_left(kept + h, reset, h - j);
+    store_left(kept + 2 * h, candidate, h - j);
+    store_left(kept + 3 * h, q, h - j);
 }
 
 // reset_after: q = h U_h + bias does not wait for r, so a panel of units is finished at once.
@@ -417,7 +417,7 @@ static void times_gates(const sequence_job *g, const step *p, carried_gates of, 
 INLINE vec incoming(const sequence_job *g, const step *p, long n, long j) {
     const REAL *dh = g->dh + row_at(g, p, n) * g->s.h + j;
     prefetch_next(g, dh, g->s.h);
-    return load_units(dh, g->s.h - j) + load(p->carry_h + n * ld(g->s.h) + j);
+    return load_left(dh, g->s.h - j) + load(p->carry_h + n * ld(g->s.h) + j);
 }
 
 static void simple_rnn_backward_step(const sequence_job *g, const step *p, long from, long to, int part) {
@@ -426,7 +426,7 @@ static void simple_rnn_backward_step(const sequence_job *g, const step *p, long 
     for (long n = 0; n < p->rows; n++) {
         int skip = skipped(g, p, n);
         for (long j = from; j < to; j += LANES) {
-            vec total = incoming(g, p, n, j), y = load_units(g->h + row_at(g, p, n) * h + j, h - j);
+            vec total = incoming(g, p, n, j), y = load_left(g->h + row_at(g, p, n) * h + j, h - j);
             put_gradient(g, p, 0, n, j, skip ? (vec){0} : activation_gradient(g->activation, total, y));
             store(p->carry_h + n * ld(h) + j, skip ? total : (vec){0}); // a skipped step hands it on
         }
@@ -447,12 +447,12 @@ static void lstm_backward_step(const sequence_job *g, const step *p, long from, 
             REAL *carry_h = p->carry_h + n * ld(h) + j, *carry_c = p->carry_c + n * ld(h) + j;
             for (long q = 0; q < 4; q++) prefetch_next(g, z + q * h, 4 * h);
             prefetch_next(g, c_before + j, h);
-            vec in = load_units(z, left), forget = load_units(z + h, left);
-            vec candidate = load_units(z + 2 * h, left), out = load_units(z + 3 * h, left);
-            vec dh = incoming(g, p, n, j), dc_carried = load(carry_c), squashed = squash(load_units(g->c + row * h + j, left));
+            vec in = load_left(z, left), forget = load_left(z + h, left);
+            vec candidate = load_left(z + 2 * h, left), out = load_left(z + 3 * h, left);
+            vec dh = incoming(g, p, n, j), dc_carried = load(carry_c), squashed = squash(load_left(g->c + row * h + j, left));
             vec dc = dc_carried + dh * out * (one - squashed * squashed);
             put_gradient(g, p, 0, n, j, skip ? zero : dc * candidate * in * (one - in));
-            put_gradient(g, p, 1, n, j, skip ? zero : dc * load_units(c_before + j, left) * forget * (one - forget));
+            put_gradient(g, p, 1, n, j, skip ? zero : dc * load_left(c_before + j, left) * forget * (one - forget));
             put_gradient(g, p, 2, n, j, skip ? zero : dc * in * (one - candidate * candidate));
             put_gradient(g, p, 3, n, j, skip ? zero : dh * squashed * out * (one - out));
             store(carry_c, skip ? dc_carried : dc * forget);
@@ -473,12 +473,12 @@ INLINE void gru_backward_step(const sequence_job *g, const step *p, long from, l
             const REAL *z = g->z + row_at(g, p, n) * 4 * h + j;
             for (long q = 0; q < 4; q++) prefetch_next(g, z + q * h, 4 * h);
             prefetch_next(g, before + j, h);
-            vec keep = load_units(z, left), reset = load_units(z + h, left), candidate = load_units(z + 2 * h, left);
+            vec keep = load_left(z, left), reset = load_left(z + h, left), candidate = load_left(z + 2 * h, left);
             vec dh = incoming(g, p, n, j), dg = dh * (one - keep) * (one - candidate * candidate);
-            put_gradient(g, p, 0, n, j, skip ? zero : dh * (load_units(before + j, left) - candidate) * keep * (one - keep));
+            put_gradient(g, p, 0, n, j, skip ? zero : dh * (load_left(before + j, left) - candidate) * keep * (one - keep));
             put_gradient(g, p, 2, n, j, skip ? zero : dg);
             if (reset_after) {
-                put_gradient(g, p, 1, n, j, skip ? zero : dg * load_units(z + 3 * h, left) * reset * (one - reset));
+                put_gradient(g, p, 1, n, j, skip ? zero : dg * load_left(z + 3 * h, left) * reset * (one - reset));
                 put_gradient(g, p, 3, n, j, skip ? zero : dg * reset);
             }
             store(p->carry_h + n * ld(h) + j, skip ? dh : dh * keep);
@@ -499,8 +499,8 @@ static void gru_backward_before(const sequence_job *g, const step *p, long from,
         const REAL *before = previous(g, p, g->h0, g->h, n);
         for (long j = from; j < to; j += LANES) {
             REAL *carry = p->carry_h + n * ld(h) + j;
-            vec reset = load_units(g->z + row_at(g, p, n) * 4 * h + h + j, h - j);
-            vec dq = load(p->extra + n * ld(h) + j), old = load_units(before + j, h - j);
+            vec reset = load_left(g->z + row_at(g, p, n) * 4 * h + h + j, h - j);
+            vec dq = load(p->extra + n * ld(h) + j), old = load_left(before + j, h - j);
             put_gradient(g, p, 1, n, j, dq * old * reset * (splat(1) - reset));
             store(carry, load(carry) + dq * reset);
         }

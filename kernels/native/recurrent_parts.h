@@ -11,12 +11,6 @@
 INLINE long panels(long n) { return div_up(n, NR); }
 INLINE long split_steps(long n) { return div_up(n, SPLIT_STEPS); } // blocks of n columns of an operand
 
-INLINE vec load_units(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
-INLINE void store_units(REAL *p, vec v, long left) {
-    if (left >= LANES) store(p, v);
-    else store_part(p, v, left);
-}
-
 // ---- the steps ----
 
 enum { ROWS = 32 }; // sequences at a time: operands of a step stay in L1 and L2

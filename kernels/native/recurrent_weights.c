@@ -61,7 +61,7 @@ static void sum_panel(long k, const REAL *panel, long columns, REAL *sums, int a
         for (int v = 0; v < 2; v++) even[v] += load(panel + v * LANES), odd[v] += load(panel + NR + v * LANES);
     for (int v = 0; v < 2 && v * LANES < columns; v++) {
         vec sum = even[v] + odd[v] + (k ? load(panel + v * LANES) : (vec){0});
-        store_units(sums + v * LANES, add ? sum + load_units(sums + v * LANES, columns - v * LANES) : sum, columns - v * LANES);
+        store_left(sums + v * LANES, add ? sum + load_left(sums + v * LANES, columns - v * LANES) : sum, columns - v * LANES);
     }
 }
 
@@ -136,7 +136,7 @@ static void split_some_steps(void *job, long item, int worker) {
                 const REAL *row = row_of_step(d, r->of->s, r->from + from + i) + m;
                 for (long j = 0; j < rows; j += LANES) {
                     __builtin_prefetch(row + SPLIT_SIDE + j);
-                    store(some + i * LD + j, load_units(row + j, rows - j));
+                    store(some + i * LD + j, load_left(row + j, rows - j));
                 }
             }
             split_rows(rows, steps, some, 1, LD, out);

@@ -143,6 +143,13 @@ INLINE void store_some(REAL *p, vec v, long part) {
     else store(p, v);
 }
 
+// As many lanes as there are elements left.
+INLINE vec load_left(const REAL *p, long left) { return left >= LANES ? load(p) : load_part(p, left); }
+INLINE void store_left(REAL *p, vec v, long left) {
+    if (left >= LANES) store(p, v);
+    else store_part(p, v, left);
+}
+
 // Intel's servers multiply twice as fast as a Zen 4, and reach their L3 across a mesh.
 INLINE int is_intel_server(void) {
 #if defined(__x86_64__) && VBYTES == 64
