@@ -14,7 +14,7 @@ constant that differs between two recordings of different batches, so a step is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -41,6 +41,12 @@ class Draw:
         self.generator = generator
         self.key = key  # (seed, offset), of the last replay
         self.count = count
+
+
+class _Offset(int):
+    """The offset of a draw under a recorder: by it calls that use the draw are known, also those of the backward."""
+
+    draw: Draw
 
 
 class Buffer:
@@ -116,20 +122,16 @@ class Recorder(Backend):
         parameters, defaults = _PARAMETERS[name], _DEFAULTS[name]
 
         def call(*args: Any, **kwargs: Any) -> None:
-            kernel(*args, **kwargs)
             given = defaults | dict(zip(parameters, args, strict=False)) | kwargs
+            offset = given.get("offset")
+            if type(offset) is _Offset:
+                kernel(**given | {"offset": int(offset)})
+                given["seed"] = given["offset"] = offset.draw
+            else:
+                kernel(*args, **kwargs)
             self.calls.append(Call(name, {key: self._noted(given[key]) for key in parameters}))
-            if name in _RANDOM:
-                self._follow_draw(self.calls[-1].arguments)
 
         return call
-
-    def _follow_draw(self, arguments: dict[str, Any]) -> None:
-        key = arguments["seed"], arguments["offset"]
-        for draw in self.draws:
-            if draw.key == key:
-                arguments["seed"] = draw
-                arguments["offset"] = draw
 
     def _noted(self, value: Any) -> Any:
         """An argument as it is kept: arrays of the step's own as views of buffers, so that they can die as they do."""
@@ -164,8 +166,11 @@ class Recorder(Backend):
         self.refuse("it hands an array to another library")
         return array
 
-    def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> None:
-        self.draws.append(Draw(generator, key, count))
+    def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> tuple[int, int]:
+        offset = _Offset(key[1])
+        offset.draw = Draw(generator, key, count)
+        self.draws.append(offset.draw)
+        return key[0], offset
 
     def refuse(self, problem: str) -> None:
         """Note why the step cannot be replayed. It goes on all the same, since it is a step like any other."""
@@ -232,7 +237,7 @@ class Program:
         calls: list[Call],
         draws: list[Draw],
         results: Iterable[Any] = (),
-        constant: Collection[int] = (),
+        constant: Container[int] = (),
         once: Sequence[Call] = (),
     ) -> None:
         self._engine = engine
@@ -247,7 +252,7 @@ class Program:
             steps = [self._bind(call, constant) for call in group]
             self._steps += [engine.join(steps)] if fixed else steps
 
-    def _bind(self, call: Call, constant: Collection[int]) -> Callable[[], None]:
+    def _bind(self, call: Call, constant: Container[int]) -> Callable[[], None]:
         engine = self._engine
         arguments = {key: self.array(value) for key, value in call.arguments.items()}
         if call.function is not None:

@@ -217,8 +217,9 @@ class Backend:
 
         return run
 
-    def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> None:
+    def note_draw(self, generator: Any, key: tuple[int, int], count: int) -> tuple[int, int]:
         """`generator` gives out (seed, offset) for `count` random numbers. Only a recorder wants to know."""
+        return key
 
     def bind(self, name: str, arguments: dict[str, Any], constant: frozenset[str]) -> Callable[[], None]:
         """A primitive with all its arguments, ready to be run any number of times.

@@ -60,7 +60,7 @@ def fill(array: Array, value: float = 0.0) -> Call:
     return Call("fill", {"y": array, "value": value})
 
 
-def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int], engine: Backend) -> list[Call]:
+def fuse_inference(calls: list[Call], results: Sequence[Any], constant: dict[int, Any], engine: Backend) -> list[Call]:
     """Fewer passes over memory for a step that only reads its weights.
 
     Batch normalisation goes into the weights before it (Jacob et al. 2018, section 3.2), an activation into the
@@ -69,7 +69,8 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: set[int]
 
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
-        constant: ids of the arrays that do not change; those of folded weights are added.
+        constant: the arrays that do not change, by id; those of folded weights are added, and all kept, or another
+            array could come to the id of one that is gone.
     """
     fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
     kept = {value.buffer for value in results if type(value) is View}
@@ -326,7 +327,7 @@ def _fuse(
     uses: dict[Buffer, list[int]],
     i: int,
     kept: set[Buffer],
-    constant: set[int],
+    constant: dict[int, Any],
     engine: Backend,
 ) -> bool:
     """Let product i take over the only call that uses its result; whether it could."""
@@ -372,7 +373,7 @@ def _fuse_pool(
     uses: dict[Buffer, list[int]],
     i: int,
     kept: set[Buffer],
-    constant: set[int],
+    constant: dict[int, Any],
     engine: Backend,
 ) -> bool:
     """Let convolution i take over the pooling that follows; whether it could."""
@@ -396,7 +397,7 @@ def _fuse_pool(
     return True
 
 
-def _has_constant_weights(product: dict[str, Any], constant: set[int]) -> bool:
+def _has_constant_weights(product: dict[str, Any], constant: dict[int, Any]) -> bool:
     return all(value is None or id(value) in constant for value in (product["w"], product["b"]))
 
 
@@ -412,7 +413,7 @@ def _same_layout(value: Any, view: View) -> bool:
     return value.shape == view.shape and value.strides == view.strides and value.dtype == view.dtype
 
 
-def _fold_batchnorm(product: dict[str, Any], norm: dict[str, Any], constant: set[int], engine: Backend) -> bool:
+def _fold_batchnorm(product: dict[str, Any], norm: dict[str, Any], constant: dict[int, Any], engine: Backend) -> bool:
     """Put y = gamma (x − mean) / √(var + eps) + beta into the weights and the bias of the product that gives x."""
     values = [product["w"], product["b"], *(norm[k] for k in ("gamma", "beta", "running_mean", "running_var"))]
     if not all(value is None or id(value) in constant for value in values):
@@ -423,5 +424,5 @@ def _fold_batchnorm(product: dict[str, Any], norm: dict[str, Any], constant: set
     dtype = product["w"].dtype
     product["w"] = engine.asarray((w * scale).astype(dtype))  # type: ignore[operator]
     product["b"] = engine.asarray((shift * scale + (0.0 if beta is None else beta)).astype(dtype))
-    constant.update((id(product["w"]), id(product["b"])))
+    constant.update((id(array), array) for array in (product["w"], product["b"]))
     return True

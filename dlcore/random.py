@@ -90,9 +90,7 @@ class SeedGenerator:
         """(seed, offset) for a draw of count numbers, and advance past them (to a whole block of four)."""
         offset = self._offset
         self._offset = (offset + -(-count // _BLOCK)) & _MASK
-        key = self._seed, offset
-        current().note_draw(self, key, count)
-        return key
+        return current().note_draw(self, (self._seed, offset), count)
 
     @property
     def state(self) -> tuple[int, int]:

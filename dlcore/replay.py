@@ -31,7 +31,7 @@ PATIENCE = 2  # recordings during which a step may change the model's attributes
 
 _steps: weakref.WeakSet[Step] = weakref.WeakSet()
 
-Rewrite = Callable[[list[Call], list[Any], set[int], Backend], list[Call]]
+Rewrite = Callable[[list[Call], list[Any], dict[int, Any], Backend], list[Call]]
 
 
 class _Staged:
@@ -78,7 +78,7 @@ class _Recording:
                 return False
         return self.staged.load(data)
 
-    def bind(self, rewrite: Rewrite | None, constant: set[int]) -> None:
+    def bind(self, rewrite: Rewrite | None, constant: dict[int, Any]) -> None:
         """Make the program, and tensors in which it leaves the results."""
         recorder, views = self.recorder, [*self._views, *self._masks]
         calls, engine = recorder.calls, self.engine
@@ -125,7 +125,7 @@ class Step:
             active engine, and gives a structure of tensors.
         name: what a warning calls it.
         traits: gives what a recording depends on, in a form that is cheap to make and compare.
-        rewrite: gives the calls to be bound from the recorded calls, the results, the ids of constants, and the engine.
+        rewrite: gives the calls to be bound from the recorded calls, the results, the constants by id, and the engine.
         constants: for a step that changes no weights, gives their arrays, which a program may then pack or fold.
 
     Attributes:
@@ -202,7 +202,7 @@ class Step:
             found.program = None
             return False
         if found.program is None:
-            found.bind(self._rewrite, set(map(id, self._constants())))
+            found.bind(self._rewrite, {id(array): array for array in self._constants()})
         return True
 
     def _record(self, engine: Backend, key: Any, traits: list[Any], data: tuple) -> Any:
@@ -232,7 +232,7 @@ class Step:
             if len(self._recordings) == MOST:
                 del self._recordings[next(iter(self._recordings))]
             if self._constants is None:
-                recording.bind(self._rewrite, set())
+                recording.bind(self._rewrite, {})
             self._recordings[key] = recording
         if problem is not None:
             self._problem = problem

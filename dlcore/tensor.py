@@ -36,8 +36,7 @@ class _Changes:
     """How often something has changed, anywhere: what was worked out before holds while the count stays."""
 
     weights = 0  # values of a Variable, in place
-    attributes = 0  # attributes of a layer or Variable
-    settings = 0  # attributes that a loss, a regularizer or an optimizer had before
+    attributes = 0  # attributes of a layer, a Variable, a loss or a regularizer
 
 
 def weights_version() -> int:
@@ -54,26 +53,24 @@ def attributes_version() -> int:
 
 
 def attribute_changed() -> None:
-    """Say that an attribute of some layer or Variable was set."""
+    """Say that such an attribute was set."""
     _Changes.attributes += 1
 
 
-def settings_version() -> int:
-    return _Changes.settings
-
-
-def setting_changed() -> None:
-    """Say that a loss, a regularizer or an optimizer computes something else from now on."""
-    _Changes.settings += 1
-    attribute_changed()
-
-
 class Settings:
-    """Base of what holds settings that a recorded step was made with: to set one anew is noticed."""
+    """Base of what holds settings that a recorded step was made with: to set one anew is noticed.
+
+    Attributes:
+        changes: how often that was done.
+    """
+
+    changes = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__ and self.__dict__[name] is not value:
-            setting_changed()
+        state = self.__dict__
+        if name in state and state[name] is not value:
+            state["changes"] = self.changes + 1
+            attribute_changed()
         object.__setattr__(self, name, value)
 
 

@@ -43,7 +43,7 @@ from .metrics import Mean, Metric
 from .random import host_generator
 from .replay import Step
 from .symbolic import flatten, map_structure
-from .tensor import Tensor, as_tensor, attributes_version, no_grad, settings_version, weights_changed, wrap
+from .tensor import Settings, Tensor, as_tensor, attributes_version, no_grad, weights_changed, wrap
 
 __all__ = ["History", "Trainer", "unpack_x_y_sample_weight"]
 
@@ -337,10 +337,8 @@ class Trainer:
         loss, y_pred = step(current(), traits if plan.settled else None, data) if replay else step.eagerly(data)
         plan.loss_tracker.update_state(loss, _rows(x))
         if plan.trainable:
-            packed = replay and step.replayed
-            self.optimizer.update_built(packed=packed)
-            if not packed:
-                self.optimizer.drop_gradients()
+            self.optimizer.update_built(packed=replay and step.replayed)
+            self.optimizer.drop_gradients()
         else:
             weights_changed()  # moving statistics, for one
         return y_pred
@@ -364,7 +362,7 @@ class Trainer:
             self._look()  # before the tape holds on to where the variables lie now
         y_pred = self._call(x, training=True)
         if not plan.settled:
-            self._look()
+            self._look(called=True)
         loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
         if plan.trainable:
             if self.optimizer.built:
@@ -393,7 +391,7 @@ class Trainer:
         return [variable.data for variable in self.weights if not variable.is_shared]  # type: ignore[attr-defined]
 
     def _rewrite_training(
-        self, calls: list[Call], results: list[Any], constant: set[int], engine: Backend
+        self, calls: list[Call], results: list[Any], constant: dict[int, Any], engine: Backend
     ) -> list[Call]:
         if self._compiled("fit").trainable:
             calls = overwrite_gradients(calls, self.optimizer.gradients(), engine)
@@ -406,15 +404,16 @@ class Trainer:
             return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
 
-    def _look(self) -> None:
-        """Take note of the layers and trainable variables, and give the variables to the optimizer."""
+    def _look(self, called: bool = False) -> None:
+        """Take note of the layers and trainable variables, and give the variables to the optimizer: once every layer is
+        built, or was not needed when the model was `called`."""
         plan = self._plan
         assert plan is not None
         plan.layers = self._flatten_layers()  # type: ignore[attr-defined]
         plan.trainable = self.trainable_variables  # type: ignore[attr-defined]
         plan.regularized = [v for v in plan.trainable if v.regularizer is not None]
         plan.own_metrics = self._assigned_metrics()
-        plan.settled = all(layer.built for layer in plan.layers)
+        plan.settled = called or all(layer.built for layer in plan.layers)
         if self.optimizer is not None:
             if not plan.trainable:
                 warnings.warn("The model has no trainable weights.", stacklevel=6)
@@ -644,13 +643,13 @@ class Trainer:
             outputs = None
             for step, data in enumerate(batches.epoch()):
                 callbacks.on_predict_batch_begin(step)
-                with prediction.lock:  # until the callbacks have seen the outputs
+                with prediction.lock:
                     if custom:
                         outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
                     else:
                         outputs = self._run(prediction, data[:1])
                     parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
-                    callbacks.on_predict_batch_end(step, partial(_shown, outputs))
+                callbacks.on_predict_batch_end(step, partial(_shown, outputs, parts[-1]))
                 if self.stop_predicting:
                     break
             if not parts:
@@ -751,16 +750,20 @@ class Trainer:
         return latest[2]
 
     def _look_at_traits(self) -> list[Any]:
-        layers, variables, known = vars(self).get("_parts", ((), (), None))
+        layers, variables, settings, known = vars(self).get("_parts", ((), (), (), None))
         changes = [layer._changes for layer in layers]
         if changes != known:
             layers = self._flatten_layers()  # type: ignore[attr-defined]
             variables = self.weights  # type: ignore[attr-defined]
             changes = [layer._changes for layer in layers]
-            vars(self)["_parts"] = layers, variables, changes
-        traits: list[Any] = [vars(self).get("_graph"), settings_version(), *changes]
+            held = (value for layer in layers for value in vars(layer).values())
+            settings = [value for value in (*held, *flatten(self.loss)) if isinstance(value, Settings)]
+            vars(self)["_parts"] = layers, variables, settings, changes
+        factor = None if self.optimizer is None else self.optimizer.loss_scale_factor
+        traits: list[Any] = [vars(self).get("_graph"), factor, *changes, *[value.changes for value in settings]]
         for variable in variables:
-            traits += id(variable.data), variable.requires_grad, id(variable.regularizer)
+            penalty = variable.regularizer
+            traits += id(variable.data), variable.requires_grad, penalty, getattr(penalty, "changes", 0)
         return traits
 
     # ---- what the loops share --------------------------------------------------------------------------------
@@ -829,9 +832,10 @@ def _kept(y_pred: Tensor) -> Tensor:
     return kept
 
 
-def _shown(outputs: Any) -> dict[str, Any]:
-    """The logs of a batch of `predict`, made only where a callback looks at them."""
-    return {"outputs": map_structure(lambda leaf: _kept(leaf) if isinstance(leaf, Tensor) else leaf, outputs)}
+def _shown(outputs: Any, values: list[np.ndarray]) -> dict[str, Any]:
+    """The logs of a batch of `predict`, made only where a callback looks at them, from the values of the outputs."""
+    remaining = iter(values)
+    return {"outputs": map_structure(lambda _: as_tensor(next(remaining).copy()), outputs)}
 
 
 def _rows(x: Any) -> int:

@@ -345,6 +345,28 @@ def test_names_and_errors():
         schedules.ExponentialDecay(0.1, 0, 0.9)
 
 
+@pytest.mark.filterwarnings("ignore:No gradients exist")
+def test_a_missing_gradient_is_none_from_before():
+    a, b = Variable(np.zeros(2, np.float32)), Variable(np.zeros(2, np.float32))
+    optimizer = optimizers.SGD(1.0, global_clipnorm=1.0)
+    optimizer.apply([np.ones(2), np.full(2, 100.0)], [a, b])
+    a.assign(np.zeros(2))
+    optimizer.apply([np.ones(2), None], [a, b])
+    np.testing.assert_allclose(a.numpy(), -np.sqrt(0.5), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:No gradients exist")
+def test_accumulated_gradients_of_a_variable_without_one_in_between():
+    a, b = Variable(np.zeros(1, np.float32)), Variable(np.zeros(1, np.float32))
+    optimizer = optimizers.SGD(1.0, gradient_accumulation_steps=3)
+    for gradient in (np.full(1, 10.0), None, np.full(1, 10.0)):
+        optimizer.apply([np.ones(1), gradient], [a, b])
+    np.testing.assert_allclose(b.numpy(), -20 / 3, rtol=1e-6)
+    for gradient in (np.full(1, 6.0), None, None):  # what is not applied is kept
+        optimizer.apply([np.ones(1), gradient], [a, b])
+    assert optimizer.get_state()["1/gradient_accumulator"] == 6
+
+
 def test_gradients_as_tensors():
     w = Variable(np.zeros(2, np.float32))
     optimizers.SGD(1.0).apply_gradients([(Tensor(np.array([1.0, 2.0], np.float32)), w)])

@@ -377,6 +377,26 @@ def test_a_new_seed_reaches_unseeded_draws_of_recorded_steps(active_backend):
     assert runs[0] == runs[1] == runs[2] == runs[3]
 
 
+class _Normalised(layers.Layer):
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 6), name="kernel")
+
+    def call(self, x):
+        squares = dl.functional.sum(dl.functional.square(self.kernel), axis=0, keepdims=True)
+        return dl.functional.linear(x, self.kernel / dl.functional.sqrt(squares))
+
+
+def test_arrays_made_while_folding_are_no_constants(active_backend):
+    model = dl.Sequential([
+        layers.Input((6, 6, 3)), layers.Conv2D(6, 3), layers.BatchNormalization(), layers.BatchNormalization(),
+        layers.BatchNormalization(), layers.Flatten(), _Normalised(),
+    ])  # fmt: skip
+    x = _images(6, 6, 3)
+    model.compile_inference(x)
+    np.testing.assert_allclose(model.predict_on_batch(x), model(x).numpy(), rtol=1e-4, atol=1e-5)
+    assert model._prediction().replayed
+
+
 def test_compile_inference_makes_the_next_prediction_a_replay(active_backend):
     model, _ = _trained("residual", False)
     x = CASES["residual"][1]
@@ -515,6 +535,80 @@ def test_threads_may_predict_with_one_model(active_backend):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_loss_that_counts_its_calls_disturbs_no_other_model(active_backend):
+    class Counting(dl.losses.Loss):
+        calls = 0
+
+        def call(self, y_true, y_pred):
+            self.calls += 1
+            return dl.functional.mean(dl.functional.square(y_pred - y_true), axis=-1)
+
+    model, other = _dense(), _dense(loss=Counting(), run_eagerly=True)
+    for _ in range(8):
+        other.train_on_batch(X, Y)
+        model.train_on_batch(X, Y)
+    assert model._plan.train.replayed
+
+
+def test_a_layer_that_is_never_called_hinders_no_training(active_backend):
+    class Partly(dl.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = layers.Dense(1), layers.Dense(4)
+
+        def call(self, x):
+            return self.used(x)
+
+    model = Partly()
+    model.compile("sgd", "mse")
+    losses = [model.train_on_batch(X, Y) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert model._plan.train.replayed
+
+
+def test_a_replayed_step_leaves_no_gradients(active_backend):
+    found = []
+    for eagerly in (True, False):
+        model = _dense(run_eagerly=eagerly)
+        for _ in range(3):
+            for _ in range(4):
+                model.train_on_batch(X, Y)
+            assert all(variable.grad is None for variable in model.weights)
+            dl.functional.mean(model(X, training=True)).backward()
+            model.optimizer.step(model.trainable_variables)
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_layers_of_one_seed_keep_their_draws_apart(active_backend):
+    found = []
+    for eagerly in (True, False):
+        dl.set_random_seed(1)
+        model = dl.Sequential([
+            layers.Input((4,)),
+            layers.Dense(3), layers.Dropout(0.5, seed=3), layers.Dense(4), layers.Dropout(0.5, seed=3), layers.Dense(1),
+        ])  # fmt: skip
+        model.compile("sgd", "mse", run_eagerly=eagerly)
+        for rows in (1, 6, 1):  # a row of either takes one block of random numbers, six take two of them and three
+            for _ in range(5):
+                model.train_on_batch(X[:rows], Y[:rows])
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_average_begins_where_its_variable_is(active_backend):
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(5), layers.Dense(1)])
+    model.layers[0].trainable = False
+    model.compile(optimizers.SGD(1e-6, use_ema=True), "mse")
+    before = model.layers[0].kernel.numpy()
+    model.fit(X, Y, epochs=2, verbose=0)
+    model.layers[0].trainable = True
+    model.fit(X, Y, epochs=2, verbose=0)
+    np.testing.assert_allclose(model.layers[0].kernel.numpy(), before, atol=1e-4)
 
 
 def test_labels_are_checked_in_every_replay(active_backend):

@@ -16,7 +16,7 @@ from ..backends import current, use_backend
 from ..backends.registry import stand_in
 from ..naming import to_snake_case
 from ..schedules import LearningRateSchedule
-from ..tensor import Tensor, Variable, no_grad, setting_changed, weights_changed
+from ..tensor import Tensor, Variable, attribute_changed, no_grad, weights_changed
 from .buffer import Buffer
 
 
@@ -170,7 +170,7 @@ class Optimizer:
     @loss_scale_factor.setter
     def loss_scale_factor(self, value: float | None) -> None:
         self._loss_scale_factor = value
-        setting_changed()
+        attribute_changed()
 
     # ---- buffers ---------------------------------------------------------------------------------------------
 
@@ -224,6 +224,8 @@ class Optimizer:
         for key, view in self._state_views().items():
             if key in old:
                 backend.copy(old[key], view)
+            elif key[1] == "average":  # else the zeros of a variable that comes late would end in its values
+                backend.copy(next(v for v in variables if id(v) == key[0]).data.reshape(-1), view)
         self.built = True
 
     def adopt(self) -> None:
@@ -383,6 +385,9 @@ class Optimizer:
             if grad is not None and grad is not variable.grad:
                 array = grad.data if isinstance(grad, Tensor) else grad
                 variable.grad = self._backend.asarray(np.asarray(array)) if isinstance(array, list) else array
+        for variable in self._variables:
+            if id(variable) not in given:
+                variable.grad = None  # else the one before would count once more
         self.update_built(None if len(given) == len(self._variables) else set(given))
 
     def gradients(self) -> list[Any]:
@@ -392,7 +397,8 @@ class Optimizer:
     def drop_gradients(self) -> None:
         """Set every variable's `grad` to None."""
         for variable in self._variables:
-            variable.grad = None
+            if variable.grad is not None:
+                variable.grad = None
 
     def update_built(self, only: set[int] | None = None, packed: bool = False) -> None:
         """One update of the variables it was built for (or those whose ids are in `only`) from their `grad`, or, if
@@ -409,7 +415,7 @@ class Optimizer:
         if self.loss_scale_factor is not None:
             for buffer in self._buffers:
                 self._op(buffer.g, 1.0 / self.loss_scale_factor, buffer.g, "mul")
-        if not self.gradient_accumulation_steps or self._accumulate(backend):
+        if not self.gradient_accumulation_steps or self._accumulate(backend, only):
             self._apply_update(backend, only)
         if self.use_ema:
             self._average()
@@ -476,8 +482,9 @@ class Optimizer:
         self._op(value, 1.0 - keep, scratch, "mul")
         self._op(state, scratch, state, "add")
 
-    def _accumulate(self, backend: Any) -> bool:
-        """Add the gradients to the accumulators; at the last step of a cycle put the mean in `g` and say True."""
+    def _accumulate(self, backend: Any, only: set[int] | None) -> bool:
+        """Add the gradients to the accumulators; at the last step of a cycle put the mean in `g` and say True. Of what
+        is not updated then it stays for the next cycle."""
         steps = self.gradient_accumulation_steps or 1
         last = (self._steps + 1) % steps == 0
         for buffer in self._buffers:
@@ -485,7 +492,8 @@ class Optimizer:
             self._op(total, buffer.g, total, "add")
             if last:
                 self._op(total, 1.0 / steps, buffer.g, "mul")
-                backend.fill(total, 0.0)
+                for _, _, states, _ in buffer.parts if only is None else self._parts_of(buffer, only):
+                    backend.fill(states["gradient_accumulator"], 0.0)
         return last
 
     def _average(self) -> None:
@@ -505,7 +513,7 @@ class Optimizer:
 
     def finalize_variable_values(self, var_list: Any = None) -> None:
         """With `use_ema`, give the variables it was built for their averages; `fit` ends with this."""
-        if self.use_ema and self.built:
+        if self.use_ema and self._steps:
             with use_backend(self._backend):
                 self._take_averages()
 
