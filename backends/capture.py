@@ -305,14 +305,20 @@ def _plan_memory(calls: list[Call], results: Iterable[Any], lasting: Iterable[An
     for value in lasting:
         if type(value) is View:
             lives[value.buffer] = [0, len(calls)]
-    placed: list[tuple[int, int, int, int]] = []  # place, end, first and last use
-    for buffer, (first, last) in sorted(lives.items(), key=lambda item: -item[0].nbytes):
+    placed = np.zeros((4, len(lives)), np.int64)  # place, end, first and last use, by place
+    for count, (buffer, (first, last)) in enumerate(sorted(lives.items(), key=lambda item: -item[0].nbytes)):
         size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
-        buffer.place = 0
-        for place, end, since, until in sorted(placed):
-            if since <= last and first <= until:
-                if buffer.place + size <= place:
-                    break
-                buffer.place = max(buffer.place, end)
-        placed.append((buffer.place, buffer.place + size, first, last))
-    return max((end for _, end, _, _ in placed), default=0)
+        places, ends, since, until = placed[:, :count]
+        alive = (since <= last) & (until >= first)
+        buffer.place = _first_gap(places[alive], ends[alive], size)
+        at = places.searchsorted(buffer.place)
+        placed[:, at + 1 : count + 1] = placed[:, at:count]
+        placed[:, at] = buffer.place, buffer.place + size, first, last
+    return int(placed[1].max(initial=0))
+
+
+def _first_gap(places: np.ndarray, ends: np.ndarray, size: int) -> int:
+    """The lowest place where `size` bytes overlap none of the memory from `places`, in order, to `ends`."""
+    free = np.maximum.accumulate(np.append(0, ends))  # from where on nothing that begins lower is in the way
+    fits = free[:-1] + size <= places
+    return int(free[fits.argmax()] if fits.any() else free[-1])
