@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
-from .interface import Array, Backend, SettingError
+from .interface import Array, Backend
 
 
 class CythonBackend(Backend):
@@ -53,8 +53,6 @@ class CythonBackend(Backend):
                 "apt install gcc python3-dev; macOS: xcode-select --install), then reinstall: "
                 "pip install --force-reinstall --no-deps dlcore"
             )
-        except SettingError:
-            raise
         except (ImportError, ValueError) as error:
             return f"the native engine does not load: {error}"
         return None

@@ -23,7 +23,6 @@ The contract
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -63,21 +62,6 @@ def fits(host: Any, place: Array) -> bool:
 
 class BackendUnavailableError(RuntimeError):
     """An engine cannot run here; the message says why and what to install."""
-
-
-class SettingError(ValueError):
-    """An environment variable holds what it may not; the message names it, what it holds and what it may hold."""
-
-
-WAYS = ("auto", "direct", "winograd")  # numbered as in conv.h
-
-
-def convolution_way() -> str:
-    """How 3 × 3 and 5 × 5 convolutions are computed, from DLCORE_CONV."""
-    way = os.environ.get("DLCORE_CONV") or "auto"
-    if way not in WAYS:
-        raise SettingError(f"DLCORE_CONV={way!r}: expected one of {', '.join(WAYS)}")
-    return way
 
 
 class Backend:

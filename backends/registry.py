@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 
-from .interface import PRIMITIVES, Backend, BackendUnavailableError, SettingError, convolution_way
+from .interface import PRIMITIVES, Backend, BackendUnavailableError
+from .settings import SettingError, convolution_way, num_threads
 
 _BUILT_IN = {
     "numpy": "dlcore.backends.numpy_backend:NumpyBackend",
@@ -43,7 +44,8 @@ def current() -> Backend:
 
     Raises:
         BackendUnavailableError: DLCORE_BACKEND names nothing that can run here.
-        ValueError: DLCORE_BACKEND names an unknown engine, or another variable holds what it may not.
+        ValueError: DLCORE_BACKEND names an unknown engine.
+        SettingError: another environment variable holds what it may not.
     """
     backend = _override.get()
     if backend is not None:
@@ -154,7 +156,7 @@ def coverage() -> dict[str, dict[str, str]]:
     for name in backend_status():
         try:
             engines[name] = get_backend(name)
-        except (BackendUnavailableError, ValueError):
+        except (BackendUnavailableError, SettingError):
             engines[name] = None
     return {
         op: {
@@ -185,8 +187,6 @@ def _first(names: list[str] | tuple[str, ...], complaint: str) -> Backend:
             reason = _reason(name.partition(":")[0])
             if reason is None:
                 return _strict(get_backend(name))
-        except SettingError:
-            raise
         except (BackendUnavailableError, ValueError) as error:
             reason = str(error)
         problems.append(f"\n  {name}: {reason}")
@@ -203,8 +203,6 @@ def _resolve_default() -> Backend:
             else:
                 try:
                     _default = _activate(choice)
-                except SettingError:
-                    raise
                 except (BackendUnavailableError, ValueError) as error:
                     raise type(error)(f"DLCORE_BACKEND={choice}: {error}") from None
         return _default
@@ -235,7 +233,7 @@ def _make(spec: str) -> Backend:
         if not device.isdecimal():
             raise ValueError(f"the device in {spec!r} must be a number, as in '{name}:0'")
         arguments["device"] = int(device)
-    threads = _num_threads()
+    threads = num_threads()
     convolution_way()
     try:
         backend = engine(**arguments)
@@ -250,15 +248,6 @@ def _make(spec: str) -> Backend:
     backend.asked_as = spec
     _instances[spec] = backend
     return backend
-
-
-def _num_threads() -> int | None:
-    text = os.environ.get("DLCORE_NUM_THREADS", "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingError(f"DLCORE_NUM_THREADS must be a positive whole number, got {text!r}")
-    return int(text)
 
 
 def _load(name: str) -> type[Backend]:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, a pager or `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ModuleNotFoundError, _unavailable()) as error:
+    except (OSError, ValueError, ModuleNotFoundError, *_unavailable()) as error:
         print(f"dlcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
@@ -61,10 +61,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"dlcore: error: {message} (dlcore --help shows how it is used)\n")
 
 
-def _unavailable() -> type[Exception]:
+def _unavailable() -> tuple[type[Exception], ...]:
     from .backends import BackendUnavailableError
+    from .backends.settings import SettingError
 
-    return BackendUnavailableError
+    return BackendUnavailableError, SettingError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -221,7 +222,7 @@ def _backends(options: argparse.Namespace) -> None:
         if reason is None:
             try:
                 engine = get_backend(name)
-            except (_unavailable(), ValueError) as error:
+            except _unavailable() as error:
                 reason = str(error)
         if reason is not None:
             rows.append((name, "no", "", "", "", reason))

@@ -643,13 +643,15 @@ class Trainer:
             outputs = None
             for step, data in enumerate(batches.epoch()):
                 callbacks.on_predict_batch_begin(step)
-                with prediction.lock:
-                    if custom:
-                        outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
-                    else:
+                if custom:
+                    outputs = self.predict_step(tuple([map_structure(as_tensor, part) for part in data]))
+                    values, masks = _copies(outputs)
+                else:
+                    with prediction.lock:
                         outputs = self._run(prediction, data[:1])
-                    parts.append([np.array(_to_host(leaf)) for leaf in flatten(outputs)])
-                callbacks.on_predict_batch_end(step, partial(_shown, outputs, parts[-1]))
+                        values, masks = _copies(outputs)
+                parts.append(values)
+                callbacks.on_predict_batch_end(step, partial(_shown, outputs, values, masks))
                 if self.stop_predicting:
                     break
             if not parts:
@@ -825,17 +827,30 @@ def _due(epoch: int, frequency: Any) -> bool:
 
 
 def _kept(y_pred: Tensor) -> Tensor:
-    """A copy, for metrics and callbacks that keep what they are given: a replay leaves its results where the last one
-    did."""
+    """A copy, for metrics that keep what they are given: a replay leaves its results where the last one did."""
     kept = wrap(y_pred.data.copy())
     kept.mask = None if y_pred.mask is None else y_pred.mask.copy()
     return kept
 
 
-def _shown(outputs: Any, values: list[np.ndarray]) -> dict[str, Any]:
-    """The logs of a batch of `predict`, made only where a callback looks at them, from the values of the outputs."""
-    remaining = iter(values)
-    return {"outputs": map_structure(lambda _: as_tensor(next(remaining).copy()), outputs)}
+def _copies(outputs: Any) -> tuple[list[np.ndarray], list[Any]]:
+    """The values of outputs, on the host, and their masks."""
+    leaves = flatten(outputs)
+    masks = [getattr(leaf, "mask", None) for leaf in leaves]
+    return [np.array(_to_host(leaf)) for leaf in leaves], [None if mask is None else mask.copy() for mask in masks]
+
+
+def _shown(outputs: Any, values: list[np.ndarray], masks: list[Any]) -> dict[str, Any]:
+    """The logs of a batch of `predict`, made only where a callback looks at them."""
+    remaining = iter(zip(values, masks, strict=True))
+
+    def tensor(_: Any) -> Tensor:
+        value, mask = next(remaining)
+        shown = as_tensor(value.copy())
+        shown.mask = mask
+        return shown
+
+    return {"outputs": map_structure(tensor, outputs)}
 
 
 def _rows(x: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -262,6 +263,32 @@ def test_outputs_of_predict_may_be_kept():
     expected = model.predict(X, batch_size=2, callbacks=[keep], verbose=0)
     assert model._prediction().replayed
     np.testing.assert_array_equal(np.concatenate([y.numpy() for y in seen]), expected)
+
+
+def test_outputs_given_to_callbacks_keep_their_masks():
+    seen = []
+    model = dl.Sequential([dl.layers.Input((4, 3)), dl.layers.Masking(), dl.layers.LSTM(2, return_sequences=True)])
+    x = np.random.default_rng(0).normal(size=(12, 4, 3)).astype(np.float32)
+    x[::2, 2:] = 0.0
+    keep = callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: seen.append(logs["outputs"].mask))
+    model.predict(x, batch_size=2, callbacks=[keep], verbose=0)
+    np.testing.assert_array_equal(np.concatenate([dl.Tensor(m).numpy() for m in seen]), (x != 0).any(-1))
+
+
+def test_predict_step_runs_while_another_thread_predicts():
+    """Each waits for the other to be inside: a lock around what users write would never let them meet."""
+    both = threading.Barrier(2, timeout=20)
+
+    class Meeting(dl.Sequential):
+        def predict_step(self, data):
+            both.wait()
+            return super().predict_step(data)
+
+    model = Meeting([dl.layers.Input((3,)), dl.layers.Dense(2)])
+    other = threading.Thread(target=model.predict, args=(np.ones((1, 3)),), kwargs={"verbose": 0})
+    other.start()
+    model.predict(np.ones((1, 3)), verbose=0)
+    other.join()
 
 
 def test_backup_and_restore(tmp_path):

@@ -54,6 +54,13 @@ def test_backends_table(capsys):
     assert f"{len(backends.interface.PRIMITIVES)} of" in out
 
 
+def test_a_wrong_environment_variable(capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(registry, "_instances", {})
+    monkeypatch.setenv("DLCORE_CONV", "fft")
+    assert "DLCORE_CONV='fft': expected one of auto, direct, winograd" in mistake(capsys, "backends")
+
+
 def test_backends_coverage(capsys):
     assert main(["backends", "--coverage"]) == 0
     out = capsys.readouterr().out

@@ -209,7 +209,7 @@ def test_a_wrong_setting_is_no_reason_to_take_another_engine(name, variable):
     refused = _run("from dlcore.backends import current; current()", **{variable: "fft"}, DLCORE_BACKEND=name)
     expected = "auto, direct, winograd" if variable == "DLCORE_CONV" else ", ".join(core.runnable_isas())
     last = refused.stderr.splitlines()[-1]
-    assert last.startswith(f"dlcore.backends.interface.SettingError: {variable}='fft': expected one of {expected}")
+    assert last.startswith(f"dlcore.backends.settings.SettingError: {variable}='fft': expected one of {expected}")
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])

@@ -207,7 +207,7 @@ def test_two_optimizers_share_variables():
 
 
 def test_a_changed_set_keeps_states():
-    """Freezing and thawing: what stays keeps its momentum, what comes starts afresh."""
+    """Freezing and thawing: what stays or comes back keeps its momentum, what is new starts afresh."""
     a, b, c = (Variable(np.zeros(4, np.float32)) for _ in range(3))
     optimizer = optimizers.SGD(1.0, momentum=0.5)
     optimizer.apply([np.ones(4)] * 2, [a, b])
@@ -216,6 +216,18 @@ def test_a_changed_set_keeps_states():
     np.testing.assert_allclose(a.numpy(), -1.0)
     np.testing.assert_allclose(b.numpy(), -1.5)
     np.testing.assert_allclose(c.numpy(), 0.0)
+    optimizer.build([b])
+    optimizer.build([c, a])
+    optimizer.apply([np.zeros(4)] * 2, [c, a])
+    np.testing.assert_allclose(a.numpy(), -1.5)
+    np.testing.assert_allclose(c.numpy(), 0.0)
+
+
+def test_states_of_what_is_gone_are_dropped():
+    optimizer = optimizers.Adam()
+    for _ in range(5):
+        optimizer.build([Variable(np.zeros(4, np.float32))])
+    assert len(optimizer._left) <= 1
 
 
 def test_missing_gradients_leave_a_variable_alone():

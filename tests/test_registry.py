@@ -14,6 +14,7 @@ import pytest
 from dlcore import backends
 from dlcore.backends import registry
 from dlcore.backends.interface import PRIMITIVES, Backend, BackendUnavailableError
+from dlcore.backends.settings import SettingError
 
 
 class Plain(Backend):
@@ -310,7 +311,7 @@ def test_threads_are_set_from_the_environment(monkeypatch):
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
 def test_bad_thread_counts(monkeypatch, text):
     monkeypatch.setenv("DLCORE_NUM_THREADS", text)
-    with pytest.raises(ValueError, match="DLCORE_NUM_THREADS must be a positive whole number"):
+    with pytest.raises(SettingError, match="DLCORE_NUM_THREADS must be a positive whole number"):
         backends.get_backend("plain")
 
 

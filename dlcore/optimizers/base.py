@@ -100,6 +100,7 @@ class Optimizer:
         self._backend: Any = None
         self._variables: list[Variable] = []
         self._trains: weakref.ref[Any] | None = None  # the model that it was first built for
+        self._left: dict[int, tuple[weakref.ref[Variable], dict[str, Any]]] = {}  # states of what it trained before
         self._buffers: list[Buffer] = []
         self._scratch: dict[Any, Any] = {}
         self._no_decay_variables: dict[int, Variable] = {}  # by id
@@ -107,14 +108,14 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or pickle holds the variables and the states; the buffers are packed anew from these."""
-        dropped = ("_buffers", "_scratch", "_trains")
+        dropped = ("_buffers", "_scratch", "_trains", "_left")
         state = {name: value for name, value in self.__dict__.items() if name not in dropped}
         state["_no_decay_variables"] = list(self._no_decay_variables.values())
         state["_values"] = self.get_state() if self.built else None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _buffers=[], _scratch={}, _trains=None, built=False)
+        self.__dict__.update(state, _buffers=[], _scratch={}, _trains=None, _left={}, built=False)
         self._no_decay_variables = {id(variable): variable for variable in state["_no_decay_variables"]}
         values = self.__dict__.pop("_values")
         if values is not None:
@@ -199,15 +200,16 @@ class Optimizer:
     def build(self, variables: Iterable[Variable]) -> None:
         """Pack `variables` into flat buffers.
 
-        Called again with another set, it packs anew; variables that stay keep their states, new ones start afresh.
+        Called again with another set, it packs anew; variables that stay, or come back, keep their states, new ones
+        start afresh.
         """
         variables = list(variables)
         if self.built and len(variables) == len(self._variables) and all(map(_same, variables, self._variables)):
             return
         if len({id(v) for v in variables}) != len(variables):
             raise ValueError("Argument `variables` names the same variable twice.")
-        old = self._state_views()
         self._backend = backend = current()
+        old = self._states_before(set(map(id, variables)))
         self._scratch = {}
         slots = dict.fromkeys(self._slot_names(), 0.0) | self.slots
         groups: dict[Any, list[Variable]] = {}
@@ -221,11 +223,14 @@ class Optimizer:
             buffer.adopt(backend)
             self._buffers.append(buffer)
         self._variables = variables
-        for key, view in self._state_views().items():
-            if key in old:
-                backend.copy(old[key], view)
-            elif key[1] == "average":  # else the zeros of a variable that comes late would end in its values
-                backend.copy(next(v for v in variables if id(v) == key[0]).data.reshape(-1), view)
+        states = self._states()
+        for variable in variables:
+            known = old.get(id(variable), {})
+            for slot, view in states[id(variable)].items():
+                if slot in known:
+                    backend.copy(known[slot], view)
+                elif slot == "average":  # else the zeros of a variable that comes late would end in its values
+                    backend.copy(variable.data.reshape(-1), view)
         self.built = True
 
     def adopt(self) -> None:
@@ -261,13 +266,25 @@ class Optimizer:
             "in `compile('adam')`); for a changed set of variables in a loop of your own, call `build` with it."
         )
 
-    def _state_views(self) -> dict[tuple[int, str], Any]:
+    def _states(self) -> dict[int, dict[str, Any]]:
+        """Id of a variable -> slot -> its range of the flat state."""
         return {
-            (id(variable), slot): state[a:b]
+            id(variable): {slot: state[a:b] for slot, state in buffer.states.items()}
             for buffer in self._buffers
             for variable, (a, b) in zip(buffer.variables, buffer.bounds, strict=True)
-            for slot, state in buffer.states.items()
         }
+
+    def _states_before(self, wanted: set[int]) -> dict[int, dict[str, Any]]:
+        """The states of the variables so far; of those that are not `wanted` now, copies are kept for a return."""
+        known = self._left
+        self._left = {key: kept for key, kept in known.items() if kept[0]() is not None and key not in wanted}
+        back = {key: states for key, (variable, states) in known.items() if variable() is not None and key in wanted}
+        built = self._states()
+        for variable in self._variables:
+            if built and id(variable) not in wanted:
+                copies = {slot: _copy(view, self._backend) for slot, view in built[id(variable)].items()}
+                self._left[id(variable)] = weakref.ref(variable), copies
+        return back | built
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Everything that a later run needs to go on exactly as this one: name -> host array.
@@ -275,10 +292,10 @@ class Optimizer:
         `iterations`, and `<position of the variable>/<slot>` for every variable in the order of `build`.
         """
         state: dict[str, np.ndarray] = {"iterations": np.array(self._steps, np.int64)}
-        views = self._state_views()
+        states = self._states()
         for position, variable in enumerate(self._variables):
             for slot in self._slot_names():
-                array = np.array(self._backend.to_numpy(views[id(variable), slot]))
+                array = np.array(self._backend.to_numpy(states[id(variable)][slot]))
                 state[f"{position}/{slot}"] = array.reshape(variable.shape)
         for name, value in self._scalars().items():
             state[name] = np.array(value, np.float64)
@@ -303,9 +320,9 @@ class Optimizer:
         for name, (_, _, shape) in wanted.items():
             if np.shape(state[name]) != shape:
                 raise ValueError(f"Optimizer state {name!r} has shape {np.shape(state[name])}, expected {shape}.")
-        views = self._state_views()
+        states = self._states()
         for name, (variable, slot, _) in wanted.items():
-            view = views[variable, slot]
+            view = states[variable][slot]
             self._backend.copy(self._backend.asarray(np.asarray(state[name], view.dtype).reshape(-1)), view)
         self._steps = int(state["iterations"])
         self._set_scalars({name: float(state[name]) for name in self._scalars()})
@@ -581,3 +598,9 @@ class Optimizer:
 
 def _same(a: object, b: object) -> bool:
     return a is b
+
+
+def _copy(array: Any, backend: Any) -> Any:
+    copy = backend.empty(array.shape, array.dtype)
+    backend.copy(array, copy)
+    return copy

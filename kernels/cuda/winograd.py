@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backends.interface import convolution_way
+from ...backends.settings import convolution_way
 from .gemm import gemm
 from .launch import FUSED, Kernel
 from .scratch import scratch

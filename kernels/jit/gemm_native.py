@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ...backends.interface import SettingError
 from .threads import num_threads
 
 Array = Any
@@ -31,8 +30,6 @@ def _native() -> tuple[Any, Any]:
     """The native engine's core and dense layers; None where it is not built, or was built for any processor."""
     try:
         core, linear = (import_module(f"dlcore.kernels.native.{name}") for name in ("core", "linear"))
-    except SettingError:
-        raise
     except (ImportError, ValueError):
         return None, None
     return (None, None) if core.isa == "baseline" else (core, linear)

@@ -4,7 +4,7 @@ DLCORE_CONV=direct|winograd|auto, read at import, chooses how 3x3 convolutions o
 computed in float32. With "winograd" images lie in lanes (`images_in_lanes` of the interface) only where Winograd's way is
 taken there; with "direct" it is never taken there.
 """
-from dlcore.backends.interface import WAYS, convolution_way
+from dlcore.backends.settings import CONVOLUTION_WAYS, convolution_way
 
 cdef extern from "prepared.h":
     ctypedef struct prepared
@@ -26,8 +26,8 @@ cdef extern from "conv.h":
 include "binding.pxi"
 
 
-(<const conv_kernels *>f32.conv).choose_way(WAYS.index(convolution_way()))
-(<const conv_kernels *>f64.conv).choose_way(WAYS.index(convolution_way()))
+(<const conv_kernels *>f32.conv).choose_way(CONVOLUTION_WAYS.index(convolution_way()))
+(<const conv_kernels *>f64.conv).choose_way(CONVOLUTION_WAYS.index(convolution_way()))
 
 
 cdef dict POOLED = {"mean": 1, "max": 2}  # numbered as in conv.h

@@ -12,7 +12,7 @@ from numpy cimport (
 
 import numpy as np
 
-from dlcore.backends.interface import SettingError
+from dlcore.backends.settings import SettingError
 
 import_array()
 
