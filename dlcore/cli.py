@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, a pager or `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ModuleNotFoundError, *_unavailable()) as error:
+    except _mistakes() as error:
         print(f"dlcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
@@ -61,11 +61,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"dlcore: error: {message} (dlcore --help shows how it is used)\n")
 
 
-def _unavailable() -> tuple[type[Exception], ...]:
+def _mistakes() -> tuple[type[Exception], ...]:
     from .backends import BackendUnavailableError
     from .backends.settings import SettingError
 
-    return BackendUnavailableError, SettingError
+    return OSError, ValueError, ModuleNotFoundError, BackendUnavailableError, SettingError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -209,8 +209,9 @@ def _summary(options: argparse.Namespace) -> None:
 
 
 def _backends(options: argparse.Namespace) -> None:
-    from .backends import available_backends, backend_status, coverage, current, get_backend
+    from .backends import BackendUnavailableError, available_backends, backend_status, coverage, current, get_backend
     from .backends.interface import PRIMITIVES
+    from .backends.settings import SettingError
 
     if options.names:
         print("\n".join(available_backends()))
@@ -222,7 +223,7 @@ def _backends(options: argparse.Namespace) -> None:
         if reason is None:
             try:
                 engine = get_backend(name)
-            except _unavailable() as error:
+            except (BackendUnavailableError, SettingError) as error:
                 reason = str(error)
         if reason is not None:
             rows.append((name, "no", "", "", "", reason))
