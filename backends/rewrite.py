@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from bisect import insort
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,64 @@ def fill(array: Array, value: float = 0.0) -> Call:
     return Call("fill", {"y": array, "value": value})
 
 
+class _Draft:
+    """A step under revision. Calls keep their places, and those that go leave a gap, so that one change costs no look
+    at the others.
+
+    Attributes:
+        calls: copies, in order; None is a gap. uses: the places that use a buffer, in order.
+        kept: buffers that are read after the step.
+    """
+
+    def __init__(self, calls: list[Call], results: Sequence[Any], engine: Backend) -> None:
+        self.calls: list[Any] = [Call(call.name, dict(call.arguments), call.function) for call in calls]
+        self.kept = {value.buffer for value in results if type(value) is View}
+        self.engine = engine
+        self.uses: defaultdict[Buffer, list[int]] = defaultdict(list)
+        self._used: list[set[Buffer]] = [set() for _ in calls]
+        self.note(*range(len(calls)))
+
+    def note(self, *places: int) -> None:
+        """Take note of what was changed at these places."""
+        for i in places:
+            call = self.calls[i]
+            now = set() if call is None else {v.buffer for v in call.arguments.values() if type(v) is View}
+            for buffer in self._used[i] - now:
+                self.uses[buffer].remove(i)
+            for buffer in now - self._used[i]:
+                insort(self.uses[buffer], i)
+            self._used[i] = now
+
+    def move(self, i: int, j: int) -> None:
+        """Put call i in the place of call j."""
+        self.calls[j], self.calls[i] = self.calls[i], None
+        self.note(i, j)
+
+    def drop(self, j: int, into: int) -> None:
+        """Take call j out, which another has taken over."""
+        self.calls[j] = None
+        self.note(j, into)
+
+    def following(self, i: int) -> int | None:
+        """The place of the next call."""
+        return next((j for j in range(i + 1, len(self.calls)) if self.calls[j] is not None), None)
+
+    def between(self, i: int, j: int) -> list[Call]:
+        return [call for call in self.calls[i + 1 : j] if call is not None]
+
+    def sweep(self, fuse: Callable[[_Draft, int], bool]) -> None:
+        """Try every call until nothing more changes."""
+        changed = True
+        while changed:
+            changed = False
+            for i in range(len(self.calls)):
+                while self.calls[i] is not None and fuse(self, i):
+                    changed = True
+
+    def finished(self) -> list[Call]:
+        return [call for call in self.calls if call is not None]
+
+
 def fuse_inference(calls: list[Call], results: Sequence[Any], constant: dict[int, Any], engine: Backend) -> list[Call]:
     """Fewer passes over memory for a step that only reads its weights.
 
@@ -72,21 +131,10 @@ def fuse_inference(calls: list[Call], results: Sequence[Any], constant: dict[int
         constant: the arrays that do not change, by id; those of folded weights are added, and all kept, or another
             array could come to the id of one that is gone.
     """
-    fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
-    kept = {value.buffer for value in results if type(value) is View}
-    changed = True
-    while changed:
-        uses = _uses(fused)
-        changed = any(
-            _fuse(fused, uses, i, kept, constant, engine)
-            for i, call in enumerate(fused)
-            if call.name in ("conv2d", "linear") and call.arguments["activation"] == "linear"
-        )
-    changed = True
-    while changed:
-        uses = _uses(fused)
-        changed = any(_fuse_pool(fused, uses, i, kept, constant, engine) for i in range(len(fused)))
-    return fused
+    draft = _Draft(calls, results, engine)
+    draft.sweep(lambda draft, i: _fuse(draft, i, constant))
+    draft.sweep(lambda draft, i: _fuse_pool(draft, i, constant))
+    return draft.finished()
 
 
 def fuse_training(calls: list[Call], results: Sequence[Any], engine: Backend) -> list[Call]:
@@ -101,30 +149,27 @@ def fuse_training(calls: list[Call], results: Sequence[Any], engine: Backend) ->
     Args:
         calls: a recorded step; left as it is. results: Views of what is read afterwards.
     """
-    fused = [Call(call.name, dict(call.arguments), call.function) for call in calls]
-    kept = {value.buffer for value in results if type(value) is View}
+    draft = _Draft(calls, results, engine)
     for fuse in (_fuse_forward, _fuse_backward, _fuse_pool_backward, _swap_backward, _fuse_gradient):
-        changed = True
-        while changed:
-            uses = _uses(fused)
-            changed = any(fuse(fused, uses, i, kept, engine) for i in range(len(fused)))
-    return fused
+        draft.sweep(fuse)
+    return draft.finished()
 
 
-def _fuse_forward(calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend) -> bool:
+def _fuse_forward(draft: _Draft, i: int) -> bool:
     """Let batch normalisation i take over an activation or an addition; whether it could."""
+    calls, uses, engine = draft.calls, draft.uses, draft.engine
     norm = calls[i].arguments
     if calls[i].name != "batchnorm" or norm["activation"] != "linear":
         return False
     y = norm["y"]
-    if type(y) is not View or y.buffer in kept or len(uses[y.buffer]) != 2:
+    if type(y) is not View or y.buffer in draft.kept or len(uses[y.buffer]) != 2:
         return False
     j = uses[y.buffer][1]
     after = calls[j].arguments
     target = after.get("y")
     if type(target) is not View or uses[target.buffer][0] != j or _size(target) != _size(y):
         return False
-    if _touched(calls[i : i + 1], engine) & _touched(calls[i + 1 : j], engine):
+    if _touched([calls[i]], engine) & _touched(draft.between(i, j), engine):
         return False  # it cannot wait until then
     if calls[j].name == "activation" and after["kind"] in FUSED_ACTIVATIONS:
         norm["activation"] = after["kind"]
@@ -136,24 +181,22 @@ def _fuse_forward(calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept
     else:
         return False
     norm["y"] = View(target.buffer, target.offset, y)
-    calls[j] = calls[i]
-    del calls[i]
+    draft.move(i, j)
     return True
 
 
-def _fuse_backward(
-    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
-) -> bool:
+def _fuse_backward(draft: _Draft, i: int) -> bool:
     """Let the batch normalisation that follows take over the backward of its ReLU, call i; whether it could."""
-    if "relu_beta" not in engine.fuses.get("batchnorm_backward", ()) or calls[i].name != "activation_backward":
+    calls, uses = draft.calls, draft.uses
+    if "relu_beta" not in draft.engine.fuses.get("batchnorm_backward", ()) or calls[i].name != "activation_backward":
         return False
-    relu = calls[i].arguments
+    relu, j = calls[i].arguments, draft.following(i)
     y, dz = relu["y"], relu["dx"]
-    if relu["kind"] != "relu" or type(y) is not View or type(dz) is not View or i + 1 == len(calls):
+    if relu["kind"] != "relu" or type(y) is not View or type(dz) is not View or j is None:
         return False
-    if calls[i + 1].name != "batchnorm_backward" or dz.buffer in kept or uses[dz.buffer] != [i, i + 1]:
+    if calls[j].name != "batchnorm_backward" or dz.buffer in draft.kept or uses[dz.buffer] != [i, j]:
         return False
-    forward, backward = calls[uses[y.buffer][0]], calls[i + 1].arguments
+    forward, backward = calls[uses[y.buffer][0]], calls[j].arguments
     if forward.name != "batchnorm" or "residual" in forward.arguments or forward.arguments["activation"] != "relu":
         return False
     if not _is(backward["dz"], dz) or not _is_same_block(dz, relu["dy"]):
@@ -162,23 +205,23 @@ def _fuse_backward(
         return False
     backward["dz"] = View(relu["dy"].buffer, relu["dy"].offset, backward["dz"])
     backward["relu_beta"] = forward.arguments["beta"]
-    del calls[i]
+    draft.drop(i, into=j)
     return True
 
 
-def _fuse_pool_backward(
-    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
-) -> bool:
+def _fuse_pool_backward(draft: _Draft, i: int) -> bool:
     """Let the backward of an average-pooling, call i, take over that of the activation before it; whether it could."""
-    if "activated" not in engine.fuses.get(calls[i].name, ()) or i + 1 == len(calls):
+    calls = draft.calls
+    if calls[i].name != "avg_pool2d_backward" or "activated" not in draft.engine.fuses.get(calls[i].name, ()):
         return False
-    pool, after = calls[i].arguments, calls[i + 1].arguments
-    if calls[i].name != "avg_pool2d_backward" or calls[i + 1].name != "activation_backward" or "activated" in pool:
+    j = draft.following(i)
+    if j is None or calls[j].name != "activation_backward" or "activated" in calls[i].arguments:
         return False
+    pool, after = calls[i].arguments, calls[j].arguments
     dx, dy, dz, y = pool["dx"], pool["dy"], after["dx"], after["y"]
     if not all(type(v) is View for v in (dx, dy, dz, y)) or after["kind"] not in FUSED_ACTIVATIONS[1:]:
         return False
-    if dx.buffer in kept or uses[dx.buffer] != [i, i + 1] or not _is(after["dy"], dx):
+    if dx.buffer in draft.kept or draft.uses[dx.buffer] != [i, j] or not _is(after["dy"], dx):
         return False
     covered = tuple(size * windows for size, windows in zip(pool["size"], dy.shape[1:3], strict=True))
     if covered != dx.shape[1:3] or pool["stride"] != pool["size"] or any(pool["padding"]):
@@ -187,51 +230,56 @@ def _fuse_pool_backward(
         return False
     pool["dx"] = View(dz.buffer, dz.offset, dx)
     pool["kind"], pool["activated"] = after["kind"], View(y.buffer, y.offset, dx)
-    del calls[i + 1]
+    draft.drop(j, into=i)
     return True
 
 
-def _swap_backward(
-    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
-) -> bool:
+def _swap_backward(draft: _Draft, i: int) -> bool:
     """Let the backward of a max-pooling, call i, and that of the ReLU before it change places; whether they could.
 
     An element that wins its window is its maximum: what it lets through can be told from the pooled output, which is
     smaller, and the output of the ReLU need not be kept.
     """
-    if calls[i].name != "max_pool2d_backward" or i + 1 == len(calls) or calls[i + 1].name != "activation_backward":
+    calls, uses = draft.calls, draft.uses
+    if calls[i].name != "max_pool2d_backward":
         return False
-    pool, relu = calls[i].arguments, calls[i + 1].arguments
+    j = draft.following(i)
+    if j is None or calls[j].name != "activation_backward":
+        return False
+    pool, relu = calls[i].arguments, calls[j].arguments
     dx, dy, index = pool["dx"], pool["dy"], pool["index"]
     if relu["kind"] != "relu" or not all(type(v) is View for v in (dx, dy, index, relu["dy"], relu["y"], relu["dx"])):
         return False
-    if dx.buffer in kept or uses[dx.buffer] != [i, i + 1] or not _is_same_block(relu["dy"], dx):
+    if dx.buffer in draft.kept or uses[dx.buffer] != [i, j] or not _is_same_block(relu["dy"], dx):
         return False
-    forward = calls[uses[index.buffer][0]]
+    first = uses[index.buffer][0]
+    forward = calls[first]
     y = forward.arguments.get("y")
     if forward.name != "max_pool2d" or type(y) is not View or not _equal(forward.arguments["index"], index):
         return False
     if not _is_same_block(forward.arguments["x"], relu["y"]) or not _is(relu["y"], forward.arguments["x"]):
         return False
-    written = [call for call in calls[calls.index(forward) + 1 : i] if _is(call.arguments.get("y"), y)]
+    written = [use for use in uses[y.buffer] if first < use < i and _is(calls[use].arguments.get("y"), y)]
     if written or not _is_same_block(y, dy) or not _is_same_block(relu["dx"], dx):
         return False
     between = View(dx.buffer, 0, dy)
     pool["dy"], pool["dx"] = between, View(relu["dx"].buffer, relu["dx"].offset, dx)
     relu |= {"dy": dy, "x": None, "y": View(y.buffer, y.offset, dy), "dx": between}
-    calls[i], calls[i + 1] = calls[i + 1], calls[i]
+    calls[i], calls[j] = calls[j], calls[i]
+    draft.note(i, j)
     return True
 
 
-def _fuse_gradient(
-    calls: list[Call], uses: dict[Buffer, list[int]], i: int, kept: set[Buffer], engine: Backend
-) -> bool:
+def _fuse_gradient(draft: _Draft, i: int) -> bool:
     """Let the gradient of a convolution's input, call i, take over what is done to it next; whether it could."""
+    calls, uses, engine = draft.calls, draft.uses, draft.engine
     name, product = calls[i].name, calls[i].arguments
     if name != "conv2d_backward_input" or name not in engine.fuses or "gate" in product:
         return False
     dx = product["dx"]
-    if type(dx) is not View or dx.buffer in kept or len(uses[dx.buffer]) != 2 or engine.images_in_lanes(name, product):
+    if type(dx) is not View or dx.buffer in draft.kept or len(uses[dx.buffer]) != 2:
+        return False
+    if engine.images_in_lanes(name, product):
         return False
     j = uses[dx.buffer][1]
     after = calls[j].arguments
@@ -251,7 +299,7 @@ def _fuse_gradient(
     product["dx"] = View(target.buffer, target.offset, dx)
     product.setdefault("residual", None)
     product[taken] = View(other.buffer, other.offset, dx)
-    del calls[j]
+    draft.drop(j, into=i)
     return True
 
 
@@ -314,32 +362,23 @@ def _equal(a: Any, b: Any) -> bool:
     return a is b or (type(a) is View and type(b) is View and a.layout() == b.layout())
 
 
-def _uses(calls: list[Call]) -> dict[Buffer, list[int]]:
-    uses: dict[Buffer, list[int]] = {}
-    for i, call in enumerate(calls):
-        for buffer in {value.buffer: None for value in call.arguments.values() if type(value) is View}:
-            uses.setdefault(buffer, []).append(i)
-    return uses
-
-
-def _fuse(
-    calls: list[Call],
-    uses: dict[Buffer, list[int]],
-    i: int,
-    kept: set[Buffer],
-    constant: dict[int, Any],
-    engine: Backend,
-) -> bool:
-    """Let product i take over the only call that uses its result; whether it could."""
+def _fuse(draft: _Draft, i: int, constant: dict[int, Any]) -> bool:
+    """Let a product, call i, take over the only call that uses its result; whether it could."""
+    calls, uses, engine = draft.calls, draft.uses, draft.engine
     product = calls[i].arguments
+    if calls[i].name not in ("conv2d", "linear") or product["activation"] != "linear":
+        return False
     y = product["y"]
-    if type(y) is not View or y.buffer in kept or len(uses[y.buffer]) != 2:
+    if type(y) is not View or y.buffer in draft.kept or len(uses[y.buffer]) != 2:
         return False
     j = uses[y.buffer][1]
     after = calls[j].arguments
     target = after.get("y")
     if type(target) is not View or uses[target.buffer][0] != j or _size(target) != _size(y):
         return False
+    inputs = {value.buffer for key, value in product.items() if type(value) is View and key != "y"}
+    if any(type(c.arguments.get("y")) is View and c.arguments["y"].buffer in inputs for c in draft.between(i, j)):
+        return False  # what it reads is overwritten in between
     residual = None
     if calls[j].name == "batchnorm_inference":
         if "residual" in product or not _fold_batchnorm(product, after, constant, engine):
@@ -356,44 +395,36 @@ def _fuse(
         activation = "linear"
     else:
         return False
-    inputs = {value.buffer for key, value in product.items() if type(value) is View and key != "y"}
-    if any(type(c.arguments.get("y")) is View and c.arguments["y"].buffer in inputs for c in calls[i + 1 : j]):
-        return False  # what it reads is overwritten in between
     product["y"] = View(target.buffer, target.offset, y)
     product["activation"] = activation
     if residual is not None:
         product["residual"] = residual
-    calls[j] = calls[i]
-    del calls[i]
+    draft.move(i, j)
     return True
 
 
-def _fuse_pool(
-    calls: list[Call],
-    uses: dict[Buffer, list[int]],
-    i: int,
-    kept: set[Buffer],
-    constant: dict[int, Any],
-    engine: Backend,
-) -> bool:
+def _fuse_pool(draft: _Draft, i: int, constant: dict[int, Any]) -> bool:
     """Let convolution i take over the pooling that follows; whether it could."""
-    product = calls[i].arguments
-    if calls[i].name != "conv2d" or "residual" in product or "pooled" in product or i + 1 == len(calls):
+    calls, product = draft.calls, draft.calls[i].arguments
+    if calls[i].name != "conv2d" or "residual" in product or "pooled" in product:
         return False
-    y, pool = product["y"], calls[i + 1].arguments
-    pooled = {"avg_pool2d": "mean", "max_pool2d": "max"}.get(calls[i + 1].name)
-    if pooled is None or type(y) is not View or y.buffer in kept or uses[y.buffer] != [i, i + 1]:
+    j = draft.following(i)
+    if j is None:
+        return False
+    y, pool = product["y"], calls[j].arguments
+    pooled = {"avg_pool2d": "mean", "max_pool2d": "max"}.get(calls[j].name)
+    if pooled is None or type(y) is not View or y.buffer in draft.kept or draft.uses[y.buffer] != [i, j]:
         return False
     if not _has_constant_weights(product, constant):
         return False
     if pool["size"] != (2, 2) or pool["stride"] != (2, 2) or any(pool["padding"]) or pool.get("index") is not None:
         return False
-    if type(pool["x"]) is not View or not _equal(pool["x"], y) or not engine.pools(product, pooled):
+    if type(pool["x"]) is not View or not _equal(pool["x"], y) or not draft.engine.pools(product, pooled):
         return False
     if type(pool["y"]) is not View or pool["y"].buffer in {v.buffer for v in product.values() if type(v) is View}:
         return False
     product["y"], product["pooled"] = pool["y"], pooled
-    del calls[i + 1]
+    draft.drop(j, into=i)
     return True
 
 

@@ -12,10 +12,10 @@ import pytest
 
 import dlcore as dl
 from dlcore import layers, optimizers, schedules
-from dlcore.backends.capture import Call, Program, Recorder, difference
+from dlcore.backends.capture import Buffer, Call, Program, Recorder, View, difference
 from dlcore.backends.cython_backend import CythonBackend
 from dlcore.backends.registry import available_backends, get_backend, stand_in
-from dlcore.backends.rewrite import fuse_training, split_constant
+from dlcore.backends.rewrite import fill, fuse_inference, fuse_training, split_constant
 from dlcore.random import seeded
 from dlcore.tensor import as_tensor
 
@@ -230,6 +230,23 @@ def test_training_fuses_the_passes_around_batch_normalisation(monkeypatch):
     assert names.count("batchnorm_relu_backward") == names.count("batchnorm_backward") == 1
     assert "activation" not in names  # both ReLUs are gone
     assert names.count("activation_backward") == 1  # that of the sum: two calls want its result
+
+
+def test_weights_stay_where_their_product_cannot_wait_for_the_batch_normalisation():
+    """Its input is overwritten in between; neither moves, and nothing is folded."""
+    engine = get_backend("numpy")
+    rng = np.random.default_rng(0)
+    a, w, b, *statistics = (rng.random(shape).astype(np.float32) for shape in ((4, 3), (3, 3), *[(3,)] * 5))
+    x, y, z = (View(Buffer(index, a.nbytes), 0, a) for index in range(3))
+    product = Call("linear", {"x": x, "w": w, "b": b, "y": y, "activation": "linear"})
+    parameters = ("gamma", "beta", "running_mean", "running_var")
+    norm = dict(zip(parameters, statistics, strict=True)) | {"y": z, "eps": 1e-3, "activation": "relu"}
+    calls = [product, fill(x), Call("batchnorm_inference", {"x": y} | norm)]
+    constant = {id(array): array for array in (w, b, *statistics)}
+    for recorded, names in (calls, ["linear", "fill", "batchnorm_inference"]), (calls[::2], ["linear"]):
+        fused = fuse_inference(recorded, [z], dict(constant), engine)
+        assert [call.name for call in fused] == names
+        assert (fused[0].arguments["w"] is w) is (len(names) > 1)
 
 
 @pytest.mark.parametrize(("samples", "channels"), [(BATCH, 5), (32, 6)])
