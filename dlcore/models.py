@@ -123,14 +123,17 @@ class _Graph:
             for x in node.inputs:
                 last_use[self._slots[id(x)]] = step
         kept = {self._slots[id(x)] for x in self.outputs}
+        ends: dict[int, list[int]] = {}
+        for slot, last in last_use.items():
+            if slot not in kept:
+                ends.setdefault(last, []).append(slot)
         plan = []
         for step, node in enumerate(self.nodes):
             single = -1
             if len(node.args) == 1 and not node.kwargs and isinstance(node.args[0], SymbolicTensor):
                 single = self._slots[id(node.args[0])]
             outs = tuple(self._slots[id(x)] for x in flatten(node.outputs))
-            done = tuple(slot for slot, last in last_use.items() if last == step and slot not in kept)
-            plan.append((node.layer, single, node.args, node.kwargs, outs, done))
+            plan.append((node.layer, single, node.args, node.kwargs, outs, tuple(ends.get(step, ()))))
         return plan
 
     def run(self, inputs: list, call: Callable[..., Any] = Layer.__call__) -> Any:
@@ -550,10 +553,14 @@ class Sequential(Model):
         super().__init__(trainable=trainable, name=name)
         self._chain: list[Layer] = []
         for layer in layers or ():
-            self.add(layer)
+            self.add(layer, rebuild=False)
+        self._rebuild()
 
     def add(self, layer: Any, rebuild: bool = True) -> None:
         """Append a layer, or the result of `Input` as the first.
+
+        Args:
+            rebuild: build it right away, if its input is known; else the next `add`, or the first call, does.
 
         Raises:
             TypeError: it is no layer.
@@ -577,7 +584,9 @@ class Sequential(Model):
         if not self._chain:
             self._dtype = np.dtype(layer.dtype) if np.dtype(layer.dtype).kind == "f" else self._dtype
         self._chain.append(layer)
-        if isinstance(self._chain[0], InputLayer):
+        if not rebuild:
+            self._forget_graph()
+        elif isinstance(self._chain[0], InputLayer):
             try:
                 self._extend()
             except Exception:
@@ -587,15 +596,22 @@ class Sequential(Model):
             self.built = False
 
     def pop(self, rebuild: bool = True) -> Layer:
-        """Take the last layer off and return it."""
+        """Take the last layer off and return it; `rebuild` as in `add`."""
         if not self._chain:
             raise ValueError(f"{self.name!r} has no layers to pop")
         layer = self._chain.pop()
+        self._forget_graph()
+        if rebuild:
+            self._rebuild()
+        return layer
+
+    def _forget_graph(self) -> None:
         self.__dict__["_graph"] = None
         self.built = False
+
+    def _rebuild(self) -> None:
         if self._chain and isinstance(self._chain[0], InputLayer):
             self._extend()
-        return layer
 
     def _extend(self) -> None:
         """Make the graph reach as far as the chain does."""
@@ -619,13 +635,14 @@ class Sequential(Model):
         """Create the weights for inputs of this shape (batch first, None where a length varies)."""
         if self._graph is not None:
             return
-        if not is_shape(input_shape) or not self._chain or isinstance(self._chain[0], InputLayer):
-            if not self._chain:
-                raise ValueError(f"{self._said} has no layers: add() some before it is built or called")
-            if not isinstance(self._chain[0], InputLayer):
-                raise ValueError(f"input_shape of {self._said} must be one shape, got {input_shape!r}")
+        if not self._chain:
+            raise ValueError(f"{self._said} has no layers: add() some before it is built or called")
+        if isinstance(self._chain[0], InputLayer):
+            self._rebuild()
             self.built = True
             return
+        if not is_shape(input_shape):
+            raise ValueError(f"input_shape of {self._said} must be one shape, got {input_shape!r}")
         self._start(tuple(input_shape), self._dtype)
 
     def _start(self, shape: Shape, dtype: Any) -> None:
@@ -640,7 +657,9 @@ class Sequential(Model):
         x = args[0] if args else next(iter(kwargs.values()))
         if not self._chain:
             raise ValueError(f"{self._said} has no layers: add() some before it is built or called")
-        if isinstance(x, (Tensor, SymbolicTensor)) and not isinstance(self._chain[0], InputLayer):
+        if isinstance(self._chain[0], InputLayer):
+            self._rebuild()
+        elif isinstance(x, (Tensor, SymbolicTensor)):
             # a first layer that takes whole numbers shall see them as such; others cast them
             dtype = self._dtype if self._chain[0]._real_inputs or x.dtype.kind == "f" else x.dtype
             self._start(tuple(x.shape), dtype)
@@ -671,9 +690,7 @@ class Sequential(Model):
         if cls.__init__ is not Sequential.__init__:
             return cls(**config)
         with custom_object_scope(custom_objects):
-            model = cls(name=config.get("name"))
-            for layer in config["layers"]:
-                model.add(layers.deserialize(layer))
+            model = cls([layers.deserialize(layer) for layer in config["layers"]], name=config.get("name"))
         if not config.get("trainable", True):
             model.trainable = False
         return model

@@ -125,6 +125,34 @@ def test_add_and_pop():
     assert len(model.weights) == 4
 
 
+def test_a_chain_can_be_changed_before_it_is_built():
+    model = dl.Sequential([layers.Input((4,)), layers.Dense(3)])
+    model.pop(rebuild=False)
+    for units in (5, 6):
+        model.add(layers.Dense(units), rebuild=False)
+    assert not model.built
+    assert model(_x(2, 4)).shape == (2, 6)
+    assert model.output_shape == (None, 6)
+    model.add(layers.Dense(7), rebuild=False)
+    model.build()
+    assert [w.shape for w in model.weights] == [(4, 5), (5,), (5, 6), (6,), (6, 7), (7,)]
+
+
+def test_a_chain_makes_its_graph_once(monkeypatch):
+    made = []
+
+    class Graph(models._Graph):
+        def __init__(self, *ends):
+            made.append(ends)
+            super().__init__(*ends)
+
+    monkeypatch.setattr(models, "_Graph", Graph)
+    model = dl.Sequential([layers.Input((4,)), *(layers.Dense(4) for _ in range(20))])
+    assert len(made) == 1
+    dl.Sequential.from_config(model.get_config())
+    assert len(made) == 2
+
+
 def test_graph():
     a, b = dl.Input((4,), name="a"), dl.Input((4,), name="b")
     shared = layers.Dense(3)
