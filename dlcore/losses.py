@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
+from .backends import current
+from .functional.arguments import checked_ids, integer_array
 from .naming import to_snake_case, unknown_name
 from .tensor import Settings, Tensor, as_tensor
 
@@ -34,20 +36,25 @@ def _prediction(y_pred: Any) -> Tensor:
     if isinstance(y_pred, Tensor):
         return y_pred
     array = np.asarray(y_pred)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"Argument `y_pred` must hold numbers; received an array of dtype {array.dtype}.")
     return as_tensor(array if array.dtype == np.float64 else array.astype(np.float32))
 
 
-def _target(y_true: Any, dtype: Any) -> Tensor:
+def _target(y_true: Any, dtype: Any, argument: str = "y_true") -> Tensor:
     """`y_true` as a constant tensor of `dtype`. Raises TypeError for labels that are not numbers."""
     if isinstance(y_true, Tensor):
         return y_true if y_true.dtype == dtype else F.cast(y_true, dtype)
     if not hasattr(y_true, "dtype"):
         y_true = np.asarray(y_true)
     if y_true.dtype.kind not in "fiub":
-        raise TypeError(
-            f"Argument `y_true` must hold numbers; received an array of dtype {y_true.dtype}. "
-            "Encode string labels as integers or one-hot rows first."
-        )
+        hint = " Encode string labels as integers or one-hot rows first." if argument == "y_true" else ""
+        raise TypeError(f"Argument `{argument}` must hold numbers; received an array of dtype {y_true.dtype}.{hint}")
+    if y_true.dtype.kind == "f" and y_true.dtype.itemsize not in (
+        4,
+        8,
+    ):  # float16 and long double: tensors hold neither
+        y_true = y_true.astype(dtype)
     return F.cast(as_tensor(y_true), dtype)
 
 
@@ -116,7 +123,7 @@ def reduce_weighted_values(
             of the weights; "sum" only sums; "none" and None give the weighted losses themselves.
     """
     if sample_weight is not None:
-        sample_weight = _target(sample_weight, values.dtype)
+        sample_weight = _target(sample_weight, values.dtype, "sample_weight")
     sample_weight = _merge_mask(sample_weight, mask, values.dtype, reduction)
     if sample_weight is not None:
         values, sample_weight = _same_rank(values, sample_weight)
@@ -169,6 +176,8 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     """Mean of e²/2 where |e| ≤ δ and δ|e| − δ²/2 elsewhere (Huber 1964)."""
+    if not _is_number(delta) or not delta >= 0:
+        raise ValueError(f"Argument `delta` must be a number of at least 0. Received: delta={delta!r}")
     y_true, y_pred = _pair(y_true, y_pred)
     size = F.abs(y_pred - y_true)
     inner = F.minimum(size, delta)  # e²/2 and δ|e| − δ²/2 are both inner·|e| − inner²/2
@@ -238,8 +247,21 @@ def _logits(y_pred: Tensor, activation: str, from_logits: bool) -> Tensor | None
     return y_pred.logits if y_pred.logits is not None and y_pred.logits_kind == activation else None
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _check_smoothing(label_smoothing: Any) -> None:
+    if not _is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"Argument `label_smoothing` must be a number in 0 … 1. Received: label_smoothing={label_smoothing!r}"
+        )
+
+
 def _to_last(x: Tensor, axis: int) -> Tensor:
     rank = len(x.shape)
+    if not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"Argument `axis` must be a whole number. Received: axis={axis!r}")
     if not -rank <= axis < rank:
         raise ValueError(f"Argument `axis` must lie in the rank of `y_pred`, {rank}. Received: axis={axis}")
     axis %= rank
@@ -270,6 +292,7 @@ def binary_crossentropy(
     if y_true.shape != output.shape:
         y_true = F.broadcast_to(y_true, output.shape)
     if label_smoothing:
+        _check_smoothing(label_smoothing)
         y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
     if logits is None:
         p = F.clip(output, EPSILON, 1.0 - EPSILON)
@@ -307,6 +330,7 @@ def categorical_crossentropy(
             "For integer labels use sparse_categorical_crossentropy."
         )
     if label_smoothing:
+        _check_smoothing(label_smoothing)
         y_true = y_true * (1.0 - label_smoothing) + label_smoothing / y_true.shape[axis]
     logits = _logits(y_pred, "softmax", from_logits)
     y_true = _to_last(y_true, axis)
@@ -337,8 +361,10 @@ def sparse_categorical_crossentropy(
 
     Raises:
         ValueError: a label lies outside 0 … C−1, or the shapes do not fit.
-        TypeError: the labels are not whole numbers.
+        TypeError: the labels are not whole numbers, or ignore_class is none.
     """
+    if ignore_class is not None and not isinstance(ignore_class, (int, np.integer)):
+        raise TypeError(f"Argument `ignore_class` must be a whole number or None. Received: {ignore_class!r}")
     y_pred = _prediction(y_pred)
     logits = _logits(y_pred, "softmax", from_logits)
     output = _to_last(y_pred if logits is None else logits, axis)
@@ -350,7 +376,11 @@ def sparse_categorical_crossentropy(
         labels = np.where(valid, host, 0)
         weight = valid.astype(output.dtype)
     if logits is None:
-        picked = F.one_hot(labels, output.shape[-1])
+        name, classes = "sparse_categorical_crossentropy", output.shape[-1]
+        ids = integer_array(name, labels, "labels")
+        picked = F.one_hot(
+            checked_ids(name, current(), ids, "labels", classes, f"y_pred has {classes} classes"), classes
+        )
         losses = -(F.cast(picked, output.dtype) * _log_probabilities(output)).sum(axis=-1)
         return _reduced(losses if weight is None else losses * weight, reduction)
     return F.softmax_cross_entropy(output, labels, weight, reduction)
@@ -369,6 +399,8 @@ def _labels(y_true: Any, shape: tuple[int, ...]) -> Any:
                 f"Received: dtype {host.dtype}, shape {tuple(host.shape)}"
             )
         y_true = host.astype(np.int32)
+    elif kind == "b":
+        y_true = F.cast(y_true, np.int32)
     if len(y_true.shape) == len(shape) and y_true.shape[-1] == 1:
         y_true = y_true.reshape(*y_true.shape[:-1])
     if tuple(y_true.shape) != tuple(shape[:-1]):
@@ -623,10 +655,12 @@ class SparseCategoricalCrossentropy(LossFunctionWrapper):
         ignored = self.kwargs["ignore_class"]
         if ignored is None:
             return super().__call__(y_true, y_pred, sample_weight)
+        mask = mask_of(y_pred)
         y_pred = _prediction(y_pred)
+        if self.dtype is not None:
+            y_pred = F.cast(y_pred, self.dtype)
         losses = self.call(y_true, y_pred)
         valid = np.asarray(y_true).reshape(losses.shape) != ignored
-        mask = mask_of(y_pred)
         if mask is not None:
             valid &= np.asarray(as_tensor(mask).numpy(), dtype=bool)
         return reduce_weighted_values(losses, sample_weight, valid, self.reduction)

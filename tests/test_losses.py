@@ -179,3 +179,64 @@ def test_names():
         losses.get("categorical_crossentrpy")
     with pytest.raises(ValueError, match="reduction"):
         losses.MeanSquaredError(reduction="median")
+
+
+@pytest.mark.parametrize("labels", [[0, 4], [-1, 0]])
+def test_labels_out_of_range_of_probabilities(labels):
+    with pytest.raises(ValueError, match=r"labels must lie in 0 … 3 \(y_pred has 4 classes\), got (4|-1)"):
+        losses.SparseCategoricalCrossentropy()(labels, PROBABILITIES[:2])
+    with pytest.raises(ValueError, match="labels must lie in"):
+        losses.SparseCategoricalCrossentropy(ignore_class=0)(labels, PROBABILITIES[:2])
+
+
+def test_labels_out_of_range_are_found_in_later_steps():
+    from dlcore import layers, models
+
+    model = models.Sequential([layers.Input((4,)), layers.Dense(3), layers.Lambda(lambda z: F.softmax(z) * 1.0)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = REAL.repeat(4, 0), np.arange(24) % 3
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    y[-1] = 3
+    with pytest.raises(ValueError, match="labels must lie in 0 … 2"):
+        model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_boolean_labels(from_logits):
+    loss = losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    labels = np.array([True, False, True, True, False, False])
+    assert loss(labels, PROBABILITIES).item() == loss(labels.astype(int), PROBABILITIES).item()
+    assert loss(Tensor(labels), PROBABILITIES).item() == loss(labels.astype(int), PROBABILITIES).item()
+
+
+def test_half_precision_targets_and_weights():
+    y, weight = ONE_HOT.astype(np.float16), np.array([1, 2, 0.5, 0, 1, 1], np.float16)
+    for loss in (losses.MeanSquaredError(), losses.CategoricalCrossentropy(), losses.BinaryCrossentropy()):
+        expected = loss(ONE_HOT, PROBABILITIES, weight.astype(np.float32)).item()
+        assert loss(y, PROBABILITIES, weight).item() == expected
+
+
+def test_the_dtype_of_a_loss_with_an_ignored_class():
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=2, dtype="float64")
+    assert loss(ONE_HOT.argmax(1), PROBABILITIES).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: losses.MeanSquaredError()(REAL, None), TypeError, "`y_pred` must hold numbers"),
+        (lambda: losses.MeanSquaredError()(REAL, OTHER, ["a"] * 6), TypeError, "`sample_weight` must hold numbers"),
+        (lambda: losses.CategoricalCrossentropy(label_smoothing=2)(ONE_HOT, REAL), ValueError, "label_smoothing=2"),
+        (lambda: losses.BinaryCrossentropy(label_smoothing="a")(ONE_HOT, REAL), ValueError, "label_smoothing='a'"),
+        (lambda: losses.Huber(delta=-1.0)(REAL, OTHER), ValueError, "delta=-1.0"),
+        (lambda: losses.CategoricalCrossentropy(axis="a")(ONE_HOT, REAL), TypeError, "axis='a'"),
+        (
+            lambda: losses.SparseCategoricalCrossentropy(ignore_class=1.5)(ONE_HOT.argmax(1), REAL),
+            TypeError,
+            "ignore_class` must be a whole number or None",
+        ),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
