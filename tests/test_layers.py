@@ -724,3 +724,47 @@ def test_padding_that_is_none(padding):
 def test_padding_of_a_transposed_convolution_has_names_only():
     with pytest.raises(ValueError, match="padding of Conv2DTranspose"):
         layers.Conv2DTranspose(1, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: layers.Dense(3, "relu"), (2, 4)),
+        (lambda: layers.Conv2D(3, 2, activation="relu"), (2, 4, 4, 2)),
+        (lambda: layers.DepthwiseConv1D(2, activation="relu"), (2, 4, 2)),
+        (lambda: layers.SeparableConv2D(3, 2, activation="relu"), (2, 4, 4, 2)),
+        (lambda: layers.Conv2DTranspose(3, 2, activation="relu"), (2, 4, 4, 2)),
+        (lambda: layers.EinsumDense("ab,bc->ac", 3, "relu"), (2, 4)),
+    ],
+)
+def test_another_activation_takes_effect_at_once(make, shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    layer = make()
+    layer(x)
+    for name in ("sigmoid", "tanh", "relu", "linear"):
+        activation = dl.activations.get(name)
+        layer.activation = activation
+        expected = type(layer).from_config(layer.get_config())
+        expected(x)
+        expected.set_weights(layer.get_weights())
+        np.testing.assert_array_equal(layer(x).numpy(), expected(x).numpy())
+
+
+def test_another_activation_takes_effect_in_recorded_steps():
+    x = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
+
+    def trained(change):
+        dl.random.set_seed(0)
+        model = dl.Sequential([dl.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
+        model.compile("sgd", "mse")
+        model.fit(x, x[:, :2], batch_size=4, shuffle=False, verbose=0)
+        if change:
+            model.layers[0].activation = dl.activations.tanh
+        model.fit(x, x[:, :2], batch_size=4, shuffle=False, verbose=0)
+        return model
+
+    changed, same = trained(True), trained(False)
+    assert not np.allclose(changed.get_weights()[0], same.get_weights()[0])
+    hidden = np.tanh(x @ changed.get_weights()[0] + changed.get_weights()[1])
+    expected = hidden @ changed.get_weights()[2] + changed.get_weights()[3]
+    np.testing.assert_allclose(changed.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)

@@ -49,7 +49,6 @@ class _BaseConv(Spatial):
                 f"got {self.strides} and {self.dilation_rate}"
             )
         self.activation = activations.get(activation)
-        self._fused, self._after = activations.split(self.activation)
         self.use_bias = use_bias
         self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.bias: Variable | None = None
@@ -65,8 +64,8 @@ class _BaseConv(Spatial):
         if self.use_bias:
             self.bias = self._add_described("bias", (filters,))
 
-    def _convolved(self, images: Tensor) -> Tensor:
-        """The convolution of images, with bias and what activation can be fused."""
+    def _convolved(self, images: Tensor, activation: str) -> Tensor:
+        """The convolution of images, with bias and an activation that can be fused."""
         raise NotImplementedError
 
     def _conv2d(self, x: Tensor, kernel: Tensor, bias: Any, groups: int, activation: str = "linear") -> Tensor:
@@ -83,8 +82,9 @@ class _BaseConv(Spatial):
         return self._conv2d(x, kernel, bias, channels, activation)
 
     def call(self, inputs: Tensor) -> Tensor:
-        y = self._over_images(self._convolved, inputs)
-        return y if self._after is None else self._after(y)
+        fused, after = activations.split(self.activation)
+        y = self._over_images(lambda images: self._convolved(images, fused), inputs)
+        return y if after is None else after(y)
 
     def _spatial(self, input_shape: Shape) -> tuple[int | None, ...]:
         return self._windows(input_shape, self.kernel_size, self.strides, self.padding, self.dilation_rate)
@@ -143,8 +143,8 @@ class _Conv(_BaseConv):
         self.kernel = self._add_described("kernel", (*self.kernel_size, channels // self.groups, self.filters))
         self._add_bias(self.filters)
 
-    def _convolved(self, images: Tensor) -> Tensor:
-        return self._conv2d(images, self._plane_kernel(self.kernel), self.bias, self.groups, self._fused)
+    def _convolved(self, images: Tensor, activation: str) -> Tensor:
+        return self._conv2d(images, self._plane_kernel(self.kernel), self.bias, self.groups, activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *self._spatial(input_shape), self.filters)
@@ -206,8 +206,8 @@ class _DepthwiseConv(_BaseConv):
         self.kernel = self._add_described("depthwise", shape, name="kernel")
         self._add_bias(channels * self.depth_multiplier)
 
-    def _convolved(self, images: Tensor) -> Tensor:
-        return self._depthwise(images, self.kernel, self.bias, self._fused)
+    def _convolved(self, images: Tensor, activation: str) -> Tensor:
+        return self._depthwise(images, self.kernel, self.bias, activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         channels = None if input_shape[-1] is None else input_shape[-1] * self.depth_multiplier
@@ -280,9 +280,9 @@ class _SeparableConv(_BaseConv):
         )
         self._add_bias(self.filters)
 
-    def _convolved(self, images: Tensor) -> Tensor:
+    def _convolved(self, images: Tensor, activation: str) -> Tensor:
         y = self._depthwise(images, self.depthwise_kernel)
-        return F.conv2d(y, self._plane_kernel(self.pointwise_kernel), self.bias, activation=self._fused)
+        return F.conv2d(y, self._plane_kernel(self.pointwise_kernel), self.bias, activation=activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *self._spatial(input_shape), self.filters)
@@ -353,7 +353,7 @@ class _ConvTranspose(_BaseConv):
         self.kernel = self._add_described("kernel", (*self.kernel_size, self.filters, channels))
         self._add_bias(self.filters)
 
-    def _convolved(self, images: Tensor) -> Tensor:
+    def _convolved(self, images: Tensor, activation: str) -> Tensor:
         return F.conv2d_transpose(
             images,
             self._plane_kernel(self.kernel),
@@ -362,7 +362,7 @@ class _ConvTranspose(_BaseConv):
             padding=self.padding,
             output_padding=None if self.output_padding is None else self._plane(self.output_padding, 0),
             dilation=self._plane(self.dilation_rate),
-            activation=self._fused,
+            activation=activation,
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

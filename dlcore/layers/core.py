@@ -107,7 +107,6 @@ class Dense(Layer):
         self.use_bias = use_bias
         self._take_weight_arguments("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
         self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
-        self._fused, self._after = activations.split(self.activation)
         self.input_spec = InputSpec(min_ndim=2)
         self.supports_masking = True
         self.bias: Variable | None = None
@@ -120,8 +119,9 @@ class Dense(Layer):
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
 
     def call(self, inputs: Tensor) -> Tensor:
-        y = F.linear(inputs, self.kernel, self.bias, self._fused)
-        return y if self._after is None else self._after(y)
+        fused, after = activations.split(self.activation)
+        y = F.linear(inputs, self.kernel, self.bias, fused)
+        return y if after is None else after(y)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
