@@ -148,3 +148,67 @@ def test_names():
         metrics.Precision(thresholds=1.5)
     with pytest.raises(ValueError, match="curve"):
         metrics.AUC(curve="LIFT")
+
+
+def test_labels_that_are_no_class_are_missed():
+    scores = SCORES[:3]
+    for k in (1, 2, 5):
+        assert metrics.SparseTopKCategoricalAccuracy(k=k)([-1, 5, 100], scores) == 0.0
+    assert metrics.SparseTopKCategoricalAccuracy(k=5)([-1, 0, 4], scores, sample_weight=[0, 1, 1]) == 1.0
+
+
+def test_nan_is_no_positive_prediction():
+    from oracle import keras
+
+    y, scores = np.array([1, 0, 1, 0]), np.array([0.9, np.nan, np.nan, 0.2], np.float32)
+    for name in ("TruePositives", "FalsePositives", "TrueNegatives", "FalseNegatives", "Precision", "Recall", "AUC"):
+        theirs = getattr(keras.metrics, name)()
+        theirs.update_state(y, scores)
+        assert getattr(metrics, name)()(y, scores) == pytest.approx(float(theirs.result()), abs=1e-6), name
+
+
+def test_half_precision():
+    for name in ("MeanSquaredError", "CosineSimilarity", "BinaryCrossentropy", "RootMeanSquaredError", "AUC"):
+        y, scores = ONE_HOT.astype(np.float16), SCORES.astype(np.float16)
+        weight = WEIGHT.astype(np.float16)
+        expected = getattr(metrics, name)()(ONE_HOT, scores.astype(np.float32), weight.astype(np.float32))
+        assert getattr(metrics, name)()(y, scores, weight) == pytest.approx(expected, rel=1e-2), name
+
+
+def test_one_weight_for_all_of_r2():
+    assert metrics.R2Score()(REAL, OTHER, 2.0) == pytest.approx(metrics.R2Score()(REAL, OTHER))
+
+
+PAIR = r"y_true.shape=\(3,( 2)?\), y_pred.shape=\(4,( 2)?\)"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: metrics.Accuracy()(np.zeros(3), np.zeros(4)), ValueError, PAIR),
+        (lambda: metrics.BinaryAccuracy()(np.zeros((3, 2)), np.zeros((4, 2))), ValueError, PAIR),
+        (lambda: metrics.CategoricalAccuracy()(np.zeros((3, 2)), np.zeros((4, 2))), ValueError, PAIR),
+        (lambda: metrics.CategoricalAccuracy()(LABELS, SCORES), ValueError, "y_true.shape"),
+        (lambda: metrics.TopKCategoricalAccuracy()(LABELS, SCORES), ValueError, "y_true.shape"),
+        (lambda: metrics.SparseCategoricalAccuracy()(LABELS[:3], SCORES), ValueError, "one label for each row"),
+        (lambda: metrics.SparseCategoricalAccuracy()(ONE_HOT, Tensor(SCORES)), ValueError, "one label for each row"),
+        (lambda: metrics.SparseTopKCategoricalAccuracy()(LABELS[:3], SCORES), ValueError, "one label for each row"),
+        (lambda: metrics.SparseTopKCategoricalAccuracy(k=0)(LABELS, SCORES), ValueError, "k=0"),
+        (lambda: metrics.RootMeanSquaredError()(np.zeros((3, 2)), np.zeros((4, 2))), ValueError, PAIR),
+        (lambda: metrics.R2Score()(np.zeros((3, 2)), np.zeros((4, 2))), ValueError, PAIR),
+        (lambda: metrics.R2Score()(REAL, OTHER, WEIGHT[:4]), ValueError, "sample_weight"),
+        (lambda: metrics.Precision()(np.zeros(3), np.zeros(4)), ValueError, PAIR),
+        (lambda: metrics.Precision()(np.zeros(3), np.zeros(3), [1, 2]), ValueError, "sample_weight.shape"),
+        (lambda: metrics.Precision()(["a", "b"], [0.1, 0.2]), TypeError, "`y_true` must hold numbers"),
+        (lambda: metrics.Precision(top_k=0), ValueError, "top_k=0"),
+        (lambda: metrics.Precision(class_id=5)(ONE_HOT, SCORES), ValueError, "class_id=5"),
+        (lambda: metrics.F1Score()(ONE_HOT, SCORES, WEIGHT[:4]), ValueError, "sample_weight.shape"),
+        (lambda: metrics.MeanSquaredError()(REAL, OTHER, WEIGHT[:4]), ValueError, "sample_weight.shape"),
+        (lambda: metrics.Mean()("a"), TypeError, "`values` must hold numbers"),
+        (lambda: metrics.Mean()([1.0, 2.0], ["a", "b"]), TypeError, "`sample_weight` must hold numbers"),
+        (lambda: metrics.MeanMetricWrapper(5), TypeError, "`fn` must be a function"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -75,6 +75,43 @@ def host(x: Any) -> np.ndarray:
     return current().to_numpy(x)
 
 
+def numbers(x: Any, argument: str) -> np.ndarray:
+    """x on the host in double precision, or a TypeError that names the argument."""
+    array = host(x)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"Argument `{argument}` must hold numbers; received an array of dtype {array.dtype}.")
+    return array.astype(np.float64)
+
+
+def matched(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions with as many axes, or a ValueError if they do not go with each other."""
+    y_true, y_pred = same_rank(y_true, y_pred)
+    check_shapes(y_true, y_pred)
+    return y_true, y_pred
+
+
+def check_shapes(y_true: Any, y_pred: Any) -> None:
+    """A ValueError unless the shapes go with each other."""
+    try:
+        np.broadcast_shapes(y_true.shape, y_pred.shape)
+    except ValueError:
+        raise ValueError(
+            "Arguments `y_true` and `y_pred` must have the same shape. "
+            f"Received: y_true.shape={y_true.shape}, y_pred.shape={y_pred.shape}"
+        ) from None
+
+
+def spread_weight(weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The weights of values of a shape, or a ValueError if they do not fit it."""
+    try:
+        return np.broadcast_to(weight, shape)
+    except ValueError:
+        raise ValueError(
+            "Argument `sample_weight` does not fit the values it weighs. "
+            f"Received: sample_weight.shape={weight.shape}, values of shape {tuple(shape)}"
+        ) from None
+
+
 def same_rank(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both with as many axes, where one of them has a last axis of length 1 more."""
     if a.ndim == b.ndim + 1 and a.shape[-1] == 1:

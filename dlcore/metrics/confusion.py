@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import losses
 from ..naming import to_snake_case, unknown_name
-from .base import Metric, host, same_rank
+from .base import Metric, host, matched, numbers, spread_weight
 
 
 class _Confusion(Metric):
@@ -25,6 +25,10 @@ class _Confusion(Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(dtype, name)
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1):
+            raise ValueError(f"Argument `top_k` must be a whole number of at least 1. Received: top_k={top_k!r}")
+        if class_id is not None and (isinstance(class_id, bool) or not isinstance(class_id, (int, np.integer))):
+            raise ValueError(f"Argument `class_id` must be a whole number. Received: class_id={class_id!r}")
         self.init_thresholds = thresholds
         default = 0.5 if top_k is None else -math.inf
         self.thresholds = np.atleast_1d(np.asarray(default if thresholds is None else thresholds, np.float64))
@@ -40,16 +44,22 @@ class _Confusion(Metric):
         )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_pred, y_true = same_rank(np.asarray(host(y_pred), np.float64), host(y_true))
+        y_true, y_pred = matched(numbers(y_true, "y_true"), numbers(y_pred, "y_pred"))
+        y_pred = np.where(np.isnan(y_pred), -math.inf, y_pred)  # as nothing else, it exceeds no threshold
         if self.top_k is not None:
             kth = -np.sort(-y_pred, axis=-1)[..., self.top_k - 1 : self.top_k]
             y_pred = np.where(y_pred >= kth, y_pred, -math.inf)
         if self.class_id is not None:
+            if not -y_pred.shape[-1] <= self.class_id < y_pred.shape[-1]:
+                raise ValueError(
+                    f"Argument `class_id` must name one of the {y_pred.shape[-1]} classes of `y_pred`. "
+                    f"Received: class_id={self.class_id}"
+                )
             y_true, y_pred = y_true[..., self.class_id], y_pred[..., self.class_id]
-        weight = np.asarray(1.0 if sample_weight is None else host(sample_weight), np.float64)
+        weight = numbers(1.0 if sample_weight is None else sample_weight, "sample_weight")
         if weight.ndim:
             weight = weight.reshape(weight.shape + (1,) * (y_pred.ndim - weight.ndim))
-        weight = np.broadcast_to(weight, y_pred.shape).reshape(-1)
+        weight = spread_weight(weight, y_pred.shape).reshape(-1)
         positive = y_true.reshape(-1).astype(bool)
         scores = y_pred.reshape(-1)
         order = np.argsort(scores, kind="stable")
@@ -225,7 +235,8 @@ class FBetaScore(Metric):
             guess = (y_pred >= y_pred.max(axis=-1, keepdims=True)) & (np.abs(y_pred) > 1e-9)
         else:
             guess = y_pred > self.threshold
-        weight = 1.0 if sample_weight is None else np.asarray(host(sample_weight), np.float64).reshape(-1, 1)
+        weight = numbers(1.0 if sample_weight is None else sample_weight, "sample_weight").reshape(-1, 1)
+        weight = spread_weight(weight, (len(y_true), 1))
         axis = None if self.average == "micro" else 0
         rows = (guess * y_true, guess * (1.0 - y_true), (1.0 - guess) * y_true, y_true)
         self._counts = self._counts + np.stack([(row * weight).sum(axis=axis) for row in rows])

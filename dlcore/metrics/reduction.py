@@ -11,7 +11,7 @@ from .. import losses
 from ..backends import current
 from ..naming import to_snake_case
 from ..tensor import Tensor, no_grad
-from .base import Metric, host, same_rank
+from .base import Metric, host, numbers, same_rank, spread_weight
 
 MOST_PENDING = 64  # updates that wait for values on a device; each holds on to what it was given
 
@@ -56,15 +56,17 @@ class _Reduction(Metric):
             self._total += values.item() * sample_weight
             self._count += sample_weight
             return
+        if values.dtype.kind not in "fiub":
+            values = numbers(values, "values")
         if sample_weight is None:
             self._total += float(self._fold(values, tuple(range(1, values.ndim))).sum(dtype=np.float64))
             self._count += values.shape[0] if values.ndim else 1
             return
-        weight = np.asarray(host(sample_weight), np.float64)
+        weight = numbers(sample_weight, "sample_weight")
         values, weight = same_rank(np.asarray(values, np.float64), weight)
         if values.ndim > weight.ndim:
             values = self._fold(values, tuple(range(weight.ndim, values.ndim)))
-        weight = np.broadcast_to(weight, values.shape)
+        weight = spread_weight(weight, values.shape)
         self._total += float(self._fold(values * weight, tuple(range(1, values.ndim))).sum())
         self._count += float(self._fold(weight, tuple(range(1, weight.ndim))).sum())
 
@@ -105,6 +107,8 @@ class MeanMetricWrapper(Mean):
     """The mean of `fn(y_true, y_pred, **kwargs)`, a value for each sample."""
 
     def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
+        if not callable(fn):
+            raise TypeError(f"Argument `fn` must be a function of labels and predictions. Received: {fn!r}")
         super().__init__(name or getattr(fn, "__name__", None) or to_snake_case(type(self).__name__), dtype)
         self.fn = fn
         self.kwargs = kwargs
@@ -139,7 +143,7 @@ def _masked_weight(sample_weight: Any, mask: Any) -> np.ndarray:
     weight = np.asarray(host(mask), np.float64)
     if sample_weight is None:
         return weight
-    sample_weight = np.asarray(host(sample_weight), np.float64)
+    sample_weight = numbers(sample_weight, "sample_weight")
     if sample_weight.ndim < weight.ndim:
         sample_weight = sample_weight.reshape(sample_weight.shape + (1,) * (weight.ndim - sample_weight.ndim))
     return weight * sample_weight

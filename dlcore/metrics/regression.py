@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import losses
 from ..naming import unknown_name
-from .base import Metric, host, same_rank
+from .base import Metric, host, matched, numbers, spread_weight
 from .reduction import Mean, MeanMetricWrapper
 
 
@@ -59,7 +59,7 @@ class RootMeanSquaredError(Mean):
     def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        y_true, y_pred = same_rank(host(y_true), host(y_pred))
+        y_true, y_pred = matched(host(y_true), host(y_pred))
         super().update_state(np.square(y_pred - y_true), sample_weight)
 
     def result(self) -> float:
@@ -108,10 +108,12 @@ class R2Score(Metric):
         self._sums: Any = 0.0  # rows: weight, y, y², squared error
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_true, y_pred = same_rank(np.asarray(host(y_true), np.float64), np.asarray(host(y_pred), np.float64))
-        y_true, y_pred = (a.reshape(len(a), -1) for a in (y_true, y_pred))
-        weight = 1.0 if sample_weight is None else np.asarray(host(sample_weight), np.float64).reshape(len(y_true), -1)
-        weight = np.broadcast_to(weight, y_true.shape)
+        y_true, y_pred = matched(numbers(y_true, "y_true"), numbers(y_pred, "y_pred"))
+        y_true, y_pred = (a.reshape(len(a), math.prod(a.shape[1:])) for a in (y_true, y_pred))
+        weight = numbers(1.0 if sample_weight is None else sample_weight, "sample_weight")
+        if weight.ndim:
+            weight = weight.reshape(len(weight), math.prod(weight.shape[1:]))
+        weight = spread_weight(weight, y_true.shape)
         rows = (weight, weight * y_true, weight * y_true**2, weight * (y_true - y_pred) ** 2)
         self._sums = self._sums + np.stack([row.sum(axis=0) for row in rows])
 
