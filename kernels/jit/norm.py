@@ -375,7 +375,7 @@ def _merge_moments(start, stop, moments, step, rows, momentum, eps, gamma, beta,
                    inv_std, tiles):  # fmt: skip
     """Statistics of columns start … stop from the blocks' means and squares, in double precision."""
     blocks, columns = moments.shape[1], moments.shape[2]
-    total = np.float64(max(rows, 1))
+    total = np.float64(rows)
     middle = np.zeros(stop - start)
     var = np.zeros(stop - start)
     for k in range(blocks):
@@ -488,7 +488,8 @@ def batchnorm(
     activation: str,
 ) -> None:
     rows, columns = x.shape
-    if columns == 0:
+    if x.size == 0:  # no rows have no statistics, and leave the running ones alone
+        mean[...] = inv_std[...] = 0
         return
     step = _block_rows(columns)
     blocks = -(-rows // step)

@@ -28,26 +28,25 @@ Array = Any
 
 
 @elementwise_jit
-def _multiply(function, a, t, packed, c, s, start, rows, mode):
-    """c[start …, s] = a[start …, t] · packed or, if mode is STORED, that much more; a and c `[N, T, ..]`."""
+def _multiply(function, a, t, packed, c, s, mode):
+    """c[:, s] = a[:, t] · packed or, if mode is STORED, that much more; a and c `[N, T, ..]`."""
     size = c.itemsize
     depth = a.shape[2]
     columns = c.shape[2]
     panels = -(-columns // (WIDTH if size == 4 else WIDTH // 2))
     call_multiplier(
-        function, address(a) + size * (start * a.shape[1] + t) * depth, a.shape[1] * depth, 1, rows,
-        address(packed), depth, 0, panels, columns,
-        address(c) + size * (start * c.shape[1] + s) * columns, c.shape[1] * columns, mode, 0, 0,
+        function, address(a) + size * t * depth, a.shape[1] * depth, 1, len(c), address(packed), depth, 0, panels,
+        columns, address(c) + size * s * columns, c.shape[1] * columns, mode, 0, 0,
     )  # fmt: skip
 
 
 @elementwise_jit
-def _step(function, first, states, t, packed, c, start, rows, mode):
-    """Add the product of the state before step t, which is in `first` or in `states`, to c[:, t]."""
+def _step(function, first, states, t, packed, c, s, mode):
+    """c[:, s] = the state before step t, which is in `first` or in `states`, · packed; mode as in `_multiply`."""
     if t == 0:
-        _multiply(function, first, 0, packed, c, t, start, rows, mode)
+        _multiply(function, first, 0, packed, c, s, mode)
     else:
-        _multiply(function, states, t - 1, packed, c, t, start, rows, mode)
+        _multiply(function, states, t - 1, packed, c, s, mode)
 
 
 @elementwise_jit
@@ -58,10 +57,11 @@ def _skipped(mask, n, t):
 @elementwise_kernel
 def _simple_rnn(start, stop, function, h, h0, u, mask, code):
     # h holds the input projection and becomes the output; h0 [N, 1, H].
-    size = h.shape[2]
-    for t in range(h.shape[1]):
-        _step(function, h0, h, t, u, h, start, stop - start, STORED)
-        for n in range(start, stop):
+    h, h0, mask = h[start:stop], h0[start:stop], mask[start:stop]
+    rows, steps, size = h.shape
+    for t in range(steps):
+        _step(function, h0, h, t, u, h, t, STORED)
+        for n in range(rows):
             z = h[n, t]
             if _skipped(mask, n, t):
                 before = h0[n, 0] if t == 0 else h[n, t - 1]
@@ -74,16 +74,17 @@ def _simple_rnn(start, stop, function, h, h0, u, mask, code):
 @elementwise_kernel
 def _simple_rnn_backward(start, stop, function, dh, h, u, mask, dz, carry, code):
     # carry [N, 1, H] is the gradient of the state before the step.
-    size = h.shape[2]
+    dh, h, mask, dz, carry = dh[start:stop], h[start:stop], mask[start:stop], dz[start:stop], carry[start:stop]
+    rows, steps, size = h.shape
     one = h.dtype.type(1)
     zero = h.dtype.type(0)
-    total = np.empty((stop - start, size), h.dtype)
-    carry[start:stop] = zero
-    for t in range(h.shape[1] - 1, -1, -1):
-        for n in range(start, stop):
+    total = np.empty((rows, size), h.dtype)
+    carry[:] = zero
+    for t in range(steps - 1, -1, -1):
+        for n in range(rows):
             d = dh[n, t]
             o = h[n, t]
-            a = total[n - start]
+            a = total[n]
             z = dz[n, t]
             keep = carry[n, 0]
             for k in range(size):
@@ -103,19 +104,21 @@ def _simple_rnn_backward(start, stop, function, dh, h, u, mask, dz, carry, code)
             else:
                 for k in range(size):
                     z[k] = a[k] * (one - o[k] * o[k])
-        _multiply(function, dz, t, u, carry, 0, start, stop - start, ZERO)
-        for n in range(start, stop):
+        _multiply(function, dz, t, u, carry, 0, ZERO)
+        for n in range(rows):
             if _skipped(mask, n, t):
-                carry[n, 0] = total[n - start]
+                carry[n, 0] = total[n]
 
 
 @elementwise_kernel
 def _lstm(start, stop, function, gates, h0, c0, u, mask, h, c):
     # gates hold the input projection and become the gates; h0 and c0 [N, 1, H].
-    size = h.shape[2]
-    for t in range(h.shape[1]):
-        _step(function, h0, h, t, u, gates, start, stop - start, STORED)
-        for n in range(start, stop):
+    gates, h0, c0, mask, h = gates[start:stop], h0[start:stop], c0[start:stop], mask[start:stop], h[start:stop]
+    c = c[start:stop]
+    rows, steps, size = h.shape
+    for t in range(steps):
+        _step(function, h0, h, t, u, gates, t, STORED)
+        for n in range(rows):
             z = gates[n, t]
             before = c0[n, 0] if t == 0 else c[n, t - 1]
             h_out = h[n, t]
@@ -143,15 +146,17 @@ def _lstm(start, stop, function, gates, h0, c0, u, mask, h, c):
 @elementwise_kernel
 def _lstm_backward(start, stop, function, dh, c0, u, mask, c, gates, dz, carry_h, carry_c):
     # carry_c holds the gradient of the last cell state; both carries and c0 are [N, 1, H].
-    size = dh.shape[2]
+    dh, c0, mask, c, gates = dh[start:stop], c0[start:stop], mask[start:stop], c[start:stop], gates[start:stop]
+    dz, carry_h, carry_c = dz[start:stop], carry_h[start:stop], carry_c[start:stop]
+    rows, steps, size = dh.shape
     one = dh.dtype.type(1)
     zero = dh.dtype.type(0)
-    total = np.empty((stop - start, size), dh.dtype)
-    carry_h[start:stop] = zero
-    for t in range(dh.shape[1] - 1, -1, -1):
-        for n in range(start, stop):
+    total = np.empty((rows, size), dh.dtype)
+    carry_h[:] = zero
+    for t in range(steps - 1, -1, -1):
+        for n in range(rows):
             d = dh[n, t]
-            a = total[n - start]
+            a = total[n]
             keep = carry_h[n, 0]
             z = dz[n, t]
             for k in range(size):
@@ -182,22 +187,21 @@ def _lstm_backward(start, stop, function, dh, c0, u, mask, c, gates, dz, carry_h
                     v = dc[k]
                     df[k] = v * before[k] * f[k] * (one - f[k])
                     dc[k] = v * f[k]
-        _multiply(function, dz, t, u, carry_h, 0, start, stop - start, ZERO)
-        for n in range(start, stop):
+        _multiply(function, dz, t, u, carry_h, 0, ZERO)
+        for n in range(rows):
             if _skipped(mask, n, t):
-                carry_h[n, 0] = total[n - start]
+                carry_h[n, 0] = total[n]
 
 
 @elementwise_kernel
 def _gru_reset_after(start, stop, function, projected, h0, u, b, mask, h, gates):
-    batch, steps, size = h.shape
-    recurrent = np.empty((batch, 1, 3 * size), h.dtype)
+    projected, h0, mask, h = projected[start:stop], h0[start:stop], mask[start:stop], h[start:stop]
+    gates = gates[start:stop]
+    rows, steps, size = h.shape
+    recurrent = np.empty((rows, 1, 3 * size), h.dtype)
     for t in range(steps):
-        if t == 0:
-            _multiply(function, h0, 0, u, recurrent, 0, start, stop - start, ZERO)
-        else:
-            _multiply(function, h, t - 1, u, recurrent, 0, start, stop - start, ZERO)
-        for n in range(start, stop):
+        _step(function, h0, h, t, u, recurrent, 0, ZERO)
+        for n in range(rows):
             p = projected[n, t]
             r = recurrent[n, 0]
             zr = gates[n, t, : 2 * size]
@@ -233,16 +237,15 @@ def _gru_update(gates, before, h, skipped):
 
 @elementwise_kernel
 def _gru_reset_before(start, stop, function, projected, h0, u_zr, u_h, mask, h, gates):
-    batch, steps, size = h.shape
-    reset_state = np.empty((batch, 1, size), h.dtype)
-    recurrent = np.empty((batch, 1, 2 * size), h.dtype)
-    candidate = np.empty((batch, 1, size), h.dtype)
+    projected, h0, mask, h = projected[start:stop], h0[start:stop], mask[start:stop], h[start:stop]
+    gates = gates[start:stop]
+    rows, steps, size = h.shape
+    reset_state = np.empty((rows, 1, size), h.dtype)
+    recurrent = np.empty((rows, 1, 2 * size), h.dtype)
+    candidate = np.empty((rows, 1, size), h.dtype)
     for t in range(steps):
-        if t == 0:
-            _multiply(function, h0, 0, u_zr, recurrent, 0, start, stop - start, ZERO)
-        else:
-            _multiply(function, h, t - 1, u_zr, recurrent, 0, start, stop - start, ZERO)
-        for n in range(start, stop):
+        _step(function, h0, h, t, u_zr, recurrent, 0, ZERO)
+        for n in range(rows):
             p = projected[n, t]
             v = recurrent[n, 0]
             zr = gates[n, t, : 2 * size]
@@ -255,8 +258,8 @@ def _gru_reset_before(start, stop, function, projected, h0, u_zr, u_h, mask, h, 
             for k in range(size):
                 q[k] = r[k] * s[k]
                 rs[k] = q[k]
-        _multiply(function, reset_state, 0, u_h, candidate, 0, start, stop - start, ZERO)
-        for n in range(start, stop):
+        _multiply(function, reset_state, 0, u_h, candidate, 0, ZERO)
+        for n in range(rows):
             p = projected[n, t, 2 * size :]
             v = candidate[n, 0]
             g = gates[n, t, 2 * size : 3 * size]
@@ -270,16 +273,18 @@ def _gru_reset_before(start, stop, function, projected, h0, u_zr, u_h, mask, h, 
 def _gru_backward(start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_input, dz_recurrent, carry, reset_after):
     # Packed and transposed: u is the whole recurrent kernel where the reset comes after the product, else its part for
     # z and r, and u_h that for the candidate.
-    batch, steps, size = h.shape
+    dh, h0, mask, h, gates = dh[start:stop], h0[start:stop], mask[start:stop], h[start:stop], gates[start:stop]
+    dz_input, dz_recurrent, carry = dz_input[start:stop], dz_recurrent[start:stop], carry[start:stop]
+    rows, steps, size = h.shape
     one = h.dtype.type(1)
     zero = h.dtype.type(0)
-    step_g = np.empty((batch, 1, size), h.dtype)
-    step_zr = np.empty((batch, 1, 2 * size), h.dtype)
-    back = np.empty((batch, 1, size), h.dtype)
-    direct = np.empty((batch, size), h.dtype)
-    carry[start:stop] = zero
+    step_g = np.empty((rows, 1, size), h.dtype)
+    step_zr = np.empty((rows, 1, 2 * size), h.dtype)
+    back = np.empty((rows, 1, size), h.dtype)
+    direct = np.empty((rows, size), h.dtype)
+    carry[:] = zero
     for t in range(steps - 1, -1, -1):
-        for n in range(start, stop):
+        for n in range(rows):
             z = gates[n, t, :size]
             r = gates[n, t, size : 2 * size]
             g = gates[n, t, 2 * size : 3 * size]
@@ -318,10 +323,10 @@ def _gru_backward(start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_inpu
                 for k in range(size):
                     dg_step[k] = dg[k]
         if reset_after:
-            _multiply(function, dz_recurrent, t, u, back, 0, start, stop - start, ZERO)
+            _multiply(function, dz_recurrent, t, u, back, 0, ZERO)
         else:
-            _multiply(function, step_g, 0, u_h, back, 0, start, stop - start, ZERO)
-            for n in range(start, stop):
+            _multiply(function, step_g, 0, u_h, back, 0, ZERO)
+            for n in range(rows):
                 r = gates[n, t, size : 2 * size]
                 before = h0[n, 0] if t == 0 else h[n, t - 1]
                 out = dz_input[n, t]
@@ -334,8 +339,8 @@ def _gru_backward(start, stop, function, dh, h0, u, u_h, mask, h, gates, dz_inpu
                 s = step_zr[n, 0]
                 for k in range(s.size):
                     s[k] = out[k]
-            _multiply(function, step_zr, 0, u, back, 0, start, stop - start, ZERO)
-        for n in range(start, stop):
+            _multiply(function, step_zr, 0, u, back, 0, ZERO)
+        for n in range(rows):
             keep = carry[n, 0]
             past = direct[n]
             more = back[n, 0]
@@ -361,7 +366,7 @@ def _mask(mask: Array | None) -> Array:
 def _previous(first: Array, states: Array) -> Array:
     """The state before each step."""
     before = np.empty_like(states)
-    before[:, 0] = first
+    before[:, :1] = first[:, None]
     before[:, 1:] = states[:, :-1]
     return before
 
@@ -410,6 +415,8 @@ def simple_rnn_backward(
             len(h), _work(h, u), multiplier(h.dtype), dh, h, pack_matrix(u.T, "u"), _mask(mask),
             dz, carry[:, None], CODES[activation],
         )  # fmt: skip
+    else:
+        carry[...] = 0
     _store_inputs(dz, x, w, dx, dw, accumulate)
     _store_product(_rows(_previous(h0, h)), _rows(dz), du, accumulate)
     if db is not None:
@@ -466,6 +473,8 @@ def lstm_backward(
             len(h), _work(h, u), multiplier(h.dtype), dh, c0[:, None], pack_matrix(u.T, "u"),
             _mask(mask), c, gates, dz, carry_h[:, None], carry_c[:, None],
         )  # fmt: skip
+    else:
+        carry_h[...] = 0
     _store_inputs(dz, x, w, dx, dw, accumulate)
     _store_product(_rows(_previous(h0, h)), _rows(dz), du, accumulate)
     if db is not None:
@@ -531,6 +540,8 @@ def gru_backward(
             len(h), _work(h, u), multiplier(h.dtype), dh, h0[:, None], *packed, _mask(mask), h, gates,
             dz_input, dz_recurrent, carry[:, None], reset_after,
         )  # fmt: skip
+    else:
+        carry[...] = 0
     _store_inputs(dz_input, x, w, dx, dw, accumulate)
     before = _rows(_previous(h0, h))
     if reset_after:

@@ -197,6 +197,11 @@ static int normalise(shape s, const REAL *x, const REAL *mean, const REAL *inv_s
 static int batchnorm(long rows, long n, const void *x, const void *gamma, const void *beta, void *running_mean,
                      void *running_var, void *y, void *mean, void *inv_std, double momentum, double eps,
                      int activation, const void *residual) {
+    if (!rows) { // they have no statistics, and leave the running ones alone
+        memset(mean, 0, (size_t)n * sizeof(REAL));
+        memset(inv_std, 0, (size_t)n * sizeof(REAL));
+        return 0;
+    }
     shape s = shape_of(rows, n);
     size_t sums = (size_t)(s.parts * s.w);
     REAL *partial = scratch(SCRATCH_PARTIAL, 2 * sums * sizeof(REAL));

@@ -29,7 +29,10 @@ def batchnorm(
     activation: str,
 ) -> None:
     """See `Backend.batchnorm`."""
-    rows = max(x.shape[0], 1)
+    rows = x.shape[0]
+    if rows == 0:  # no rows have no statistics, and leave the running ones alone
+        mean[...] = inv_std[...] = 0
+        return
     mean[...] = sum_rows(x) / rows
     np.subtract(x, mean, out=y)
     var = sum_rows(y * y) / rows

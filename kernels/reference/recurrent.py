@@ -242,7 +242,7 @@ def _gates(a: Array, count: int) -> list[Array]:
 
 def _previous(first: Array, states: Array) -> Array:
     """The state before each step."""
-    return np.concatenate([first[:, None], states[:, :-1]], axis=1)
+    return np.concatenate([first[:, None], states], axis=1)[:, :-1]
 
 
 def _carry(mask: Array | None, t: int, new: Array, old: Array) -> Array:
