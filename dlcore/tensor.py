@@ -570,17 +570,10 @@ def from_dlpack(x: Any) -> Tensor:
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(f"from_dlpack: x must offer __dlpack__ and __dlpack_device__, got {type(x).__name__}")
-    kind, number = map(int, x.__dlpack_device__())
-    backend = current()
-    if kind not in (*_HOST_MEMORY, *backend.device_memory):
-        raise BufferError(
-            f"from_dlpack: x must lie in the host's memory, got DLPack device {(kind, number)}, which engine "
-            f"{backend.name!r} does not reach; copy it to the host first"
-        )
-    try:
-        array = np.from_dlpack(x) if kind in _HOST_MEMORY else backend.from_device(x)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise BufferError(f"from_dlpack: x, of {type(x).__name__}, is not given away: {error}") from error
+    if _is_on_device(x):
+        array = _device_array("from_dlpack: x", x)
+    else:
+        array = _given_away("from_dlpack: x", x, np.from_dlpack)
     return wrap(_to_array(array, None))
 
 
@@ -779,10 +772,10 @@ def _to_array(x: Any, dtype: Any) -> Array:
         x = x.data
     elif hasattr(x, "_apply"):
         raise SymbolicArgument(x)
-    if not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__") and hasattr(x, "flags"):
-        return _convert(x, dtype)
     if isinstance(x, np.ndarray):
         host = x
+    elif _is_on_device(x):
+        return _convert(_device_array("a tensor's data", x), dtype)
     else:
         try:
             host = np.asarray(x)
@@ -803,9 +796,35 @@ def _to_array(x: Any, dtype: Any) -> Array:
     return array if array.ndim == host.ndim else array.reshape(host.shape)
 
 
+def _is_on_device(x: Any) -> bool:
+    """Whether x, anything at all, is an array outside the host's memory."""
+    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) not in _HOST_MEMORY
+
+
+def _device_array(argument: str, x: Any) -> Array:
+    """A device's array, anybody's, as one of the active engine's. Raises BufferError where that does not reach it."""
+    engine = getattr(current(), "engine", current())  # a recorder stands in for its engine
+    if isinstance(x, engine.array_type):
+        return x
+    device = tuple(map(int, x.__dlpack_device__()))
+    if device[0] not in engine.device_memory:
+        raise BufferError(
+            f"{argument} must lie in the host's memory, got DLPack device {device}, which engine {engine.name!r} does "
+            "not reach; copy it to the host first"
+        )
+    return _given_away(argument, x, engine.from_device)
+
+
+def _given_away(argument: str, x: Any, take: Callable[[Any], Array]) -> Array:
+    try:
+        return take(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise BufferError(f"{argument}, of {type(x).__name__}, is not given away: {error}") from error
+
+
 def _convert(x: Array, dtype: Any) -> Array:
     """A device array with another dtype or C-contiguous, on the device."""
-    target = x.dtype if dtype is None else _supported(dtype)
+    target = _supported(x.dtype if dtype is None else dtype)
     if x.dtype == target and x.flags.c_contiguous:
         return x
     backend = current()

@@ -71,6 +71,8 @@ def test_what_dlpack_cannot_bring_is_refused():
         dl.from_dlpack([1.0])
     with pytest.raises(BufferError, match=r"host's memory, got DLPack device \(2, 0\)"):
         dl.from_dlpack(OnDevice())
+    with pytest.raises(BufferError, match=r"a tensor's data must lie in the host's memory, got DLPack device \(2, 0\)"):
+        dl.Tensor(OnDevice())
     with pytest.raises(TypeError, match="complex64"):
         dl.from_dlpack(np.ones(3, np.complex64))
 
@@ -134,6 +136,7 @@ def test_an_engine_takes_arrays_in_its_device_s_memory(monkeypatch):
         monkeypatch.setattr(type(backend), "device_memory", (2,))
         monkeypatch.setattr(type(backend), "from_device", lambda self, x: memory)
         assert dl.from_dlpack(OnDevice()).data is memory
+        assert dl.Tensor(OnDevice()).data is memory
 
 
 def test_a_gradient_flows_through_an_array_of_torch_s(active_backend):
