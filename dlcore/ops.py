@@ -21,6 +21,8 @@ import numpy as np
 
 from . import functional, losses, symbolic
 from . import functional as F
+from .backends.registry import current
+from .functional.arguments import checked_ids, lengths_of
 from .layers import base as layer_base
 from .tensor import Tensor, as_tensor, no_grad
 
@@ -84,7 +86,7 @@ def ones(shape: Any, dtype: Any = "float32") -> Tensor:
 
 def full(shape: Any, fill_value: Any, dtype: Any = "float32") -> Tensor:
     """A tensor of one value."""
-    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    shape = lengths_of("full", shape)
     return Tensor(np.full(shape, fill_value, "float32" if dtype is None else dtype))
 
 
@@ -115,9 +117,16 @@ def identity(n: int, dtype: Any = "float32") -> Tensor:
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
-    """Numbers from start to before stop; int32 where all are whole, float32 otherwise."""
+    """Numbers from start to before stop; int32 (int64 where they need it) if all are whole, float32 otherwise.
+
+    Raises:
+        ValueError: step is 0.
+    """
+    if step == 0:
+        raise ValueError("arange: step must not be 0")
     values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
-    return Tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else "int32")))
+    whole = "int32" if values.size == 0 or np.abs(values[[0, -1]]).max() < 1 << 31 else "int64"
+    return Tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else whole)))
 
 
 def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Tensor:
@@ -178,7 +187,10 @@ def rsqrt(x: Any) -> Any:
 @_on_arrays
 def log1p(x: Any) -> Any:
     """log(1 + x)."""
-    return F.log(F.add(x, 1.0))
+    x = _leaf(x)
+    u = F.add(x, 1.0)
+    lost = F.divide(F.subtract(x, F.subtract(u, 1.0)), u)  # what rounding took from x, in the result
+    return F.add(F.log(u), stop_gradient(F.where(F.less(F.abs(x), 0.5), lost, 0.0)))
 
 
 @_on_arrays
@@ -196,7 +208,11 @@ def log10(x: Any) -> Any:
 @_on_arrays
 def expm1(x: Any) -> Any:
     """eˣ − 1."""
-    return F.subtract(F.exp(x), 1.0)
+    x = _leaf(x)
+    e = F.exp(x)
+    plain = F.subtract(e, 1.0)  # which cancels where x is small
+    exact = F.multiply(F.tanh(F.multiply(x, 0.5)), F.add(e, 1.0))
+    return F.add(plain, stop_gradient(F.where(F.less(F.abs(x), 0.5), F.subtract(exact, plain), 0.0)))
 
 
 @_on_arrays
@@ -208,19 +224,29 @@ def tan(x: Any) -> Any:
 @_on_arrays
 def sinh(x: Any) -> Any:
     """(eˣ − e⁻ˣ) / 2."""
-    return F.multiply(F.subtract(F.exp(x), F.exp(F.neg(x))), 0.5)
+    up, down = _halves(x)
+    return F.multiply(F.subtract(up, down), F.add(F.multiply(F.add(up, down), 0.5), 1.0))
 
 
 @_on_arrays
 def cosh(x: Any) -> Any:
     """(eˣ + e⁻ˣ) / 2."""
-    return F.multiply(F.add(F.exp(x), F.exp(F.neg(x))), 0.5)
+    up, down = _halves(x)
+    distance = F.subtract(up, down)
+    return F.add(F.multiply(distance, F.multiply(distance, 0.5)), 1.0)
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    """e^(x/2) − 1 and e^(−x/2) − 1: what is made of them is as large as it can be, and exact where x is small."""
+    half = F.multiply(_leaf(x), 0.5)
+    return expm1(half), expm1(F.neg(half))
 
 
 @_on_arrays
 def logaddexp(x1: Any, x2: Any) -> Any:
     """log(e^x1 + e^x2)."""
-    return F.add(F.maximum(x1, x2), F.softplus(F.neg(F.abs(F.subtract(x1, x2)))))
+    distance = F.where(F.equal(x1, x2), 0.0, F.subtract(x1, x2))  # 0 between infinities, too
+    return F.add(F.maximum(x1, x2), F.softplus(F.neg(F.abs(distance))))
 
 
 @_on_arrays
@@ -335,6 +361,7 @@ def moments(x: Any, axes: Any, keepdims: bool = False) -> Any:
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ eˣ."""
     largest = stop_gradient(F.max(x, axis, keepdims=True))
+    largest = F.where(F.less(F.abs(largest), math.inf), largest, 0.0)
     total = F.add(F.log(F.sum(F.exp(F.subtract(x, largest)), axis, keepdims=True)), largest)
     return total if keepdims else F.squeeze(total, axis)
 
@@ -359,13 +386,24 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 @_on_arrays
 def cumsum(x: Any, axis: int | None = None) -> Any:
-    """Sums of the elements up to each."""
+    """Sums of the elements up to each; bools are counted as int32. Raises ValueError for an axis of unknown length."""
     x = _leaf(x)
     if axis is None:
         x, axis = F.reshape(x, (-1,)), 0
-    length = x.shape[_place(axis, x)]
-    sums = np.triu(np.ones((length, length), x.dtype if x.dtype.kind == "f" else "float32"))
-    return F.cast(moveaxis(F.matmul(F.cast(moveaxis(x, axis, -1), sums.dtype), sums), -1, axis), x.dtype)
+    place = _place(axis, x)
+    length = x.shape[place]
+    if length is None:
+        raise ValueError(f"cumsum: axis {axis} of x must have a known length, got shape {tuple(x.shape)}")
+    if x.dtype == np.bool_:
+        x = F.cast(x, "int32")
+    before = (builtins.slice(None),) * place
+    step = 1
+    while step < length:  # each holds the sum of so many up to it
+        first, rest = F.getitem(x, (*before, builtins.slice(step))), F.getitem(x, (*before, builtins.slice(step, None)))
+        sums = F.add(rest, F.getitem(x, (*before, builtins.slice(length - step))))
+        x = F.concatenate([first, sums], place)
+        step *= 2
+    return x
 
 
 @_on_arrays
@@ -416,14 +454,14 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
 @_on_arrays
 def vstack(xs: Sequence[Any]) -> Any:
     """The tensors below each other; vectors are rows."""
-    return F.concatenate([F.expand_dims(x, 0) if len(x.shape) == 1 else x for x in map(_leaf, xs)], 0)
+    return F.concatenate([F.reshape(x, (1, -1)) if len(x.shape) < 2 else x for x in map(_leaf, xs)], 0)
 
 
 @_on_arrays
 def hstack(xs: Sequence[Any]) -> Any:
     """The tensors beside each other, vectors one after the other."""
-    leaves = [_leaf(x) for x in xs]
-    return F.concatenate(leaves, 0 if len(leaves[0].shape) == 1 else 1)
+    leaves = [x if x.shape else F.reshape(x, (1,)) for x in map(_leaf, xs)]
+    return F.concatenate(leaves, 1 if leaves and len(leaves[0].shape) > 1 else 0)
 
 
 @_on_arrays
@@ -436,10 +474,10 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     x = _leaf(x)
     place = _place(axis, x)
     length = x.shape[place]
-    if isinstance(indices_or_sections, int):
-        if length is None or length % indices_or_sections:
+    if isinstance(indices_or_sections, (int, np.integer)):
+        if length is None or indices_or_sections < 1 or length % indices_or_sections:
             raise ValueError(f"split: axis {axis} of length {length} has no {indices_or_sections} parts of one length")
-        starts = list(range(0, length, length // indices_or_sections))
+        starts = [i * (length // indices_or_sections) for i in range(indices_or_sections)]
     else:
         starts = [0, *(int(i) for i in indices_or_sections)]
     ends = [*starts[1:], length]
@@ -449,32 +487,51 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 @_on_arrays
 def unstack(x: Any, num: int | None = None, axis: int = 0) -> Any:
-    """The list of what lies along axis, without it."""
+    """The list of what lies along axis, without it. Raises ValueError if num is given and not the axis's length."""
     x = _leaf(x)
     place = _place(axis, x)
-    return [F.getitem(x, (*(builtins.slice(None),) * place, i)) for i in range(num or x.shape[place])]
+    length = x.shape[place] if num is None or x.shape[place] is not None else num
+    if num not in (None, length):
+        raise ValueError(f"unstack: num must be the length {length} of axis {axis}, got {num}")
+    return [F.getitem(x, (*(builtins.slice(None),) * place, i)) for i in range(length)]
 
 
 @_on_arrays
 def tile(x: Any, repeats: Any) -> Any:
-    """x over again, as often along each axis as repeats says."""
+    """x over again, as often along each axis as repeats says. Raises ValueError for a negative number."""
     x = _leaf(x)
-    counts = [repeats] if isinstance(repeats, int) else [int(n) for n in repeats]
+    counts = [repeats] if isinstance(repeats, (int, np.integer)) else [int(n) for n in repeats]
+    if builtins.any(n < 0 for n in counts):
+        raise ValueError(f"tile: repeats must not be negative, got {repeats!r}")
     while len(x.shape) < len(counts):
         x = F.expand_dims(x, 0)
     for axis, count in enumerate(counts, len(x.shape) - len(counts)):
-        if count != 1:
+        if count == 0:
+            x = F.getitem(x, (*(builtins.slice(None),) * axis, builtins.slice(0)))
+        elif count != 1:
             x = F.concatenate([x] * count, axis)
     return x
 
 
 @_on_arrays
-def repeat(x: Any, repeats: int, axis: int | None = None) -> Any:
-    """Each element repeats times along axis."""
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Each element repeats times along axis, or as often as the number at its place in a list says.
+
+    Raises:
+        ValueError: a number is negative, or a list has not one for each element.
+    """
     x = _leaf(x)
     if axis is None:
         x, axis = F.reshape(x, (-1,)), 0
     place = _place(axis, x)
+    if np.min(repeats, initial=0) < 0:
+        raise ValueError(f"repeat: repeats must not be negative, got {repeats!r}")
+    if not isinstance(repeats, (int, np.integer)):
+        if len(repeats) != x.shape[place]:
+            raise ValueError(f"repeat: repeats must be one number or {x.shape[place]}, got {len(repeats)}")
+        return take(x, np.repeat(np.arange(len(repeats)), repeats), place)
+    if repeats == 0:
+        return F.getitem(x, (*(builtins.slice(None),) * place, builtins.slice(0)))
     lengths = [-1 if n is None else n for n in x.shape]
     lengths[place] = -1 if lengths[place] == -1 else lengths[place] * repeats
     return F.reshape(F.stack([x] * repeats, place + 1), lengths)
@@ -491,12 +548,17 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 
 @_on_arrays
-def moveaxis(x: Any, source: int, destination: int) -> Any:
-    """x with one axis in another place."""
+def moveaxis(x: Any, source: Any, destination: Any) -> Any:
+    """x with an axis, or several, in another place. Raises ValueError unless there are as many places as axes."""
     x = _leaf(x)
-    a, b = _place(source, x), _place(destination, x)
-    order = [i for i in range(len(x.shape)) if i != a]
-    order.insert(b, a)
+    sources, places = (
+        [_place(a, x) for a in (axes if isinstance(axes, (tuple, list)) else [axes])] for axes in (source, destination)
+    )
+    if not len(sources) == len(places) == len(set(sources)) == len(set(places)):
+        raise ValueError(f"moveaxis: source and destination must name as many axes, got {source!r} and {destination!r}")
+    order = [i for i in range(len(x.shape)) if i not in sources]
+    for place, axis in sorted(zip(places, sources, strict=True)):
+        order.insert(place, axis)
     return F.transpose(x, order)
 
 
@@ -507,6 +569,8 @@ def roll(x: Any, shift: int, axis: int | None = None) -> Any:
     if axis is None:
         return F.reshape(roll(F.reshape(x, (-1,)), shift, 0), x.shape)
     place = _place(axis, x)
+    if x.shape[place] == 0:
+        return x
     before, cut = (builtins.slice(None),) * place, -shift % x.shape[place]
     return F.concatenate(
         [F.getitem(x, (*before, builtins.slice(cut, None))), F.getitem(x, (*before, builtins.slice(0, cut)))], place
@@ -532,37 +596,53 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     place = _place(axis, x)
     front = moveaxis(x, place, 0)
     count, *rest = front.shape
-    indices = F.cast(_leaf(indices), "int32")
-    rows = F.embedding(F.where(F.less(indices, 0), F.add(indices, count), indices), F.reshape(front, (count, -1)))
+    indices = _from_front("take", indices, count)
+    kept = x.dtype.kind == "f"
+    table = F.reshape(front if kept else F.cast(front, "float64"), (count, -1 if count else math.prod(rest)))
+    rows = F.embedding(indices, table) if kept else F.cast(F.embedding(indices, table), x.dtype)
     taken = F.reshape(rows, (*indices.shape, *rest))
     order = [i + len(indices.shape) for i in range(place)] + list(range(len(indices.shape)))
     return F.transpose(taken, order + list(range(len(order), len(taken.shape))))
 
 
+def _from_front(name: str, indices: Any, length: int) -> Any:
+    """Places along an axis, negative ones counted from its end. Raises ValueError if one is out of range."""
+    indices = F.cast(_leaf(indices), "int64")
+    negative = F.where(F.less(indices, -length), indices, F.add(indices, length))
+    indices = F.where(F.less(indices, 0), negative, indices)
+    if isinstance(indices, Tensor):
+        checked_ids(name, current(), indices.data, "indices", length, f"the axis has length {length}")
+    return indices
+
+
 @_on_arrays
 def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """One element of x for each of the places, which have the shape of x but for axis."""
-    x, indices = _leaf(x), F.cast(_leaf(indices), "int32")
+    """One element of x for each of the places, which have the shape of x but for axis.
+
+    Raises:
+        ValueError: a place is out of range.
+    """
+    x, indices = _leaf(x), _leaf(indices)
     if axis is None:
         x, indices, axis = F.reshape(x, (-1,)), F.reshape(indices, (-1,)), 0
     x, indices = moveaxis(x, axis, -1), moveaxis(indices, axis, -1)
-    indices = F.where(F.less(indices, 0), F.add(indices, x.shape[-1]), indices)
-    chosen = F.where(F.one_hot(indices, x.shape[-1]), F.expand_dims(x, -2), 0.0)
-    return moveaxis(F.sum(chosen, -1), -1, axis)
+    indices = _from_front("take_along_axis", indices, x.shape[-1])
+    chosen = F.where(F.one_hot(indices, x.shape[-1]), F.expand_dims(x, -2), 0)
+    return moveaxis(F.cast(F.sum(chosen, -1), x.dtype), -1, axis)
 
 
 @_on_arrays
 def tril(x: Any, k: int = 0) -> Any:
     """x with zeros above the k-th diagonal of its last two axes."""
     x = _leaf(x)
-    return F.where(np.tril(np.ones(x.shape[-2:], bool), k), x, 0.0)
+    return F.cast(F.where(np.tril(np.ones(x.shape[-2:], bool), k), x, 0), x.dtype)
 
 
 @_on_arrays
 def triu(x: Any, k: int = 0) -> Any:
     """x with zeros below the k-th diagonal of its last two axes."""
     x = _leaf(x)
-    return F.where(np.triu(np.ones(x.shape[-2:], bool), k), x, 0.0)
+    return F.cast(F.where(np.triu(np.ones(x.shape[-2:], bool), k), x, 0), x.dtype)
 
 
 @_on_arrays
@@ -612,6 +692,8 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> Any:
     """
     x1, x2 = _leaf(x1), _leaf(x2)
     if isinstance(axes, int):
+        if not 0 <= axes <= builtins.min(len(x1.shape), len(x2.shape)):
+            raise ValueError(f"tensordot: axes must not exceed the ranks of {x1.shape} and {x2.shape}, got {axes}")
         axes = list(range(len(x1.shape) - axes, len(x1.shape))), list(range(axes))
     first, second = ([a] if isinstance(a, int) else list(a) for a in axes)
     first, second = [_place(a, x1) for a in first], [_place(a, x2) for a in second]
@@ -670,7 +752,8 @@ def hard_tanh(x: Any) -> Any:
 @_on_arrays
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None) -> Any:
     """1 at each class and 0 elsewhere along a new axis; a class outside 0 … num_classes − 1 gives zeros."""
-    hot = F.one_hot(F.cast(_leaf(x), "int32"), num_classes, dtype or "float32")
+    x = _leaf(x)
+    hot = F.one_hot(x if x.dtype.kind in "iu" else F.cast(x, "int64"), num_classes, dtype or "float32")
     return hot if axis == -1 else moveaxis(hot, -1, axis)
 
 
@@ -749,7 +832,10 @@ def _as_images(name: str, x: Any, data_format: Any) -> tuple[Any, bool]:
 
 
 def _both(lengths: Any, series: bool) -> tuple[int, int]:
-    values = (lengths,) * (1 if series else 2) if isinstance(lengths, int) else tuple(lengths)
+    count = 1 if series else 2
+    values = (lengths,) * count if isinstance(lengths, (int, np.integer)) else tuple(lengths)
+    if len(values) != count:
+        raise ValueError(f"sizes, strides and dilation rates must be an int or {count}, got {lengths!r}")
     return (1, values[0]) if series else (values[0], values[1])
 
 

@@ -835,7 +835,7 @@ def _convert(x: Array, dtype: Any) -> Array:
 
 def _supported(dtype: Any) -> np.dtype:
     try:
-        wanted = np.dtype(dtype)
+        wanted = np.dtype(dtype if dtype is not None else "")  # None is float64 to NumPy
     except TypeError:
         raise TypeError(f"dtype must be float32, float64, an integer type or bool, got {dtype!r}") from None
     if wanted.kind not in _KINDS or (wanted.kind == "f" and wanted.itemsize not in (4, 8)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
@@ -79,8 +80,33 @@ def pair(name: str, argument: str, value: Any, least: int = 1) -> tuple[int, int
 
 
 def hashable(value: Any) -> Any:
-    """Lists as tuples, for the cached plans."""
-    return tuple(value) if type(value) is list else value
+    """Lists as tuples, those within too, for the cached plans."""
+    return tuple([hashable(v) for v in value]) if isinstance(value, (list, tuple)) else value
+
+
+def lengths_of(name: str, shape: Any, least: int = 0) -> tuple[int, ...]:
+    """A shape, which may be one int, as a tuple. Raises ValueError unless all are ints of at least `least`."""
+    try:
+        lengths = tuple(map(operator.index, (shape,) if isinstance(shape, (int, np.integer)) else shape))
+    except TypeError:
+        raise ValueError(f"{name}: shape must be an int or a sequence of ints, got {shape!r}") from None
+    if lengths and min(lengths) < least:
+        raise ValueError(f"{name}: shape must hold no length below {least}, got {shape!r}")
+    return lengths
+
+
+def whole(name: str, argument: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: {argument} must be an int, got {value!r}") from None
+
+
+def number(name: str, argument: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: {argument} must be a number, got {value!r}") from None
 
 
 def fused_activation(name: str, kind: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ..backends.interface import Array, Backend
 from ..backends.registry import current
 from ..tensor import FLOAT32, FLOAT64, Tensor, as_tensor, on_tape, wrap
-from .arguments import BOOL, at_least_1d, broadcast_shape, converted, op, raise_dtypes, real_tensor
+from .arguments import BOOL, at_least_1d, broadcast_shape, converted, number, op, raise_dtypes, real_tensor
 from .reduction import scaled, summed_to
 
 _FRACTIONS = ("divide", "power")  # what integers give as float32
@@ -258,9 +258,10 @@ def clip(x: Any, x_min: float, x_max: float) -> Tensor:
 
     Raises:
         ValueError: x_min > x_max.
+        TypeError: one of them is no number.
     """
     x = real_tensor("clip", x)
-    low, high = float(x_min), float(x_max)
+    low, high = number("clip", "x_min", x_min), number("clip", "x_max", x_max)
     if low > high:
         raise ValueError(f"clip: x_min must not exceed x_max, got {x_min} and {x_max}")
     backend = current()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backends.registry import current
 from ..tensor import Array, Tensor, on_tape
-from .arguments import at_least_1d, op, real_tensor
+from .arguments import at_least_1d, number, op, real_tensor, whole
 
 
 @op
@@ -18,9 +18,12 @@ def dropout(x: Any, rate: float, seed: int, offset: int = 0, noise_shape: Any = 
 
     Raises:
         ValueError: rate is not in [0, 1), or noise_shape does not fit.
+        TypeError: rate is no number, or seed or offset no int.
     """
     x = real_tensor("dropout", x)
-    if not 0 <= rate < 1:
+    whole("dropout", "seed", seed)
+    whole("dropout", "offset", offset)
+    if not 0 <= number("dropout", "rate", rate) < 1:
         raise ValueError(f"dropout: rate must lie in [0, 1), got {rate}")
     if rate == 0:
         return x

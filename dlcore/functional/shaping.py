@@ -6,8 +6,8 @@ A result whose elements already lie in the right order shares memory with its in
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Iterable, Sequence
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..backends.interface import Array, Backend
 from ..backends.registry import current
 from ..tensor import FLOAT32, FLOAT64, Tensor, _supported, as_tensor, on_tape, wrap
-from .arguments import BOOL, at_least_1d, axis_of, converted, integer_array, op
+from .arguments import BOOL, at_least_1d, axis_of, converted, integer_array, lengths_of, number, op
 from .reduction import summed_to
 
 
@@ -42,12 +42,12 @@ def reshape(x: Any, shape: Any) -> Tensor:
     """The same elements in another shape, one length of which may be −1. Raises ValueError if the sizes differ."""
     x = _tensor(x)
     old = x.data.shape
-    lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    lengths = lengths_of("reshape", shape, -1)
     if lengths.count(-1) == 1:
         known = -prod(lengths)
         if known and x.data.size % known == 0:
             lengths = tuple([x.data.size // known if n == -1 else n for n in lengths])
-    if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in lengths) or prod(lengths) != x.data.size:
+    if -1 in lengths or prod(lengths) != x.data.size:
         raise ValueError(f"reshape: {x.data.size} elements of shape {old} do not fit into shape {shape}")
 
     def backward(dy: Array) -> tuple:
@@ -101,9 +101,9 @@ def transpose(x: Any, axes: Any = None) -> Tensor:
     if axes is None:
         order = tuple(range(ndim))[::-1]
     else:
-        order = tuple([axis_of("transpose", a, ndim) for a in axes])
+        order = tuple([axis_of("transpose", a, ndim) for a in (axes if isinstance(axes, Iterable) else (axes,))])
         if sorted(order) != list(range(ndim)):
-            raise ValueError(f"transpose: axes must be a permutation of {ndim} axes, got {tuple(axes)}")
+            raise ValueError(f"transpose: axes must be a permutation of {ndim} axes, got {axes!r}")
     backend = current()
     back = tuple([order.index(i) for i in range(ndim)])
 
@@ -192,9 +192,12 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
     """x with a border of constant_values. pad_width: an int, or (before, after) for each axis.
 
     Raises:
-        ValueError: pad_width is malformed or negative.
+        ValueError: pad_width is malformed or negative, or a border of integers is to be infinite or NaN.
+        TypeError: constant_values is no number.
     """
     x = _tensor(x)
+    if not isfinite(number("pad", "constant_values", constant_values)) and x.data.dtype.kind != "f":
+        raise ValueError(f"pad: constant_values must be finite for {x.data.dtype.name}, got {constant_values!r}")
     shape = x.data.shape
     widths = [(pad_width, pad_width)] * len(shape) if isinstance(pad_width, (int, np.integer)) else list(pad_width)
     if len(widths) != len(shape) or not all(
@@ -282,7 +285,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     """x repeated along new axes and axes of length 1. Raises ValueError if it cannot be."""
     x = _tensor(x)
     old = x.data.shape
-    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    shape = lengths_of("broadcast_to", shape)
     extra = len(shape) - len(old)
     if extra < 0 or any(n not in (1, m) for n, m in zip(old, shape[extra:], strict=True)):
         raise ValueError(f"broadcast_to: x of shape {old} cannot be broadcast to {shape}")

@@ -233,6 +233,13 @@ def _softmax(start, stop, x, y):
         scale_row(target + place, target + place, width, x.dtype.type(1) / total)
 
 
+@elementwise_jit
+def _subtract_both(x, top, shift, y):
+    # In this order: beside a large top, a sum of the two would lose the other.
+    for i in range(x.size):
+        y[i] = (x[i] - top) - shift
+
+
 @reduction_kernel
 def _log_softmax(start, stop, x, y):
     past = rows_go_past(y, x.nbytes) and are_apart(y, x)
@@ -248,9 +255,7 @@ def _log_softmax(start, stop, x, y):
         top = row_top(address(u), u.nbytes, worst)
         if past:
             ask_for_half(x, r, 1)
-        shift = log(exp_row(address(u), 0, u.nbytes, top, worst))
-        for i in range(u.size):
-            v[i] = (u[i] - top) - shift
+        _subtract_both(u, top, log(exp_row(address(u), 0, u.nbytes, top, worst)), v)
         if past:
             store_block(row, flat, r * row.size, True)
     finish_stores()

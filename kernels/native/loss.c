@@ -25,7 +25,7 @@ typedef struct {
 } loss_job;
 
 INLINE double sparse_loss(double below, double own, double others) {
-    return below > 0 ? below + log(others + own) : log1p(others);
+    return below <= 0 ? log1p(others) : below + log(others + own); // NaN stays NaN
 }
 
 // Rows of nv vectors, the last of which may be a part, stay in registers.
