@@ -78,6 +78,7 @@ class _Mode(threading.local):
     """What holds for the running thread."""
 
     recording = True
+    quiet = 0  # how many no_grad are active
     seed: Array | None = None  # the gradient of 1 that a running backward() started from
 
 
@@ -525,19 +526,17 @@ def _variable_on(engine: Backend, values: Array, trainable: bool) -> Variable:
 
 
 class no_grad:
-    """Context manager and decorator under which nothing is recorded for a backward."""
+    """Context manager and decorator under which nothing is recorded for a backward; threads may share one."""
 
-    __slots__ = ("_outer",)
-
-    def __init__(self) -> None:
-        self._outer: list[bool] = []
+    __slots__ = ()
 
     def __enter__(self) -> None:
-        self._outer.append(_mode.recording)
+        _mode.quiet += 1
         _mode.recording = False
 
     def __exit__(self, *exception: object) -> None:
-        _mode.recording = self._outer.pop()
+        _mode.quiet -= 1
+        _mode.recording = _mode.quiet == 0
 
     def __call__(self, function: Callable) -> Callable:
         @wraps(function)

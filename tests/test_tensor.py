@@ -512,3 +512,23 @@ def test_random_fills() -> None:
     assert random.uniform(()).shape == ()
     with pytest.raises(TypeError, match="int32"):
         random.normal((2,), dtype="int32")
+
+
+def test_threads_may_share_a_no_grad() -> None:
+    shared = no_grad()
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with shared:
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with no_grad():
+        with shared:
+            thread.start()
+            assert entered.wait(10)
+        assert not is_grad_enabled()
+        leave.set()
+        thread.join()
+    assert is_grad_enabled()
