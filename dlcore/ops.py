@@ -332,10 +332,13 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 
 @_on_arrays
 def average(x: Any, axis: int | None = None, weights: Any = None) -> Any:
-    """The mean, or Σ w·x / Σ w."""
+    """The mean, or Σ w·x / Σ w; weights of one axis belong to that axis of x."""
     if weights is None:
         return F.mean(x, axis)
-    weights = F.add(F.multiply(x, 0.0), weights)  # of the shape of x
+    x, weights = _leaf(x), _leaf(weights)
+    if len(weights.shape) == 1 < len(x.shape) and axis is not None:
+        weights = F.reshape(weights, [-1 if i == _place(axis, x) else 1 for i in range(len(x.shape))])
+    weights = F.add(F.cast(F.less(x, x), x.dtype), weights)  # of the shape of x
     return F.divide(F.sum(F.multiply(x, weights), axis), F.sum(weights, axis))
 
 
@@ -347,8 +350,14 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 @_on_arrays
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Square root of `var`."""
-    return F.sqrt(var(_leaf(x), axis, keepdims))
+    """Square root of `var`; the gradient where it is 0 is 0."""
+    return _root(var(_leaf(x), axis, keepdims))
+
+
+def _root(x: Any) -> Any:
+    """√x with the gradient 0 at 0."""
+    zero = F.equal(x, 0)
+    return F.where(zero, 0.0, F.sqrt(F.where(zero, 1.0, x)))
 
 
 @_on_arrays
@@ -408,7 +417,7 @@ def cumsum(x: Any, axis: int | None = None) -> Any:
 
 @_on_arrays
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """√Σ x² over axis, or with ord 1 and infinity Σ |x| and the largest |x|.
+    """√Σ x² over axis, or with ord 1 and infinity Σ |x| and the largest |x|. Where it is 0 its gradient is 0.
 
     Raises:
         ValueError: another ord, or one for a whole matrix.
@@ -416,7 +425,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     x = _leaf(x)
     several = len(x.shape) > 1 if axis is None else not isinstance(axis, int)
     if ord is None or (ord in (2, "fro") and several == (ord == "fro")):
-        return F.sqrt(F.sum(F.square(x), axis, keepdims))
+        return _root(F.sum(F.square(x), axis, keepdims))
     if ord not in (1, math.inf) or several:
         raise ValueError(f"norm: ord must be None, 1, 2 or infinity for vectors, None or 'fro' for matrices, got {ord}")
     return F.sum(F.abs(x), axis, keepdims) if ord == 1 else F.max(F.abs(x), axis, keepdims)
@@ -833,7 +842,7 @@ def _as_images(name: str, x: Any, data_format: Any) -> tuple[Any, bool]:
 
 def _both(lengths: Any, series: bool) -> tuple[int, int]:
     count = 1 if series else 2
-    values = (lengths,) * count if isinstance(lengths, (int, np.integer)) else tuple(lengths)
+    values: tuple = (lengths,) * count if isinstance(lengths, (int, np.integer)) else tuple(lengths)
     if len(values) != count:
         raise ValueError(f"sizes, strides and dilation rates must be an int or {count}, got {lengths!r}")
     return (1, values[0]) if series else (values[0], values[1])

@@ -88,3 +88,27 @@ def test_running_sums_of_integers_are_exact() -> None:
     np.testing.assert_array_equal(y, np.cumsum(x))
     np.testing.assert_array_equal(ops.cumsum(np.array([True, False, True])), [1, 1, 2])
     np.testing.assert_array_equal(ops.cumsum(np.ones(100_000, "float32"))[-1], 100_000)
+
+
+@REALS
+def test_the_slope_of_a_norm_of_nothing_is_zero(dtype: str) -> None:
+    rows = np.array([[0, 0, 0], [3, 4, 0]], dtype)
+    for function, value in ((ops.norm, [0, 5]), (ops.std, np.std(rows, 1))):
+        t = Tensor(rows, requires_grad=True)
+        y = function(t, axis=1)
+        close(y.numpy(), value, dtype)
+        F.sum(y).backward()
+        assert not t.grad[0].any()
+        assert np.isfinite(t.grad).all()
+    t = Tensor(rows, requires_grad=True)
+    F.sum(ops.normalize(t)).backward()
+    assert np.isfinite(t.grad).all()
+
+
+@REALS
+def test_weights_of_an_average_belong_to_its_axis(dtype: str) -> None:
+    x, weights = np.array([[1, 2], [3, 9]], dtype), np.array([1, 3], dtype)
+    for axis in (0, 1, -2):
+        close(ops.average(x, axis, weights), np.average(x, axis, weights), dtype)
+    close(ops.average(x, 1, x), np.average(x, 1, x), dtype)
+    assert ops.average(np.array([math.inf, 1], dtype), weights=weights) == math.inf
