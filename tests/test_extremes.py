@@ -112,3 +112,12 @@ def test_weights_of_an_average_belong_to_its_axis(dtype: str) -> None:
         close(ops.average(x, axis, weights), np.average(x, axis, weights), dtype)
     close(ops.average(x, 1, x), np.average(x, 1, x), dtype)
     assert ops.average(np.array([math.inf, 1], dtype), weights=weights) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide"), [("int8", "int32"), ("int16", "int32"), ("uint8", "uint32"), ("bool", "int32")]
+)
+def test_sums_of_short_integers_do_not_wrap_round(dtype: str, wide: str) -> None:
+    y = F.sum(np.ones((2, 70_000), dtype), 1)
+    assert y.dtype == wide
+    assert y.numpy().tolist() == [70_000, 70_000]

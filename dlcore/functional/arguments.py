@@ -16,6 +16,7 @@ from ..tensor import FLOAT32, FLOAT64, SymbolicArgument, Tensor, as_tensor
 INT32 = np.dtype(np.int32)
 BOOL = np.dtype(np.bool_)
 UINT8 = np.dtype(np.uint8)
+UINT32 = np.dtype(np.uint32)
 Function = TypeVar("Function", bound=Callable)
 
 

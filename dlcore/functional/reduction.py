@@ -11,7 +11,7 @@ import numpy as np
 from ..backends.interface import Array, Backend
 from ..backends.registry import current
 from ..tensor import FLOAT32, FLOAT64, Tensor, as_tensor, on_tape, wrap
-from .arguments import BOOL, INT32, axis_of, converted, op
+from .arguments import BOOL, INT32, UINT32, axis_of, converted, op
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +89,9 @@ def _reduce(name: str, x: Any, axis: Any, keepdims: bool) -> tuple:
         kept = backend.empty(xd.shape, xd.dtype)
         backend.copy(xd.reshape(xd.size), kept.reshape(xd.size))
     if integer is not None:
-        target = FLOAT32 if name == "mean" else INT32 if integer == BOOL and name == "sum" else integer
+        target = FLOAT32 if name == "mean" else integer
+        if name == "sum" and integer.itemsize < INT32.itemsize:
+            target = UINT32 if integer.kind == "u" else INT32
         kept = converted(backend, kept, target)
     return x, xd, backend, kept, shape, axes
 
@@ -106,7 +108,8 @@ def _spread(backend: Backend, small: Array, shape: tuple[int, ...]) -> Array:
 
 @op
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Sum over axis: an int, several, or None for all. Bools are counted as int32, integers keep their type."""
+    """Sum over axis: an int, several, or None for all. Integers keep their type, but bools and those of fewer than 32
+    bits give int32, or uint32."""
     x, xd, backend, kept, shape, _ = _reduce("sum", x, axis, keepdims)
     kept_shape, x_shape = kept.shape, xd.shape
 
