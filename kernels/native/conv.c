@@ -33,7 +33,6 @@
 //
 // Each direction takes 2 N OH OW kh kw (C / groups) K flops and reads and writes each array about once.
 #include "conv.h"
-#include "arena.h"
 #include "columns.h"
 #include "conv_few.h"
 #include "conv_lanes.h"
@@ -139,13 +138,12 @@ typedef struct {
 #if REAL_BITS == 32
     winograd_call winograd;
 #endif
-    const REAL *weights;    // pointwise, few channels
 } prepared_conv;
 
 static int run_pointwise(prepared *self) {
-    const prepared_conv *p = (const prepared_conv *)self;
-    const product *g = &p->g;
-    return gemm_packed(g->n * g->h * g->w, g->k, g->c, g->in, g->c, p->weights, g->bias, g->residual, g->activation, 0, g->out);
+    const product *g = &((const prepared_conv *)self)->g;
+    return gemm_packed(g->n * g->h * g->w, g->k, g->c, g->in, g->c, self->weights, g->bias, g->residual, g->activation, 0,
+                       g->out);
 }
 static int run_depthwise(prepared *self) { return depthwise(&((const prepared_conv *)self)->g, 0); }
 static int run_direct(prepared *self) { return run_product(&((const prepared_conv *)self)->g); }
@@ -161,62 +159,53 @@ static int run_lanes(prepared *self) {
 
 static int run_few(prepared *self) {
     const prepared_conv *p = (const prepared_conv *)self;
-    return few_channels_prepared(&p->s, p->g.in, p->weights, p->g.activation, p->g.out);
+    return few_channels_prepared(&p->s, p->g.in, self->weights, p->g.activation, p->g.out);
 }
 
-// Room for the arguments and `weights` elements, which begin at a line of their own.
-static prepared_conv *allocate_prepared(const prepared_conv *arguments, size_t weights, REAL **room) {
-    size_t size = (sizeof *arguments + 63) / 64 * 64;
-    prepared_conv *p = arena_allocate(size + weights * sizeof(REAL));
-    if (!p) return NULL;
-    *p = *arguments;
-    p->base.release = arena_free;
-    *room = (REAL *)((char *)p + size);
-    return p;
+// Room for that many elements of weights.
+static prepared_conv *allocate(const prepared_conv *arguments, size_t weights) {
+    return allocate_prepared(arguments, sizeof *arguments, weights * sizeof(REAL));
 }
 
 static prepared *prepare(const conv_shape *s, const void *x, const void *w, const void *b, void *y, int activation,
                          const void *residual) {
     prepared_conv a = {.s = *s, .g = forward_product(s, x, w, b, y, activation)}, *p;
-    REAL *room;
     a.g.residual = residual;
     if (!residual && takes_lanes(s)) { // its filters are too few to be worth packing once
         a.base.run = run_lanes;
-        return (prepared *)allocate_prepared(&a, 0, &room);
+        return allocate_prepared(&a, sizeof a, 0);
     }
     if (pointwise(s)) {
         a.base.run = run_pointwise;
-        if (!(p = allocate_prepared(&a, packed_size(s->n * s->h * s->w, s->k, s->c), &room))) return NULL;
-        pack_weights(s->n * s->h * s->w, s->k, s->c, w, s->k, 1, room);
-        p->weights = room;
+        if (!(p = allocate(&a, packed_size(s->n * s->h * s->w, s->k, s->c)))) return NULL;
+        pack_weights(s->n * s->h * s->w, s->k, s->c, w, s->k, 1, p->base.weights);
         return &p->base;
     }
 #if REAL_BITS == 32
     int way;
     if (takes_winograd(s, 0, activation, 1, &way)) {
         a.base.run = run_winograd;
-        if (!(p = allocate_prepared(&a, winograd_filters(s, way), &room))) return NULL;
-        winograd_transform(s, way, w, room);
-        p->winograd = (winograd_call){.s = &p->s, .in = x, .bias = b, .residual = residual, .transformed = room, .out = y,
-                                      .way = way, .activation = activation};
+        if (!(p = allocate(&a, winograd_filters(s, way)))) return NULL;
+        winograd_transform(s, way, w, p->base.weights);
+        p->winograd = (winograd_call){.s = &p->s, .in = x, .bias = b, .residual = residual, .transformed = p->base.weights,
+                                      .out = y, .way = way, .activation = activation};
         return &p->base;
     }
 #endif
     if (!residual && few_channels_wins(s, s->k, s->ow)) {
         a.base.run = run_few;
-        if (!(p = allocate_prepared(&a, few_channels_packed(s), &room))) return NULL;
-        few_channels_pack(s, w, b, room);
-        p->weights = room;
+        if (!(p = allocate(&a, few_channels_packed(s)))) return NULL;
+        few_channels_pack(s, w, b, p->base.weights);
         return &p->base;
     }
     if (is_depthwise(s)) {
         a.base.run = run_depthwise;
-        return (prepared *)allocate_prepared(&a, 0, &room);
+        return allocate_prepared(&a, sizeof a, 0);
     }
     a.base.run = run_direct;
     plan_product(&a.g);
-    if (!(p = allocate_prepared(&a, packed_filters(&a.g), &room))) return NULL;
-    pack_filters(&p->g, room);
+    if (!(p = allocate(&a, packed_filters(&a.g)))) return NULL;
+    pack_filters(&p->g, p->base.weights);
     return &p->base;
 }
 

@@ -6,7 +6,6 @@
 // written side by side from one end to the other, past the caches if it is large, and dz is read where it lies. On a Zen 4,
 // two threads: 784 x 512 from 32 rows 0.75 of the time, 1024 x 1024 from 2 rows 0.42, 25088 x 512 from 8 rows 0.30.
 #include "linear.h"
-#include "arena.h"
 #include "columns.h"
 #include "flat.h"
 #include "gemm.h"
@@ -117,7 +116,7 @@ static int linear_backward_weight(long m, long n, long k, const void *x, const v
 typedef struct {
     prepared base;
     long m, n, k;
-    const REAL *x, *weights, *b;
+    const REAL *x, *b;
     REAL *y;
     int activation, from_the_end;
 } prepared_linear;
@@ -126,17 +125,14 @@ typedef struct {
 static int run_prepared(prepared *self) {
     prepared_linear *p = (prepared_linear *)self;
     p->from_the_end = !p->from_the_end;
-    return gemm_packed(p->m, p->n, p->k, p->x, p->k, p->weights, p->b, NULL, p->activation, p->from_the_end, p->y);
+    return gemm_packed(p->m, p->n, p->k, p->x, p->k, self->weights, p->b, NULL, p->activation, p->from_the_end, p->y);
 }
 
 static prepared *prepare_packed(long m, long n, long k, const void *x, const void *w, const void *b, void *y, int activation) {
-    size_t size = (sizeof(prepared_linear) + 63) / 64 * 64;
-    prepared_linear *p = arena_allocate(size + packed_size(m, n, k) * sizeof(REAL));
-    if (!p) return NULL;
-    REAL *weights = (REAL *)((char *)p + size);
-    *p = (prepared_linear){{run_prepared, arena_free}, m, n, k, x, weights, b, y, activation, 0};
-    pack_weights(m, n, k, w, n, 1, weights);
-    return &p->base;
+    prepared_linear a = {{.run = run_prepared}, m, n, k, x, b, y, activation, 0};
+    prepared *p = allocate_prepared(&a, sizeof a, packed_size(m, n, k) * sizeof(REAL));
+    if (p) pack_weights(m, n, k, w, n, 1, p->weights);
+    return p;
 }
 
 #if REAL_BITS == 32
@@ -148,12 +144,11 @@ typedef struct {
 static int run_strassen(prepared *self) { return strassen_product(&((const prepared_strassen *)self)->call); }
 
 static prepared *prepare_strassen(strassen_call call) {
-    size_t size = (sizeof(prepared_strassen) + 63) / 64 * 64;
-    prepared_strassen *p = arena_allocate(size + strassen_size(&call) * sizeof(REAL));
+    prepared_strassen a = {{.run = run_strassen}, call};
+    prepared_strassen *p = allocate_prepared(&a, sizeof a, strassen_size(&call) * sizeof(REAL));
     if (!p) return NULL;
-    call.packed = (REAL *)((char *)p + size);
-    strassen_pack(&call);
-    *p = (prepared_strassen){{run_strassen, arena_free}, call};
+    p->call.packed = p->base.weights;
+    strassen_pack(&p->call);
     return &p->base;
 }
 #endif
