@@ -16,6 +16,7 @@
 // Each direction takes 2 N OH OW kh kw C K flops.
 #include "conv_few.h"
 #include "arena.h"
+#include "conv_parts.h"
 #include "gemm.h"
 #include "threads.h"
 #include "vmath.h"
@@ -78,8 +79,8 @@ INLINE void split_row(const REAL *row, long n, long channels, REAL *planes, long
 
 // `rows` rows of [n][channels], from row `first` of an image of `tall` rows, as planes of rows of `wide`: n at `left`, zero
 // elsewhere and in rows outside the image.
-static void split_rows(const REAL *image, long first, long rows, long tall, long n, long channels, REAL *planes, long wide,
-                       long left) {
+static void split_rows(const REAL *image, long first, long rows, long tall, long n, long channels, REAL *planes,
+                           long wide, long left) {
     long plane = rows * wide;
     if (channels == 1 && wide == n) { // rows as they lie
         long low = min_l(rows, max_l(0, -first)), high = max_l(low, min_l(rows, tall - first));
@@ -256,7 +257,7 @@ static void pack_few(const conv_shape *s, const REAL *w, int turned, const REAL 
     for (long c = 0; c < s->c; c++)
         for (long t = 0; t < taps; t++)
             for (long k = 0; k < even; k++)
-                *filters++ = k >= s->k ? 0 : turned ? w[((taps - 1 - t) * s->k + k) * s->c + c] : w[(t * s->c + c) * s->k + k];
+                *filters++ = filter_at(s, w, turned, t, c, k);
     for (long k = 0; k < even; k++) filters[k] = bias && k < s->k ? bias[k] : 0;
 }
 
@@ -366,7 +367,7 @@ static void few_filter_item(void *job, long item, int worker) {
     REAL *dz = room + s->c * g->tall * g->wide;
     for (long i = 0; i < images; i++) {
         split_rows(g->x + (first + i) * s->h * s->w * s->c, -s->top, g->tall, s->h, s->w, s->c, room + i * g->image_size,
-                   g->wide, s->left);
+                       g->wide, s->left);
         REAL *planes = dz + i * g->image_size;
         split_rows(g->dz + (first + i) * s->oh * s->ow * s->k, 0, s->oh, s->oh, s->ow, s->k, planes, pixels, 0);
         memset(planes + s->k * s->oh * pixels, 0, (size_t)((g->even - s->k) * s->oh * pixels) * sizeof(REAL));

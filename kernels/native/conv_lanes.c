@@ -24,6 +24,7 @@
 // A 5x5 layer between some channels and many takes Winograd's transform in the same layout: winograd_lanes.c.
 #include "conv_lanes.h"
 #include "arena.h"
+#include "conv_parts.h"
 #include "gemm.h"
 #include "threads.h"
 #include "vmath.h"
@@ -209,8 +210,7 @@ static int pack_tiles(lanes_job *g, const REAL *w, const REAL *bias) {
         for (long tap = 0; tap < taps; tap++)
             for (long c = 0; c < s->c; c++)
                 for (long k = t * g->channels; k < (t + 1) * g->channels; k++)
-                    *filters++ = k >= s->k ? 0 : g->turned ? w[((taps - 1 - tap) * s->k + k) * s->c + c]
-                                                           : w[(tap * s->c + c) * s->k + k];
+                    *filters++ = filter_at(s, w, g->turned, tap, c, k);
     for (long k = 0; k < g->tiles * g->channels; k++) biases[k] = bias && k < s->k ? bias[k] : 0;
     return 0;
 }

@@ -49,6 +49,13 @@ INLINE void outputs_inside(const axis *a, long length, long tap, long *low, long
     *high = max_l(*high, *low);
 }
 
+// What tap and channel c of the input give to output channel k, 0 past the last. Turned: w is that of the forward direction,
+// [kh][kw][k][c], and its taps are taken in descending order, for the gradient of the input.
+INLINE REAL filter_at(const conv_shape *s, const REAL *w, int turned, long tap, long c, long k) {
+    if (k >= s->k) return 0;
+    return turned ? w[((s->kh * s->kw - 1 - tap) * s->k + k) * s->c + c] : w[(tap * s->c + c) * s->k + k];
+}
+
 // out[n][tall][wide]: images with their padding written out, `wide` floats to a row, the image `top` rows and `left`
 // pixels of `ld` floats in.
 void pad_images(long n, long h, long w, long ld, const REAL *in, long top, long left, long tall, long wide, REAL *out);
