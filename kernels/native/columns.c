@@ -14,19 +14,13 @@ typedef struct {
     REAL *partial;
 } columns_job;
 
-static void add_row(const REAL *x, long n, REAL *sums) {
-    long j = 0;
-    for (; j + LANES <= n; j += LANES) store(sums + j, load(sums + j) + load(x + j));
-    for (; j < n; j++) sums[j] += x[j];
-}
-
 // Narrow rows that follow one another, as many at a time as fill STRIP.
 static void add_narrow_rows(const REAL *x, long rows, long n, REAL *sums) {
     REAL strip[STRIP] = {0};
     const long width = STRIP / n * n;
     long left = rows * n;
-    for (; left >= width; left -= width, x += width) add_row(x, width, strip);
-    add_row(x, left, strip);
+    for (; left >= width; left -= width, x += width) add_row(width, x, strip);
+    add_row(left, x, strip);
     for (long j = 0; j < width; j += n)
         for (long i = 0; i < n; i++) sums[i] += strip[j + i];
 }
@@ -39,7 +33,7 @@ static void columns_item(void *job, long item, int worker) {
     memset(sums, 0, (size_t)g->n * sizeof(REAL));
     if (g->ld == g->n && 2 * g->n <= STRIP && g->n) add_narrow_rows(g->x + first * g->ld, rows, g->n, sums);
     else
-        for (long r = first; r < first + rows; r++) add_row(g->x + r * g->ld, g->n, sums);
+        for (long r = first; r < first + rows; r++) add_row(g->n, g->x + r * g->ld, sums);
 }
 
 int column_sums(long rows, long n, const REAL *x, long ld, REAL *sums, int accumulate) {

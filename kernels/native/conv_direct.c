@@ -271,6 +271,7 @@ typedef struct {
     size_t room_size;
 } scatter_job;
 
+// add_row for rows of which many are shorter than a vector.
 INLINE void add_run(long n, const REAL *from, REAL *to) {
     long i = 0;
     for (; i + LANES <= n; i += LANES) store(to + i, load(to + i) + load(from + i));

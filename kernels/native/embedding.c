@@ -32,9 +32,7 @@ static void scatter_strip(void *job, long item, int worker) {
     for (long r = 0; r < g->m; r++) {
         const REAL *from = g->from + r * g->d + first;
         REAL *to = g->to + g->ids[r] * g->d + first;
-        long j = 0;
-        for (; j + LANES <= n; j += LANES) store(to + j, load(to + j) + load(from + j));
-        for (; j < n; j++) to[j] += from[j];
+        add_row(n, from, to);
     }
 }
 

@@ -104,6 +104,13 @@ INLINE void store_part(REAL *p, vec v, long n) {
 }
 #endif
 
+// n elements of x added to those of sums.
+INLINE void add_row(long n, const REAL *x, REAL *sums) {
+    long j = 0;
+    for (; j + LANES <= n; j += LANES) store(sums + j, load(sums + j) + load(x + j));
+    for (; j < n; j++) sums[j] += x[j];
+}
+
 // LANES bytes as whole numbers, and back. GCC takes its own conversions byte by byte.
 INLINE ivec load_bytes(const uint8_t *p) {
 #if defined(__AVX512F__) && VBYTES == 64 && REAL_BITS == 32
