@@ -305,7 +305,7 @@ int depthwise_filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz
     };
     d.channels = d.multiplier > 1 ? d.multiplier * max_l(1, EXPANDED / d.multiplier) : s->k;
     d.channel_blocks = div_up(s->k, d.channels);
-    split_rows(s->n * s->oh, d.set, &d.splits, &d.split);
+    plan_splits(s->n * s->oh, d.set, &d.splits, &d.split);
     d.room_size = d.multiplier > 1 ? s->w * d.channels : 0;
     d.partial = scratch(SCRATCH_PARTIAL, (size_t)(d.splits * d.set + pool_size() * d.room_size) * sizeof(REAL));
     if (!d.partial) return -1;

@@ -59,7 +59,7 @@ INLINE void transpose4(quad a[4]) {
 }
 
 // n pixels of `channels` channels as planes `ld` apart.
-INLINE void split_row(const REAL *row, long n, long channels, REAL *planes, long ld) {
+INLINE void row_to_planes(const REAL *row, long n, long channels, REAL *planes, long ld) {
     long i = 0;
     for (; i + 4 <= n; i += 4) {
         const REAL *in = row + i * channels;
@@ -79,7 +79,7 @@ INLINE void split_row(const REAL *row, long n, long channels, REAL *planes, long
 
 // `rows` rows of [n][channels], from row `first` of an image of `tall` rows, as planes of rows of `wide`: n at `left`, zero
 // elsewhere and in rows outside the image.
-static void split_rows(const REAL *image, long first, long rows, long tall, long n, long channels, REAL *planes,
+static void rows_to_planes(const REAL *image, long first, long rows, long tall, long n, long channels, REAL *planes,
                            long wide, long left) {
     long plane = rows * wide;
     if (channels == 1 && wide == n) { // rows as they lie
@@ -102,7 +102,7 @@ static void split_rows(const REAL *image, long first, long rows, long tall, long
             if (channels == 1) memcpy(out + left, row, (size_t)n * sizeof(REAL));
             for (long i = left + n; i < wide; i++) out[i] = 0;
         }
-        if (channels > 1 && y >= 0 && y < tall) split_row(row, n, channels, planes + r * wide + left, plane);
+        if (channels > 1 && y >= 0 && y < tall) row_to_planes(row, n, channels, planes + r * wide + left, plane);
     }
 }
 
@@ -230,7 +230,7 @@ static void few_item(void *job, long item, int worker) {
     const conv_shape *s = g->s;
     long image = item / g->bands, y0 = item % g->bands * g->band, rows = min_l(g->band, s->oh - y0);
     REAL *planes = (REAL *)g->room + worker * g->room_size, *results = planes + g->planes, *pooled = results + g->results;
-    split_rows(g->in + image * s->h * s->w * s->c, y0 - s->top, g->tall, s->h, s->w, s->c, planes, g->wide, s->left);
+    rows_to_planes(g->in + image * s->h * s->w * s->c, y0 - s->top, g->tall, s->h, s->w, s->c, planes, g->wide, s->left);
     switch (g->even) {
         case 2: few_tiles(2, g, y0, rows, planes, results); break;
         case 4: few_tiles(4, g, y0, rows, planes, results); break;
@@ -366,10 +366,10 @@ static void few_filter_item(void *job, long item, int worker) {
     long first = item * g->images, images = min_l(g->images, s->n - first), pixels = g->vectors * LANES;
     REAL *dz = room + s->c * g->tall * g->wide;
     for (long i = 0; i < images; i++) {
-        split_rows(g->x + (first + i) * s->h * s->w * s->c, -s->top, g->tall, s->h, s->w, s->c, room + i * g->image_size,
+        rows_to_planes(g->x + (first + i) * s->h * s->w * s->c, -s->top, g->tall, s->h, s->w, s->c, room + i * g->image_size,
                        g->wide, s->left);
         REAL *planes = dz + i * g->image_size;
-        split_rows(g->dz + (first + i) * s->oh * s->ow * s->k, 0, s->oh, s->oh, s->ow, s->k, planes, pixels, 0);
+        rows_to_planes(g->dz + (first + i) * s->oh * s->ow * s->k, 0, s->oh, s->oh, s->ow, s->k, planes, pixels, 0);
         memset(planes + s->k * s->oh * pixels, 0, (size_t)((g->even - s->k) * s->oh * pixels) * sizeof(REAL));
     }
     for (long c = 0; c < s->c; c++)

@@ -153,7 +153,7 @@ int filter_gradient(const conv_shape *s, const REAL *x, const REAL *dz, REAL *dw
     }
     g->panels = div_up(g->k, NR);
     g->set = s->groups * g->panels * g->entries * NR;
-    split_rows(s->n * s->oh, g->set, &g->splits, &g->split);
+    plan_splits(s->n * s->oh, g->set, &g->splits, &g->split);
     g->block = max_l(1, FILTER_PIXELS / max_l(s->ow, 1));
     if (s->oh && g->block >= s->oh) { // whole images
         g->block = min_l(g->block / s->oh, s->n) * s->oh;

@@ -103,7 +103,7 @@ enum {
 };
 
 // How many sets of partial sums, of how many rows of dz each.
-INLINE void split_rows(long rows, long set, long *splits, long *split) {
+INLINE void plan_splits(long rows, long set, long *splits, long *split) {
     *splits = max_l(1, min_l(min_l(PARTIALS, rows), PARTIAL_BYTES / max_l(set * (long)sizeof(REAL), 1)));
     *split = div_up(rows, *splits);
     *splits = max_l(1, div_up(rows, max_l(*split, 1)));

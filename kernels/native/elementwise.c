@@ -133,7 +133,7 @@ static void collapse(broadcast *g, operand y, const operand *input, int inputs) 
     for (int axis = 1; axis <= y.rank; axis++) {
         long n = y.shape[y.rank - axis], here[INPUTS];
         if (n == 1) continue;
-        int merges = 1; // with the axis before it
+        int merges = 1; // with the axis before it; the first has none, and becomes the row whatever this says
         long inner = g->rank > 0 ? g->shape[g->rank - 1] : g->length;
         for (int i = 0; i < inputs; i++) {
             int whole = axis <= input[i].rank && input[i].shape[input[i].rank - axis] != 1;

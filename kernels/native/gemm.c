@@ -56,7 +56,7 @@ enum {
 // mr rows by nv vectors, the last of which may be wanted in `part` only.
 enum { NOTHING, NEXT_BLOCK, AHEAD }; // what the steps fetch besides
 INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs,
-                    const REAL *b, long ldb, REAL *c, long ldc, ending e) {
+                    const REAL *b, long ldb, REAL *c, long ldc, tile_epilogue e) {
     vec acc[MR][2];
     // Else the addresses of all variants of a tile are computed, and spilled, before it is known which one it is.
     const long ld = hidden(ldc);
@@ -107,7 +107,7 @@ INLINE void tile_of(const int fetch, const int mr, const int nv, long part, long
 // A row alone: the sums of even and of odd steps, which do not wait for each other. One that is left over beside others adds
 // as they do, or bits would depend on where threads cut the rows.
 INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL *a, long cs, const REAL *b, long ldb, REAL *c,
-                   ending e) {
+                   tile_epilogue e) {
     vec even[2] = {{0}, {0}}, odd[2] = {{0}, {0}};
 #pragma GCC unroll 1
     for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * ldb)
@@ -130,7 +130,7 @@ INLINE void row_of(const int fetch, const int nv, long part, long k, const REAL 
 
 // The strides that occur as constants: packed panels (rs = 1, cs = MR, ldb = NR), rows (cs = 1).
 INLINE void tile_strided(const int mr, const int nv, long part, long k, const REAL *a, long rs, long cs, const REAL *b,
-                         long ldb, REAL *c, long ldc, ending e) {
+                         long ldb, REAL *c, long ldc, tile_epilogue e) {
     if (ldb == NR && rs == 1 && cs == MR) {
         if (e.next) tile_of(NEXT_BLOCK, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
         else if (e.ahead) tile_of(AHEAD, mr, nv, part, k, a, 1, MR, b, NR, c, ldc, e);
@@ -145,7 +145,7 @@ INLINE void tile_strided(const int mr, const int nv, long part, long k, const RE
 // A function for each height, or the registers of the smaller loops would be dealt out for all of them together.
 #define ROWS(n)                                                                                                        \
     static NOINLINE void tile_##n(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,   \
-                                  long ldc, const ending *e) {                                                         \
+                                  long ldc, const tile_epilogue *e) {                                                  \
         long part = nr % LANES;                                                                                        \
         if (n == 1 && e->alone && nr > LANES && e->ahead) row_of(AHEAD, 2, part, k, a, cs, b, ldb, c, *e);             \
         else if (n == 1 && e->alone && nr > LANES) row_of(NOTHING, 2, part, k, a, cs, b, ldb, c, *e);                  \
@@ -181,7 +181,7 @@ const tile_function tiles_of_rows[MR + 1] = {
 void gemm_rows(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
                epilogue e) {
     rows_of_tiles(rows, nr, k, a, rs, cs, b, ldb, c, ldc,
-                  (ending){.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation, .ahead = 1});
+                  (tile_epilogue){.bias = e.bias, .add = e.add ? c : NULL, .activation = e.activation, .ahead = 1});
 }
 
 // ---- packing ----
@@ -262,13 +262,13 @@ static long tile_depth(long k) { return round_up(div_up(k, max_l(1, div_up(k, TI
 
 size_t packed_size(long m, long n, long k) {
     if (n == 1) return (size_t)k;
-    return takes_tiles(m, n, k) ? split_size(n, k) / (sizeof(REAL) / 2) : blocks_size(k, n);
+    return tiles_win(m, n, k) ? split_size(n, k) / (sizeof(REAL) / 2) : blocks_size(k, n);
 }
 
 void pack_weights(long m, long n, long k, const REAL *b, long rs, long cs, REAL *out) {
     for (long p = 0; n == 1 && p < k; p++) out[p] = b[p * rs];
     if (n == 1) return;
-    if (!takes_tiles(m, n, k)) return pack_blocks(k, n, b, rs, cs, out);
+    if (!tiles_win(m, n, k)) return pack_blocks(k, n, b, rs, cs, out);
     for (long p = 0, depth = tile_depth(k); p < k; p += depth)
         split_columns(min_l(depth, k - p), n, b + p * rs, rs, cs, (bf16 *)out + split_size(n, p));
 }
@@ -298,7 +298,7 @@ static void ask_for_share(upcoming *u) {
 // Rows i ... i + m by columns j ... j + n of C. A few rows pass over packed weights once, a panel of columns after the
 // other, so that a next product can begin where this one ends. Tiles fetch the next block of a B that comes from far away,
 // a line a step, since packing would wait for it.
-static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
+static void vector_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed_b) {
     REAL *packed_a = packed_b + MOST_STEPS * NC, *c = g->c + i * g->ldc + j;
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
     const int far = !g->weights && m < (g->bcs == 1 ? FETCH_ROWS : PACK_B_FROM) && b_bytes(g) > FAR_B;
@@ -338,10 +338,12 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
                     long nr = min_l(NR, nc - q), at = i0 * g->ldc + j0 + q;
                     int whole = in_place && nr == NR;
                     const REAL *bt = whole ? bs + q : panels + q * kc;
-                    ending e = {.bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
-                                .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
-                                .far_c = far_c, .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B),
-                                .alone = g->m == 1, .next_ld = g->brs};
+                    tile_epilogue e = {
+                        .bias = last && g->e.bias ? g->e.bias + j + j0 + q : NULL,
+                        .add = p0 > 0 ? c + at : add ? add + at : NULL, .activation = last ? g->e.activation : LINEAR,
+                        .far_c = far_c, .ahead = g->weights && (m > 1 || b_bytes(g) >= MEMORY_B), .alone = g->m == 1,
+                        .next_ld = g->brs,
+                    };
                     if (!pack_a) rows_of_tiles(mc, nr, kc, as, g->ars, g->acs, bt, whole ? g->brs : NR, c + at, g->ldc, e);
                     else
                         for (long r = 0; r < mc; r += MR, e.add += e.add ? MR * g->ldc : 0, e.ahead = 0) {
@@ -358,7 +360,7 @@ static void gemm_part(const gemm_job *g, long i, long m, long j, long n, REAL *p
 // ---- on tiles of bfloat16: the same loops around the blocks of split.c ----
 
 // TILE_MC rows of A are split once for TILE_NC columns of B, or for all where they come split.
-static void tiles_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed) {
+static void bfloat16_part(const gemm_job *g, long i, long m, long j, long n, REAL *packed) {
     bf16 *rows = (bf16 *)packed, *columns = rows + split_size(TILE_MC, TILE_DEPTH);
     const REAL *a = g->a + i * g->ars, *b = g->b + j * g->bcs, *add = g->e.add ? g->e.add + i * g->ldc + j : NULL;
     const long width = g->weights ? n : TILE_NC, depth = tile_depth(g->k);
@@ -392,15 +394,15 @@ static void gemm_item(void *job, long item, int worker) {
     const gemm_job *g = job;
     REAL *packed = g->packed + (size_t)worker * PACKED_SIZE;
     long from = item * g->share;
-    if (HAS_TILES && g->on_tiles && g->by_rows) tiles_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
-    else if (HAS_TILES && g->on_tiles) tiles_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
-    else if (g->by_rows) gemm_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
-    else gemm_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
+    if (HAS_TILES && g->on_tiles && g->by_rows) bfloat16_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
+    else if (HAS_TILES && g->on_tiles) bfloat16_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
+    else if (g->by_rows) vector_part(g, from, min_l(g->share, g->m - from), 0, g->n, packed);
+    else vector_part(g, 0, g->m, from, min_l(g->share, g->n - from), packed);
 }
 
 // k = 0: the sum is empty, only the epilogue remains.
 static void empty_product(const gemm_job *g) {
-    ending e = g->e;
+    tile_epilogue e = g->e;
     for (long i = 0; i < g->m; i++)
         for (long j = 0, at = i * g->ldc; j < g->n; j++, at++) g->c[at] = (e.add ? e.add[at] : 0) + (e.bias ? e.bias[j] : 0);
     apply_activation(g->m, g->n, g->c, g->ldc, e.activation);
@@ -417,7 +419,7 @@ static int run(gemm_job *g) {
     if (!g->m || !g->n) return 0;
     if (!g->k) return empty_product(g), 0;
     long m = g->m, n = g->n, parts = 2.0 * max_l(m, FEW_ROWS) * n * g->k < SERIAL_FLOPS ? 1 : pool_size();
-    g->on_tiles = takes_tiles(m, n, g->k);
+    g->on_tiles = tiles_win(m, n, g->k);
     g->by_rows = m >= 2 * n || (n < 2 * NR * parts && m > n); // a tall C: packing B twice is little, and rows lie apart
     const long height = g->on_tiles ? SPLIT_SIDE : MR, rows = round_up(div_up(m, parts), height);
     if (g->on_tiles && g->weights && 8 * rows * parts <= 9 * m) g->by_rows = 1; // no row of A is split twice

@@ -106,7 +106,7 @@ static void transposed_item(void *job, long item, int worker) {
             for (long q = 0, kc = min_l(depth, k - p); q < m; q += NR)
                 rows_of_tiles(columns, min_l(NR, m - q), kc, g->b + j * g->bcs + p, g->bcs, 1,
                               packed + p * round_up(m, NR) + q * kc, NR, block + q, m,
-                              (ending){.add = p ? block + q : NULL});
+                              (tile_epilogue){.add = p ? block + q : NULL});
         // A few rows at a time: if they lie a power of two apart, more of them would drive each other out of the cache.
         for (long i = 0; i < m; i += 8) interleave(min_l(8, m - i), columns, block + i, 1, m, g->c + i * g->ldc + j, g->ldc);
     }
@@ -186,7 +186,7 @@ static void add_tiles(const gemm_job *g, long p, long end, long n, const REAL *r
                 b = ragged, ldb = NR;
             }
             rows_of_tiles(g->m, NR, kc, g->a + p * g->acs, g->ars, g->acs, b, ldb, sums + j, ld,
-                          (ending){.start = p > first ? sums + j : NULL});
+                          (tile_epilogue){.start = p > first ? sums + j : NULL});
         }
     }
 }

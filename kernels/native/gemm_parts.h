@@ -25,14 +25,14 @@ typedef struct {
     int activation, far_c, ahead, alone;
     const REAL *start, *next;
     long next_ld;
-} ending;
+} tile_epilogue;
 
 typedef struct {
     long m, n, k, ars, acs, brs, bcs, ldc, share;
     int on_tiles, by_rows, from_the_end; // from_the_end: a thread's columns in the reverse order
     const REAL *a, *b, *weights; // b, or packed as a whole
     REAL *c, *packed;
-    ending e;
+    tile_epilogue e;
 } gemm_job;
 
 INLINE size_t b_bytes(const gemm_job *g) { return (size_t)g->k * g->n * sizeof(REAL); }
@@ -47,18 +47,18 @@ INLINE size_t blocks_size(long k, long n) { return (size_t)k * round_up(n, NR); 
 void pack_blocks(long k, long n, const REAL *b, long rs, long cs, REAL *out);
 
 typedef void (*tile_function)(long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-                              const ending *e);
+                              const tile_epilogue *e);
 extern const tile_function tiles_of_rows[MR + 1];
 
 INLINE void tile(long mr, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c, long ldc,
-                 ending e) {
+                 tile_epilogue e) {
     tiles_of_rows[mr](nr, k, a, rs, cs, b, ldb, c, ldc, &e);
     if (e.activation > RELU) apply_activation(mr, nr, c, ldc, e.activation);
 }
 
 // As gemm_rows.
 INLINE void rows_of_tiles(long rows, long nr, long k, const REAL *a, long rs, long cs, const REAL *b, long ldb, REAL *c,
-                          long ldc, ending e) {
+                          long ldc, tile_epilogue e) {
     const long most = rs * sizeof(REAL) % PAGE_BYTES ? MR : min_l(MR, PAGED_ROWS);
     for (long tiles = div_up(rows, most), mr; rows > 0; rows -= mr, tiles--, a += mr * rs, c += mr * ldc) {
         mr = div_up(rows, tiles);

@@ -104,7 +104,7 @@ static int linear_backward_input(long m, long n, long k, const void *dz, const v
 static int linear_backward_weight(long m, long n, long k, const void *x, const void *dz, void *dw, void *db,
                                   int accumulate) {
     if (db && column_sums(m, n, dz, n, db, accumulate)) return -1;
-    if (m <= (n < NARROW ? MOST_OF_NARROW : MOST_ROWS) && !takes_tiles(k, n, m)) {
+    if (m <= (n < NARROW ? MOST_OF_NARROW : MOST_ROWS) && !tiles_win(k, n, m)) {
         rows_job g = {.m = m, .n = n, .k = k, .x = x, .dz = dz, .dw = dw, .accumulate = accumulate};
         g.past = n % LINE == 0 && !accumulate && goes_past(k * n, dw);
         flat_for(div_up(k, HIGH), HIGH * m * n, weight_chunk, &g);

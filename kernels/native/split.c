@@ -272,7 +272,7 @@ void split_product(long rows, long nr, long k, const bf16 *a, const bf16 *b, con
 
 // A multiplication takes 1/54 of a cycle here and 1/28 on the register tile; splitting an element of A or B and going once
 // more over one of C takes half a cycle.
-int takes_tiles(long m, long n, long k) {
+int tiles_win(long m, long n, long k) {
     return k >= LEAST_STEPS && 1.0 / m + 1.0 / n + 1.0 / k < 1.0 / 29;
 }
 #endif

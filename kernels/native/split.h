@@ -2,12 +2,12 @@
 #pragma once
 #include "tiles.h"
 
-#define takes_tiles NAME(takes_tiles)
+#define tiles_win NAME(tiles_win)
 #define split_rows NAME(split_rows)
 #define split_columns NAME(split_columns)
 #define split_product NAME(split_product)
 
-// Builds without tiles have the names too, and code that uses them under `if (takes_tiles(...))`, which there is never so.
+// Builds without tiles have the names too, and code that uses them under `if (tiles_win(...))`, which there is never so.
 typedef uint16_t bf16;
 
 // Blocks of SPLIT_SIDE rows of A, or columns of B, by SPLIT_STEPS steps, in three pieces of two tiles.
@@ -18,10 +18,10 @@ INLINE size_t split_size(long n, long k) { return (size_t)div_up(n, SPLIT_SIDE) 
 
 // Whether a product of this size is faster so than on the register tile, both operands to be split.
 #if HAS_TILES
-int takes_tiles(long m, long n, long k);
+int tiles_win(long m, long n, long k);
 #else
-#undef takes_tiles
-#define takes_tiles(m, n, k) ((void)(m), (void)(n), (void)(k), 0)
+#undef tiles_win
+#define tiles_win(m, n, k) ((void)(m), (void)(n), (void)(k), 0)
 #endif
 
 // out[side / SPLIT_SIDE][k / SPLIT_STEPS] blocks from A or B with strides (rs, cs), filled up with zeros.

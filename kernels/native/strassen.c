@@ -459,7 +459,7 @@ static double cost_of(strassen_call call) {
 }
 
 int strassen_levels(long m, long n, long k) {
-    if (takes_tiles(m, n, k)) return 0; // which multiply faster than it saves
+    if (tiles_win(m, n, k)) return 0; // which multiply faster than it saves
     double least = (1 - LEAST_GAIN) * m * n * k;
     int levels = 0;
     for (int l = 1; l <= 2; l++) {
