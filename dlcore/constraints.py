@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import functional as F
+from .checking import real_number
 from .tensor import Tensor
 
 _EPSILON = 1e-7
@@ -47,7 +48,7 @@ class MaxNorm(_Norm):
 
     def __init__(self, max_value: float = 2, axis: Any = 0) -> None:
         super().__init__(axis)
-        self.max_value = _limit("max_value", max_value)
+        self.max_value = real_number(max_value, "max_value", least=0)
 
     def __call__(self, w: Tensor) -> Tensor:
         return self._scaled(w, lambda norms: F.clip(norms, 0.0, self.max_value))
@@ -61,9 +62,9 @@ class MinMaxNorm(_Norm):
 
     def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Any = 0) -> None:
         super().__init__(axis)
-        self.min_value = _limit("min_value", min_value)
-        self.max_value = _limit("max_value", max_value)
-        self.rate = _limit("rate", rate)
+        self.min_value = real_number(min_value, "min_value", least=0)
+        self.max_value = real_number(max_value, "max_value", least=0)
+        self.rate = real_number(rate, "rate", least=0)
         if self.min_value > self.max_value:
             raise ValueError(f"min_value must be at most max_value, got {min_value} and {max_value}")
 
@@ -97,12 +98,6 @@ class NonNeg(Constraint):
 
 
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
-
-
-def _limit(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
-    return float(value)
 
 
 _NAMES: dict[str, Any] = {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import random
+from .checking import real_number
 from .naming import to_snake_case, unknown_name
 
 _CHUNK = 1 << 20  # how many values are drawn at once, so that large weights need little memory besides their own
@@ -53,7 +54,11 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
-        return np.broadcast_to(np.asarray(self.value, _dtype(dtype)), shape).copy()
+        value = np.asarray(self.value, _dtype(dtype))
+        try:
+            return np.broadcast_to(value, shape).copy()
+        except ValueError:
+            raise ValueError(f"value of Constant must broadcast to {tuple(shape)}, got shape {value.shape}") from None
 
     def get_config(self) -> dict[str, Any]:
         return {"value": self.value.tolist() if isinstance(self.value, np.ndarray) else self.value}
@@ -63,7 +68,7 @@ class Identity(Initializer):
     """`gain` on the diagonal of a matrix, zero elsewhere."""
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.gain = gain
+        self.gain = real_number(gain, "gain")
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         if len(shape) != 2:
@@ -96,8 +101,8 @@ class _Random(Initializer):
 class RandomUniform(_Random):
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.minval = minval
-        self.maxval = maxval
+        self.minval = real_number(minval, "minval")
+        self.maxval = real_number(maxval, "maxval", self.minval)
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return self._draw(shape, dtype, lambda generator, n: generator.uniform(self.minval, self.maxval, n))
@@ -109,8 +114,8 @@ class RandomUniform(_Random):
 class RandomNormal(_Random):
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.mean = mean
-        self.stddev = stddev
+        self.mean = real_number(mean, "mean")
+        self.stddev = real_number(stddev, "stddev", 0)
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return self._draw(shape, dtype, lambda generator, n: generator.normal(self.mean, self.stddev, n))
@@ -143,6 +148,7 @@ class VarianceScaling(_Random):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
+        scale = real_number(scale, "scale")
         if scale <= 0:
             raise ValueError(f"scale must be positive, got {scale!r}")
         if mode not in ("fan_in", "fan_out", "fan_avg"):
@@ -226,7 +232,7 @@ class Orthogonal(_Random):
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.gain = gain
+        self.gain = real_number(gain, "gain")
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         if len(shape) < 2:

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import functional as F
 from .backends import current
+from .checking import is_number
 from .functional.arguments import checked_ids, integer_array
 from .naming import to_snake_case, unknown_name
 from .tensor import Settings, Tensor, as_tensor
@@ -176,7 +177,7 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     """Mean of e²/2 where |e| ≤ δ and δ|e| − δ²/2 elsewhere (Huber 1964)."""
-    if not _is_number(delta) or not delta >= 0:
+    if not is_number(delta) or not delta >= 0:
         raise ValueError(f"Argument `delta` must be a number of at least 0. Received: delta={delta!r}")
     y_true, y_pred = _pair(y_true, y_pred)
     size = F.abs(y_pred - y_true)
@@ -247,12 +248,8 @@ def _logits(y_pred: Tensor, activation: str, from_logits: bool) -> Tensor | None
     return y_pred.logits if y_pred.logits is not None and y_pred.logits_kind == activation else None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
 def _check_smoothing(label_smoothing: Any) -> None:
-    if not _is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
+    if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
         raise ValueError(
             f"Argument `label_smoothing` must be a number in 0 … 1. Received: label_smoothing={label_smoothing!r}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import functional as F
+from .checking import real_number
 from .tensor import Settings, Tensor
 
 
@@ -26,8 +27,8 @@ class L1L2(Regularizer):
     """l1·Σ|x| + l2·Σx²."""
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
-        self.l1 = _factor("l1", 0.0 if l1 is None else l1)
-        self.l2 = _factor("l2", 0.0 if l2 is None else l2)
+        self.l1 = real_number(0.0 if l1 is None else l1, "l1", least=0)
+        self.l2 = real_number(0.0 if l2 is None else l2, "l2", least=0)
 
     def __call__(self, x: Tensor) -> Tensor:
         penalty: Any = None
@@ -67,12 +68,6 @@ def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
 
 
 l1, l2 = L1, L2
-
-
-def _factor(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
-    return float(value)
 
 
 _NAMES: dict[str, Any] = {"L1": L1, "L2": L2, "L1L2": L1L2, "l1": L1, "l2": L2, "l1_l2": l1_l2, "l1l2": L1L2}

@@ -768,3 +768,97 @@ def test_another_activation_takes_effect_in_recorded_steps():
     hidden = np.tanh(x @ changed.get_weights()[0] + changed.get_weights()[1])
     expected = hidden @ changed.get_weights()[2] + changed.get_weights()[3]
     np.testing.assert_allclose(changed.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+ROWS, STEPS, PIXELS = np.ones((3, 4), "f4"), np.ones((2, 5, 3), "f4"), np.ones((2, 5, 5, 3), "f4")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: layers.Dense(3)(ROWS.tolist()), ValueError, "got a list of numbers"),
+        (lambda: layers.Embedding(4, 2)([[1, 2]]), ValueError, "got a list of numbers"),
+        (lambda: layers.Dense(3)(None), ValueError, "expected one tensor or array, got None"),
+        (lambda: layers.Dense(3)({"a": ROWS}), ValueError, "expected one tensor or array, got a dict"),
+        (lambda: layers.LayerNormalization()([ROWS]), ValueError, "expected one tensor or array, got a list"),
+        (lambda: layers.Dense(3)(ROWS, ROWS), TypeError, r"takes 1 argument\(s\), got 2"),
+        (lambda: layers.MultiHeadAttention(2, 3)(STEPS), TypeError, "without its argument 'value'"),
+        (lambda: layers.Dense(3, dtype="bogus"), ValueError, "dtype must be 'float32' or 'float64', got 'bogus'"),
+        (lambda: layers.Input((3,), dtype="float16"), ValueError, "dtype of Input must be .*, got 'float16'"),
+        (lambda: layers.Input((3,), dtype="bogus"), ValueError, "dtype of Input must be .*, got 'bogus'"),
+        (lambda: layers.Input(3.5), ValueError, "shape must hold whole numbers or None, got 3.5"),
+        (
+            lambda: layers.Dense(3, bias_initializer=np.ones(2))(ROWS),
+            ValueError,
+            r"broadcast to \(3,\), got shape \(2,\)",
+        ),
+        (lambda: layers.BatchNormalization(momentum="a"), ValueError, "momentum of BatchNormalization .*, got 'a'"),
+        (lambda: layers.BatchNormalization(epsilon=None), ValueError, "epsilon of BatchNormalization .*, got None"),
+        (lambda: layers.LayerNormalization(epsilon=-1), ValueError, "epsilon of LayerNormalization .*, got -1"),
+        (lambda: layers.LayerNormalization(axis=[1, -1])(ROWS), ValueError, "twice"),
+        (lambda: layers.LayerNormalization(axis=["a"]), ValueError, "axis of LayerNormalization"),
+        (lambda: layers.Normalization(axis=7)(ROWS), ValueError, "has only 2 axes"),
+        (lambda: layers.Normalization(axis="a"), ValueError, "axis of Normalization .*, got 'a'"),
+        (lambda: layers.Normalization(mean=1.0, variance=-1.0), ValueError, "variance of Normalization"),
+        (lambda: layers.Normalization(mean=[1, 2], variance=[1, 2])(ROWS), ValueError, "one number, or 4"),
+        (lambda: layers.Dropout(0.5, noise_shape=3), ValueError, "noise_shape of Dropout .*, got 3"),
+        (lambda: layers.GaussianNoise("a"), ValueError, "stddev of GaussianNoise .*, got 'a'"),
+        (lambda: layers.LSTM(3, dropout="a"), ValueError, "dropout of LSTM must be a number, got 'a'"),
+        (lambda: layers.RNN([]), ValueError, "one or more cells"),
+        (lambda: layers.PReLU(shared_axes=[5])(PIXELS), ValueError, r"shares axes \[5\]"),
+        (lambda: layers.PReLU(shared_axes=[0]), ValueError, "shared_axes of PReLU"),
+        (lambda: layers.ReLU(max_value="a"), ValueError, "max_value of ReLU .*, got 'a'"),
+        (lambda: layers.LeakyReLU("a"), ValueError, "negative_slope of LeakyReLU .*, got 'a'"),
+        (lambda: layers.ELU("a"), ValueError, "alpha of ELU .*, got 'a'"),
+        (lambda: layers.Softmax("a"), ValueError, "axis of Softmax .*, got 'a'"),
+        (lambda: layers.Concatenate("a"), ValueError, "axis of Concatenate .*, got 'a'"),
+        (lambda: layers.Permute(1), ValueError, "dims of Permute .*, got 1"),
+        (lambda: layers.Rescaling("a"), ValueError, "scale of Rescaling"),
+        (lambda: layers.Masking("a"), ValueError, "mask_value of Masking .*, got 'a'"),
+        (lambda: layers.Dot(1)([ROWS, ROWS[:2]]), ValueError, "one batch size, got 3 and 2"),
+    ],
+)
+def test_what_a_layer_cannot_take_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_numbers_of_numpy_are_arguments():
+    half, axis = np.float32(0.5), np.int64(1)
+    for layer in (
+        layers.Dropout(half),
+        layers.GaussianDropout(half),
+        layers.Dense(
+            2,
+            kernel_regularizer=dl.regularizers.L1L2(half, np.int64(1)),
+            kernel_constraint=dl.constraints.MaxNorm(half),
+        ),
+        layers.LayerNormalization(axis=axis),
+        layers.Softmax(axis=axis),
+        layers.Concatenate(axis=axis),
+        layers.PReLU(shared_axes=axis),
+        layers.ReLU(max_value=half, negative_slope=half),
+        layers.LSTM(3, dropout=half),
+        layers.Dense(2, kernel_initializer=dl.initializers.RandomNormal(stddev=half)),
+    ):
+        config = json.loads(json.dumps(layers.serialize(layer)))
+        assert layers.serialize(layers.deserialize(config)) == config
+
+
+def test_masks_as_lists():
+    layer = layers.GRU(3)
+    mask = [[1, 1, 1, 0, 0], [True, False, True, True, False]]
+    np.testing.assert_array_equal(layer(STEPS, mask=mask).numpy(), layer(STEPS, mask=np.array(mask, bool)).numpy())
+
+
+def test_half_precision_ids():
+    layer = layers.Embedding(4, 2, mask_zero=True)
+    y = layer(np.array([[1, 0, 3]], np.float16))
+    np.testing.assert_array_equal(y.numpy(), layer(np.array([[1, 0, 3]])).numpy())
+    np.testing.assert_array_equal(y.mask, [[True, False, True]])
+
+
+def test_normalisation_of_a_whole_sample_has_a_config():
+    layer = layers.Normalization(axis=None, mean=2.0, variance=4.0)
+    copy = layers.deserialize(layers.serialize(layer))
+    np.testing.assert_allclose(copy(ROWS).numpy(), (ROWS - 2.0) / 2.0)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import activations
 from .. import functional as F
+from ..checking import is_number, real_number
 from ..symbolic import Shape
 from ..tensor import Tensor
+from .arguments import axis_argument
 from .base import Layer
 from .core import known
 from .input_spec import InputSpec
@@ -46,15 +50,11 @@ class ReLU(_Elementwise):
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if max_value is not None and max_value < 0:
-            raise ValueError(f"max_value of ReLU must be at least 0, got {max_value!r}")
-        if negative_slope is None or negative_slope < 0:
-            raise ValueError(f"negative_slope of ReLU must be at least 0, got {negative_slope!r}")
-        if threshold is None or threshold < 0:
-            raise ValueError(f"threshold of ReLU must be at least 0, got {threshold!r}")
-        self.max_value = max_value
-        self.negative_slope = negative_slope
-        self.threshold = threshold
+        if max_value is not None and not (is_number(max_value) and max_value >= 0):
+            raise ValueError(f"max_value of ReLU must be None or a number of at least 0, got {max_value!r}")
+        self.max_value = None if max_value is None else float(max_value)
+        self.negative_slope = real_number(negative_slope, "negative_slope of ReLU", 0)
+        self.threshold = real_number(threshold, "threshold of ReLU", 0)
 
     def call(self, inputs: Tensor) -> Tensor:
         return activations.relu(inputs, self.negative_slope, self.max_value, self.threshold)
@@ -74,9 +74,7 @@ class LeakyReLU(_Elementwise):
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         negative_slope = kwargs.pop("alpha", negative_slope)
         super().__init__(**kwargs)
-        if negative_slope is None or negative_slope < 0:
-            raise ValueError(f"negative_slope of LeakyReLU must be at least 0, got {negative_slope!r}")
-        self.negative_slope = negative_slope
+        self.negative_slope = real_number(negative_slope, "negative_slope of LeakyReLU", 0)
 
     def call(self, inputs: Tensor) -> Tensor:
         return F.leaky_relu(inputs, self.negative_slope)
@@ -101,17 +99,21 @@ class PReLU(Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self._take_weight_arguments("alpha", alpha_initializer, alpha_regularizer, alpha_constraint)
-        self.shared_axes = (
-            None if shared_axes is None else [shared_axes] if isinstance(shared_axes, int) else list(shared_axes)
-        )
+        axes = [shared_axes] if isinstance(shared_axes, (int, np.integer)) else shared_axes
+        if axes is not None and not (isinstance(axes, (list, tuple)) and all(map(_is_axis, axes))):
+            raise ValueError(f"shared_axes of PReLU must be axes that are not the batch, got {shared_axes!r}")
+        self.shared_axes = None if axes is None else [int(axis) for axis in axes]
+        self.input_spec = InputSpec(min_ndim=2)
 
     def build(self, input_shape: Shape) -> None:
         shape: list[int | None] = list(input_shape[1:])
-        for axis in self.shared_axes or ():
+        shared = [axis % len(input_shape) if axis < 0 else axis for axis in self.shared_axes or ()]
+        if any(not 0 < axis < len(input_shape) for axis in shared):
+            raise ValueError(f"{self._said} shares axes {self.shared_axes}, its input has shape {tuple(input_shape)}")
+        for axis in shared:
             shape[axis - 1] = 1
         lengths = [known(n, axis + 1, input_shape, self) for axis, n in enumerate(shape)]
         self.alpha = self._add_described("alpha", lengths)
-        shared = self.shared_axes or ()
         axes = {axis: n for axis, n in enumerate(input_shape) if axis and axis not in shared}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)
 
@@ -130,7 +132,7 @@ class ELU(_Elementwise):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = alpha
+        self.alpha = real_number(alpha, "alpha of ELU")
 
     def call(self, inputs: Tensor) -> Tensor:
         return F.elu(inputs, self.alpha)
@@ -144,7 +146,7 @@ class Softmax(_Elementwise):
 
     def __init__(self, axis: int | list[int] | tuple[int, ...] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis: Any = axis_argument(axis, "Softmax")
 
     def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
         if mask is None:
@@ -166,4 +168,8 @@ class Softmax(_Elementwise):
         return shifted / F.sum(shifted, axis=tuple(self.axis), keepdims=True)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "axis": self.axis if isinstance(self.axis, int) else list(self.axis)}
+        return {**super().get_config(), "axis": self.axis}
+
+
+def _is_axis(axis: Any) -> bool:
+    return isinstance(axis, (int, np.integer)) and not isinstance(axis, bool) and axis != 0

@@ -39,3 +39,13 @@ def one_of(value: Any, argument: str, choices: tuple) -> Any:
     if value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def axis_argument(axis: Any, layer: str) -> Any:
+    """One axis as an int or several as a list, or a ValueError that names the layer."""
+    several = [axis] if isinstance(axis, (int, np.integer)) else axis
+    if not isinstance(several, (list, tuple)) or not several:
+        raise ValueError(f"axis of {layer} must be a whole number or several, got {axis!r}")
+    if any(isinstance(one, bool) or not isinstance(one, (int, np.integer)) for one in several):
+        raise ValueError(f"axis of {layer} must be a whole number or several, got {axis!r}")
+    return int(axis) if several is not axis else [int(one) for one in several]

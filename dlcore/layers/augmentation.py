@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import random
+from ..checking import is_number
 from ..random import SeedGenerator
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
@@ -310,15 +311,11 @@ class RandomZoom(_RandomAffine):
 
 def _bounds(factor: Any, argument: str, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
     """(low, high) from two numbers or from one, which must not be negative."""
-    pair = factor if isinstance(factor, (list, tuple)) else (-factor, factor) if _is_number(factor) else ()
-    if len(pair) != 2 or not all(map(_is_number, pair)) or not least <= pair[0] <= pair[1] <= most:
+    pair = factor if isinstance(factor, (list, tuple)) else (-factor, factor) if is_number(factor) else ()
+    if len(pair) != 2 or not all(map(is_number, pair)) or not least <= pair[0] <= pair[1] <= most:
         limits = "" if least == -math.inf else f", from {least:g}" + ("" if most == math.inf else f" to {most:g}")
         raise ValueError(f"{argument} must be a number ≥ 0 or two numbers (low, high){limits}, got {factor!r}")
     return float(pair[0]), float(pair[1])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _floor(x: Tensor) -> Tensor:

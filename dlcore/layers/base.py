@@ -105,6 +105,7 @@ class Layer:
     _bookkeeping: frozenset[str] = frozenset()  # attributes that no step depends on
     _uncopied: frozenset[str] = frozenset({"_losses", "_nodes", "_token"})  # those that a copy or pickle lacks
     _mixes_samples = False  # in training a sample's output depends on the others of its batch
+    _takes_lists = False  # of numbers, as its first argument
     _real_inputs = False  # integer and bool inputs are cast to the layer's dtype too
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -543,11 +544,18 @@ class Layer:
             leaves = flatten((args, kwargs))
             if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
                 return self._call_symbolic(args, kwargs)
+            if not self._takes_lists and _lists_numbers(first):
+                raise ValueError(
+                    f"{self._said} expected tensors or arrays, got a {type(first).__name__} of numbers; "
+                    "make an array of it with numpy.asarray"
+                )
             args = map_structure(self._convert, args)
             kwargs = {
                 key: value
                 if key == "training"
-                else map_structure(_as_mask if "mask" in key else self._convert_keyword, value)
+                else map_structure(_as_mask, _listed_mask(value))
+                if "mask" in key
+                else map_structure(self._convert_keyword, value)
                 for key, value in kwargs.items()
             }
             first = args[0] if args else next((v for k, v in kwargs.items() if k != "training"), None)
@@ -653,6 +661,8 @@ class Layer:
         inputs = flatten(first)
         if len(inputs) != len(specs):
             raise ValueError(f"{self._said} expected {len(specs)} input(s), got {len(inputs)}")
+        if specs is not self.input_spec and (first is None or isinstance(first, (list, tuple, dict))):
+            raise ValueError(f"{self._said} expected one tensor or array, got {_kind(first)}")
         for x, spec in zip(inputs, specs, strict=True):
             if spec is not None and x is not None:
                 spec.check(x.shape, self)
@@ -674,6 +684,7 @@ class Layer:
         """Call `build` with the shapes of a call's arguments."""
         if type(self).build is Layer.build:
             return  # a subclass without build() makes its weights elsewhere, or has none
+        self._check_arguments(args, kwargs)
         names = list(inspect.signature(type(self).build).parameters)[1:]
         bound = {name: value for name, value in self._bound(args, kwargs).items() if name != "training"}
         if not bound:
@@ -684,6 +695,20 @@ class Layer:
         else:
             self.build(_shape_of(next(iter(bound.values()))))
         self.__dict__["built"] = True
+
+    def _check_arguments(self, args: tuple, kwargs: dict[str, Any]) -> None:
+        """Raise TypeError where arguments of `call` are missing, or are too many."""
+        parameters = inspect.signature(self.call).parameters.values()
+        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        missing = [
+            p.name
+            for p in places[len(args) :]
+            if p.default is p.empty and p.name not in kwargs and p.name != "training" and not p.name.endswith("mask")
+        ]
+        if missing and (args or kwargs):
+            raise TypeError(f"{self._said} was called without its argument {', '.join(map(repr, missing))}")
+        if len(args) > len(places) and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            raise TypeError(f"{self._said} takes {len(places)} argument(s), got {len(args)}")
 
     def _call_symbolic(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         bound = self._bound(args, kwargs)
@@ -796,6 +821,20 @@ def _shape_of(structure: Any) -> Any:
     return map_structure(lambda x: tuple(x.shape) if hasattr(x, "shape") else None, structure)
 
 
+def _lists_numbers(x: Any) -> bool:
+    leaves = flatten(x) if isinstance(x, (list, tuple)) else []
+    return bool(leaves) and all(isinstance(leaf, (int, float, np.generic)) for leaf in leaves)
+
+
+def _kind(x: Any) -> str:
+    return "None" if x is None else f"a {type(x).__name__}"
+
+
+def _listed_mask(mask: Any) -> Any:
+    """A mask given as a list of truth values, as an array."""
+    return np.asarray(mask, bool) if _lists_numbers(mask) else mask
+
+
 def _as_mask(mask: Any) -> Any:
     return as_tensor(mask).data if isinstance(mask, (Tensor, np.ndarray)) else mask
 
@@ -812,7 +851,10 @@ def _may_hold_state(value: Any) -> bool:
 
 
 def _real_dtype(dtype: Any) -> np.dtype:
-    dtype = np.dtype("float32" if dtype is None else dtype)
+    try:
+        dtype = np.dtype("float32" if dtype is None else dtype)
+    except TypeError:
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}") from None
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype.name!r}")
     return dtype

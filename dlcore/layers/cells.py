@@ -10,6 +10,7 @@ import numpy as np
 from .. import activations
 from .. import functional as F
 from ..backends.interface import FUSED_ACTIVATIONS, Array
+from ..checking import real_number
 from ..random import SeedGenerator
 from ..symbolic import Shape, flatten, map_structure
 from ..tensor import Tensor, Variable, as_tensor
@@ -53,8 +54,8 @@ class _Cell(Layer):
         self._take_weight_arguments("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
         self._take_weight_arguments("recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint)
         self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
-        self.dropout = min(1.0, max(0.0, dropout))
-        self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
+        self.dropout = min(1.0, max(0.0, real_number(dropout, f"dropout of {kind}")))
+        self.recurrent_dropout = min(1.0, max(0.0, real_number(recurrent_dropout, f"recurrent_dropout of {kind}")))
         self.seed = seed
         self._seeds = SeedGenerator(seed)
         self._masks: dict[str, Tensor] = {}
@@ -354,6 +355,8 @@ class StackedRNNCells(Layer):
 
     def __init__(self, cells: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(cells, (list, tuple)) or not cells:
+            raise ValueError(f"cells of StackedRNNCells must be a list of one or more cells, got {cells!r}")
         for cell in cells:
             check_cell(cell)
         self.cells = list(cells)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import activations
 from .. import functional as F
+from ..checking import is_number
 from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor, Variable, as_tensor
 from .arguments import positive_int
@@ -32,6 +33,9 @@ class InputLayer(Layer):
         super().__init__(name=name, **kwargs)
         if (shape is None) == (batch_shape is None):
             raise ValueError("Input needs either shape (without the batch) or batch_shape (with it), not both")
+        given = shape if batch_shape is None else batch_shape
+        if not isinstance(given, (int, np.integer, list, tuple)):
+            raise ValueError(f"shape must hold whole numbers or None, got {given!r}")
         if batch_shape is None:
             batch_shape = (batch_size, *((shape,) if isinstance(shape, (int, np.integer)) else shape))
         elif batch_size is not None:
@@ -39,7 +43,7 @@ class InputLayer(Layer):
         for n in batch_shape:
             if n is not None and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0):
                 raise ValueError(f"shape must hold whole numbers or None, got {tuple(batch_shape)}")
-        self._input_dtype = np.dtype("float32" if dtype is None else dtype)
+        self._input_dtype = _input_dtype(dtype)
         self.batch_shape = tuple(batch_shape)
         self.built = True
         Node(self, (), {}, SymbolicTensor(self.batch_shape, self._input_dtype, name=self.name))
@@ -57,6 +61,16 @@ class InputLayer(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {"batch_shape": list(self.batch_shape), "dtype": self.dtype, "name": self.name}
+
+
+def _input_dtype(dtype: Any) -> np.dtype:
+    try:
+        found = np.dtype("float32" if dtype is None else dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind not in "iub" and found not in (np.float32, np.float64):
+        raise ValueError(f"dtype of Input must be 'float32', 'float64', an integer type or 'bool', got {dtype!r}")
+    return found
 
 
 def Input(
@@ -159,6 +173,7 @@ class Embedding(Layer):
         self._take_weight_arguments("embeddings", embeddings_initializer, embeddings_regularizer, embeddings_constraint)
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
+        self.input_spec = InputSpec()
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
@@ -169,6 +184,8 @@ class Embedding(Layer):
         self.embeddings = self._add_described("embeddings", (self.input_dim, self.output_dim))
 
     def _convert(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray) and x.dtype == np.float16:
+            x = x.astype(np.float32)
         return as_tensor(x)  # whole numbers may come as floats, of any dtype
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -196,6 +213,8 @@ class Masking(Layer):
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not is_number(mask_value):
+            raise ValueError(f"mask_value of Masking must be a number, got {mask_value!r}")
         self.mask_value = mask_value
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:

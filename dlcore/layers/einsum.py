@@ -111,6 +111,7 @@ class EinsumDense(Layer):
         if bias_axes is not None and (not bias_axes or not set(bias_axes) <= set(self.axes.outputs)):
             raise ValueError(f"bias_axes of EinsumDense must be among {self.axes.outputs!r}, got {bias_axes!r}")
         self.activation = activations.get(activation)
+        self.input_spec = InputSpec(min_ndim=1)
         self._take_weight_arguments("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
         self._take_weight_arguments("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.bias: Variable | None = None

@@ -130,7 +130,9 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+            raise ValueError(f"axis of Concatenate must be a whole number, got {axis!r}")
+        self.axis = int(axis)
 
     def call(self, inputs: Any) -> Tensor:
         if not isinstance(inputs, (list, tuple)) or not inputs:
@@ -206,6 +208,8 @@ class Dot(_Merge):
             if not -len(shape) <= axis < len(shape) or axis % len(shape) == 0:
                 raise ValueError(f"{self._said} sums along axis {axis}, one of its inputs has shape {tuple(shape)}")
             places.append(axis % len(shape))
+        if None not in (first[0], second[0]) and first[0] != second[0]:
+            raise ValueError(f"{self._said} expected two inputs of one batch size, got {first[0]} and {second[0]}")
         a, b = first[places[0]], second[places[1]]
         if None not in (a, b) and a != b:
             raise ValueError(

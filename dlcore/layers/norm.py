@@ -9,9 +9,10 @@ import numpy as np
 
 from .. import functional as F
 from .. import initializers
+from ..checking import real_number
 from ..symbolic import Shape
 from ..tensor import Tensor, Variable, no_grad
-from .arguments import positive_int
+from .arguments import axis_argument, positive_int
 from .base import Layer
 from .core import known
 from .input_spec import InputSpec
@@ -48,15 +49,12 @@ class BatchNormalization(Layer):
         super().__init__(**kwargs)
         if not isinstance(axis, (int, np.integer)):
             raise ValueError(f"axis of BatchNormalization must be a whole number, got {axis!r}")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum of BatchNormalization must lie in 0 … 1, got {momentum!r}")
-        if epsilon < 0:
-            raise ValueError(f"epsilon of BatchNormalization must be at least 0, got {epsilon!r}")
         if synchronized:
             raise ValueError("synchronized of BatchNormalization must be False: there is one device")
         self.axis = int(axis)
-        self.momentum = float(momentum)
-        self.epsilon = float(epsilon)
+        self.input_spec = InputSpec()
+        self.momentum = real_number(momentum, "momentum of BatchNormalization", 0, 1)
+        self.epsilon = real_number(epsilon, "epsilon of BatchNormalization", 0)
         self.center = center
         self.scale = scale
         self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
@@ -147,8 +145,9 @@ class LayerNormalization(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.axis = _axis_argument(axis, "LayerNormalization")
-        self.epsilon = float(epsilon)
+        self.axis = axis_argument(axis, "LayerNormalization")
+        self.input_spec = InputSpec()
+        self.epsilon = real_number(epsilon, "epsilon of LayerNormalization", 0)
         self.center = center
         self.scale = scale
         self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
@@ -221,7 +220,8 @@ class GroupNormalization(Layer):
         super().__init__(**kwargs)
         self.groups = groups if groups == -1 else positive_int(groups, "groups of GroupNormalization")
         self.axis = axis
-        self.epsilon = float(epsilon)
+        self.input_spec = InputSpec()
+        self.epsilon = real_number(epsilon, "epsilon of GroupNormalization", 0)
         self.center = center
         self.scale = scale
         self._take_weight_arguments("beta", beta_initializer, beta_regularizer, beta_constraint)
@@ -283,8 +283,9 @@ class RMSNormalization(Layer):
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = _axis_argument(axis, "RMSNormalization")
-        self.epsilon = float(epsilon)
+        self.axis = axis_argument(axis, "RMSNormalization")
+        self.input_spec = InputSpec()
+        self.epsilon = real_number(epsilon, "epsilon of RMSNormalization", 0)
 
     def build(self, input_shape: Shape) -> None:
         axes = axes_within(self.axis, len(input_shape), self)
@@ -312,7 +313,7 @@ class UnitNormalization(Layer):
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = _axis_argument(axis, "UnitNormalization")
+        self.axis = axis_argument(axis, "UnitNormalization")
         self.supports_masking = True
         self.built = True
 
@@ -342,13 +343,19 @@ class Normalization(Layer):
         super().__init__(**kwargs)
         if (mean is None) != (variance is None):
             raise ValueError("mean and variance of Normalization must be given both or neither")
-        self.axis = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+        given = [] if axis is None or axis in ([], ()) else axis_argument(axis, "Normalization")
+        self.axis = (given,) if isinstance(given, int) else tuple(given)
         self.invert = invert
         self._given = None if mean is None else (np.asarray(mean), np.asarray(variance))
+        if self._given is not None:
+            for name, statistic in zip(("mean", "variance"), self._given, strict=True):
+                if statistic.dtype.kind not in "fiub" or (name == "variance" and (statistic < 0).any()):
+                    least = " of at least 0" if name == "variance" else ""
+                    raise ValueError(f"{name} of Normalization must hold numbers{least}, got {statistic!r}")
         self.supports_masking = True
 
     def _axes(self, ndim: int) -> tuple[int, ...]:
-        axes = tuple(sorted(axis % ndim for axis in self.axis))
+        axes = axes_within(self.axis, ndim, self)
         if 0 in axes:
             raise ValueError(f"{self._said} cannot keep the batch axis apart, got axis={self.axis}")
         return axes
@@ -384,6 +391,11 @@ class Normalization(Layer):
         return inputs * spread + mean if self.invert else (inputs - mean) / spread
 
     def _shape(self, statistic: np.ndarray) -> tuple[int, ...]:
+        if statistic.size not in (1, math.prod(self._along)):
+            raise ValueError(
+                f"mean and variance of {self._said} must hold one number, or {math.prod(self._along)} for its input, "
+                f"got shape {statistic.shape}"
+            )
         return self._along if statistic.size == math.prod(self._along) else (1,) * len(self._along)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -400,18 +412,15 @@ class Normalization(Layer):
         }
 
 
-def _axis_argument(axis: Any, layer: str) -> Any:
-    if not isinstance(axis, (int, list, tuple)) or (not axis and not isinstance(axis, int)):
-        raise ValueError(f"axis of {layer} must be a whole number or several, got {axis!r}")
-    return axis if isinstance(axis, int) else list(axis)
-
-
 def axes_within(axis: Any, ndim: int, layer: Layer) -> tuple[int, ...]:
     """One axis or several, counted from the front and in order, or a ValueError if an input has too few."""
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     if any(not -ndim <= axis < ndim for axis in axes):
         raise ValueError(f"{layer._said} normalises axis {axis}, its input has only {ndim} axes")
-    return tuple(sorted(axis % ndim for axis in axes))
+    places = tuple(sorted({axis % ndim for axis in axes}))
+    if len(places) != len(axes):
+        raise ValueError(f"{layer._said} names an axis of its input, which has {ndim} axes, twice: {axis}")
+    return places
 
 
 def unit_vectors(x: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -16,6 +16,8 @@ class Operation(Layer):
     Arithmetic on symbolic tensors and functions of `dlcore.functional` called on them make these layers.
     """
 
+    _takes_lists = True
+
     def __init__(self, function: str, name: str | None = None, **kwargs: Any) -> None:
         if function.startswith("_") or not callable(getattr(F, function, None)):
             raise unknown_name("function of dlcore.functional", function, [n for n in dir(F) if not n.startswith("_")])

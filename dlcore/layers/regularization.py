@@ -8,6 +8,7 @@ from typing import Any
 from .. import functional as F
 from .. import regularizers
 from ..backends import current
+from ..checking import is_number, real_number
 from ..random import SeedGenerator
 from ..symbolic import Shape
 from ..tensor import Tensor, as_tensor
@@ -29,10 +30,10 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-            raise ValueError(f"rate of {type(self).__name__} must be a number in 0 … 1, got {rate!r}")
-        self.rate = float(rate)
+        self.rate = real_number(rate, f"rate of {type(self).__name__}", 0, 1)
         self.seed = seed
+        if noise_shape is not None and not isinstance(noise_shape, (list, tuple)):
+            raise ValueError(f"noise_shape of {type(self).__name__} must be a shape or None, got {noise_shape!r}")
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         self._seeds = SeedGenerator(seed)
         self.supports_masking = True
@@ -144,9 +145,7 @@ class GaussianNoise(_Noise):
 
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        if not 0 <= stddev <= 1:
-            raise ValueError(f"stddev of GaussianNoise must lie in 0 … 1, got {stddev!r}")
-        self.stddev = float(stddev)
+        self.stddev = real_number(stddev, "stddev of GaussianNoise", 0, 1)
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         if not training or self.stddev == 0:
@@ -197,6 +196,6 @@ class ActivityRegularization(Layer):
 
 
 def _below_one(rate: Any, layer: str) -> float:
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+    if not is_number(rate) or not 0 <= rate < 1:
         raise ValueError(f"rate of {layer} must be a number of at least 0 and below 1, got {rate!r}")
     return float(rate)

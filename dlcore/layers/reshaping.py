@@ -47,6 +47,7 @@ class Reshape(Layer):
         ):
             raise ValueError(f"target_shape of Reshape must hold lengths, at most one of them -1, got {target_shape!r}")
         self.target_shape = tuple(int(n) for n in shape)
+        self.input_spec = InputSpec(min_ndim=1)
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -73,6 +74,8 @@ class Permute(Layer):
 
     def __init__(self, dims: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(dims, (list, tuple)):
+            raise ValueError(f"dims of Permute must be the order of the axes, got {dims!r}")
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(f"dims of Permute must be an order of 1 … {len(self.dims)}, got {dims!r}")
@@ -249,6 +252,9 @@ class Rescaling(Layer):
         super().__init__(**kwargs)
         self.scale = scale if isinstance(scale, (int, float)) else np.asarray(scale)
         self.offset = offset if isinstance(offset, (int, float)) else np.asarray(offset)
+        for name, value in (("scale", self.scale), ("offset", self.offset)):
+            if np.asarray(value).dtype.kind not in "fiu":
+                raise ValueError(f"{name} of Rescaling must be a number or an array of numbers, got {value!r}")
         self.supports_masking = True
         self.built = True
 
