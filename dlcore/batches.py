@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .checking import is_number
 from .random import host_generator
 from .symbolic import flatten, map_structure
 from .tensor import Tensor
@@ -151,6 +152,10 @@ def class_weights(y: Any, class_weight: dict[int, float]) -> np.ndarray:
         raise ValueError("Argument `class_weight` needs labels; `y` is None")
     if isinstance(y, list | tuple | dict):
         raise ValueError("Argument `class_weight` is only supported for models with a single output.")
+    if not isinstance(class_weight, dict) or not all(map(is_number, (*class_weight, *class_weight.values()))):
+        raise ValueError(
+            f"Argument `class_weight` must map classes to weights, both numbers. Received: {class_weight!r}"
+        )
     labels = y.numpy() if isinstance(y, Tensor) else np.asarray(y)
     if labels.ndim > 1:
         labels = labels[..., 0] if labels.shape[-1] == 1 else labels.argmax(axis=-1)

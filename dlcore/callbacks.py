@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .checking import real_number, whole_number
 from .progress import ProgressBar
 
 Logs = Any  # a mapping of names to numbers, None, or a function that gives one
@@ -352,7 +353,7 @@ class LambdaCallback(Callback):
     """Hooks given as functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: print(logs["loss"]))`.
 
     Raises:
-        ValueError: an argument is no hook.
+        ValueError: an argument is no hook, or no function.
     """
 
     def __init__(self, **hooks: Callable[..., Any] | None) -> None:
@@ -362,6 +363,8 @@ class LambdaCallback(Callback):
                 from .naming import unknown_name
 
                 raise unknown_name("hook", name, [n for n in dir(Callback) if n.startswith("on_")])
+            if function is not None and not callable(function):
+                raise ValueError(f"Argument `{name}` must be a function. Received: {name}={function!r}")
             if function is not None:
                 setattr(self, name, function)
 
@@ -436,7 +439,7 @@ class EarlyStopping(_Monitor):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
+        self.patience = whole_number(patience, "patience")
         self.verbose = verbose
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
@@ -572,7 +575,7 @@ class BackupAndRestore(Callback):
         super().__init__()
         if not os.fspath(backup_dir):
             raise ValueError("Argument `backup_dir` must name a folder. Received: ''")
-        if save_freq != "epoch" and not isinstance(save_freq, int):
+        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
             raise ValueError(f"Argument `save_freq` must be 'epoch' or a number of epochs. Received: {save_freq!r}")
         self.path = Path(backup_dir) / "latest.npz"
         self.every = 1 if save_freq == "epoch" else int(save_freq)
@@ -622,6 +625,8 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         super().__init__()
+        if not callable(schedule):
+            raise ValueError(f"Argument `schedule` must be a function. Received: schedule={schedule!r}")
         self.schedule = schedule
         self.verbose = verbose
 
@@ -663,10 +668,10 @@ class ReduceLROnPlateau(_Monitor):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if factor >= 1.0:
+        if real_number(factor, "factor", 0.0) >= 1.0:
             raise ValueError(f"Argument `factor` must be < 1. Received: factor={factor}")
         self.factor = factor
-        self.patience = patience
+        self.patience = whole_number(patience, "patience")
         self.verbose = verbose
         self.cooldown = cooldown
         self.min_lr = min_lr

@@ -734,7 +734,9 @@ def model_from_json(text: str, custom_objects: dict[str, Any] | None = None) -> 
 
 
 def clone_model(model: Model) -> Model:
-    """A model like this one, with new layers and new weights."""
+    """A model like this one, with new layers and new weights. Raises ValueError if it is no model."""
+    if not isinstance(model, Model):
+        raise ValueError(f"model must be a Model, got {type(model).__name__}: {model!r}")
     classes = {type(part).__name__: type(part) for part in model._flatten_layers()}
     twin = layers.deserialize(json.loads(json.dumps(layers.serialize(model))), classes)
     assert isinstance(twin, Model)

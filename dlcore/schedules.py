@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from .checking import is_number, real_number
 from .naming import unknown_name
 
 
@@ -28,8 +29,8 @@ class LearningRateSchedule:
 
 
 def _check_steps(name: str, value: float) -> None:
-    if value <= 0:
-        raise ValueError(f"Argument `{name}` must be > 0. Received: {name}={value}")
+    if not is_number(value) or value <= 0:
+        raise ValueError(f"Argument `{name}` must be > 0. Received: {name}={value!r}")
 
 
 class ExponentialDecay(LearningRateSchedule):
@@ -44,7 +45,7 @@ class ExponentialDecay(LearningRateSchedule):
         name: str = "ExponentialDecay",
     ) -> None:
         _check_steps("decay_steps", decay_steps)
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = real_number(initial_learning_rate, "initial_learning_rate")
         self.decay_steps = decay_steps
         self.decay_rate = decay_rate
         self.staircase = staircase
@@ -122,7 +123,7 @@ class PolynomialDecay(LearningRateSchedule):
         name: str = "PolynomialDecay",
     ) -> None:
         _check_steps("decay_steps", decay_steps)
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = real_number(initial_learning_rate, "initial_learning_rate")
         self.decay_steps = decay_steps
         self.end_learning_rate = end_learning_rate
         self.power = power
@@ -165,7 +166,7 @@ class CosineDecay(LearningRateSchedule):
         warmup_steps: int = 0,
     ) -> None:
         _check_steps("decay_steps", decay_steps)
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = real_number(initial_learning_rate, "initial_learning_rate")
         self.decay_steps = decay_steps
         self.alpha = alpha
         self.name = name
@@ -195,7 +196,11 @@ class CosineDecay(LearningRateSchedule):
 
 class CosineDecayRestarts(LearningRateSchedule):
     """Cosine decay with warm restarts (SGDR, Loshchilov & Hutter 2017): each period `t_mul` times as long as the one
-    before and starting `m_mul` times as high."""
+    before and starting `m_mul` times as high.
+
+    Raises:
+        ValueError: `first_decay_steps` is not above 0, or `t_mul` below 1: periods that shrink would come to an end.
+    """
 
     def __init__(
         self,
@@ -207,9 +212,9 @@ class CosineDecayRestarts(LearningRateSchedule):
         name: str = "SGDRDecay",
     ) -> None:
         _check_steps("first_decay_steps", first_decay_steps)
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = real_number(initial_learning_rate, "initial_learning_rate")
         self.first_decay_steps = first_decay_steps
-        self.t_mul = t_mul
+        self.t_mul = real_number(t_mul, "t_mul", 1.0)
         self.m_mul = m_mul
         self.alpha = alpha
         self.name = name
@@ -222,7 +227,9 @@ class CosineDecayRestarts(LearningRateSchedule):
         else:
             restarts = math.floor(math.log(1.0 - fraction * (1.0 - self.t_mul)) / math.log(self.t_mul))
             before = (1.0 - self.t_mul**restarts) / (1.0 - self.t_mul)
-            fraction = (fraction - before) / self.t_mul**restarts
+            fraction = max(0.0, (fraction - before) / self.t_mul**restarts)
+            if fraction >= 1.0:  # the logarithm of a restart itself may come out below its whole number
+                restarts, fraction = restarts + 1, (fraction - 1.0) / self.t_mul
         cosine = 0.5 * self.m_mul**restarts * (1.0 + math.cos(math.pi * fraction))
         return self.initial_learning_rate * ((1.0 - self.alpha) * cosine + self.alpha)
 

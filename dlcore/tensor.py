@@ -401,8 +401,9 @@ class Tensor:
 class Variable(Tensor):
     """A tensor that belongs to a layer or an optimizer and changes in place.
 
-    Its values are a copy of those given. An optimizer moves `.data` and `.grad` into flat buffers of its own, so do not
-    keep a reference to `.data` across that.
+    Its values are a copy of those given; `assign` changes them. An optimizer moves `.data` and `.grad` into flat
+    buffers of its own, so do not keep a reference to `.data` across that; and `predict` may have packed the values, so
+    do not write into `.data` itself.
 
     Args:
         initializer: first values, as for Tensor; or an initializer, its name or a function of (shape, dtype).

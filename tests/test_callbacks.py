@@ -213,8 +213,12 @@ def test_reduce_on_plateau():
         theirs.on_epoch_end(epoch, logs)
         expected.append(logs["learning_rate"])
     assert history.history["learning_rate"] == pytest.approx(expected)
-    with pytest.raises(ValueError, match="factor"):
-        callbacks.ReduceLROnPlateau(factor=1.0)
+    for factor in (1.0, -0.5, "a"):
+        with pytest.raises(ValueError, match="factor"):
+            callbacks.ReduceLROnPlateau(factor=factor)
+    for monitor in (callbacks.ReduceLROnPlateau, callbacks.EarlyStopping):
+        with pytest.raises(ValueError, match="patience must be a whole number of at least 0, got -1"):
+            monitor(patience=-1)
 
 
 def test_csv_logger(tmp_path):
@@ -253,6 +257,16 @@ def test_lambda_callback():
     assert all(isinstance(value, float) for value in seen[::2])
     with pytest.raises(ValueError, match="on_epoch_end"):
         callbacks.LambdaCallback(on_epoch_ends=print)
+    with pytest.raises(ValueError, match="`on_epoch_end` must be a function"):
+        callbacks.LambdaCallback(on_epoch_end=5)
+    with pytest.raises(ValueError, match="`schedule` must be a function"):
+        callbacks.LearningRateScheduler(0.1)
+
+
+@pytest.mark.parametrize("save_freq", [0, -1, True, "batch"])
+def test_a_backup_needs_a_frequency(tmp_path, save_freq):
+    with pytest.raises(ValueError, match="`save_freq` must be 'epoch' or a number of epochs"):
+        callbacks.BackupAndRestore(tmp_path, save_freq=save_freq)
 
 
 def test_outputs_of_predict_may_be_kept():

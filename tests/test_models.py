@@ -239,6 +239,8 @@ def test_recurrent_graph_with_states():
     model = dl.Model(sequence, decoded)
     assert model(_x(2, 5, 3)).shape == (2, 4)
     assert models.clone_model(model)(_x(2, 7, 3)).shape == (2, 4)
+    with pytest.raises(ValueError, match="model must be a Model, got int: 5"):
+        models.clone_model(5)
 
 
 def test_masks_pass_through_models():

@@ -300,6 +300,17 @@ def test_schedules_against_keras(name, positional, keywords):
     assert [copy(s) for s in range(30)] == [ours(s) for s in range(30)]
 
 
+@pytest.mark.parametrize("t_mul", [1.0, 1.5, 2.0, 3.0, 7.0])
+@pytest.mark.parametrize("first", [1, 3, 10])
+def test_cosine_decay_starts_anew_at_every_restart(first, t_mul):
+    decay = schedules.CosineDecayRestarts(0.1, first, t_mul, m_mul=0.5)
+    start = 0.0
+    for restarts in range(7):
+        if start == int(start):
+            assert decay(int(start)) == pytest.approx(0.1 * 0.5**restarts, rel=1e-9)
+        start += first * t_mul**restarts
+
+
 def test_learning_rate():
     optimizer = optimizers.SGD(0.5)
     w = Variable(np.zeros(1, np.float32))
@@ -355,6 +366,12 @@ def test_names_and_errors():
         optimizers.Adam().step()
     with pytest.raises(ValueError, match="decay_steps"):
         schedules.ExponentialDecay(0.1, 0, 0.9)
+    with pytest.raises(ValueError, match="decay_steps='a'"):
+        schedules.CosineDecay(0.1, "a")
+    with pytest.raises(ValueError, match="initial_learning_rate must be a number, got 'a'"):
+        schedules.CosineDecay("a", 5)
+    with pytest.raises(ValueError, match="t_mul must be a number of at least"):
+        schedules.CosineDecayRestarts(0.1, 5, t_mul=0.5)
 
 
 @pytest.mark.filterwarnings("ignore:No gradients exist")

@@ -219,6 +219,9 @@ def test_sample_weights_and_class_weights():
     assert value == pytest.approx(float((each * weight).mean()), rel=1e-5)
     with pytest.raises(ValueError, match="cannot be given at the same time"):
         model.fit(X, LABELS, class_weight={1: 2.0}, sample_weight=weight)
+    for wrong in ({"a": 2.0}, {1: "a"}, [1.0, 2.0]):
+        with pytest.raises(ValueError, match="`class_weight` must map classes to weights"):
+            model.fit(X, LABELS, class_weight=wrong, verbose=0)
 
 
 def test_accuracy_by_the_shapes():
