@@ -8,7 +8,7 @@ PYTEST_ARGS =
 PEERS_ARGS =
 BUILD = pyproject.toml setup.py kernels/native/*.c kernels/native/*.h kernels/native/*.pyx kernels/native/*.pxi
 
-GPU_TESTS = tests/test_conformance.py tests/test_gradients.py tests/test_replay.py tests/test_cupy_training.py
+GPU_TESTS = tests/test_conformance.py tests/test_gradients.py tests/test_replay.py tests/test_cupy_training.py tests/test_no_elements.py
 
 .PHONY: help demo test lint docs bench sanitize test-gpu bench-gpu test-emulated-gpu clean
 

@@ -400,7 +400,7 @@ class Backend:
     ) -> None:
         """Batch normalisation in training (Ioffe & Szegedy 2015, algorithm 1), per feature over the rows.
 
-        x and y `[R, C]` (R ≥ 1), all others `[C]`. mean and inv_std = 1/√(var + eps) (biased variance) are outputs for
+        x and y `[R, C]`, all others `[C]`. mean and inv_std = 1/√(var + eps) (biased variance) are outputs for
         the backward; running_mean and running_var are updated: r ← momentum·r + (1 − momentum)·batch statistic.
         The variance must not cancel for |mean| ≫ std. In place allowed (y = x).
         """
@@ -463,7 +463,7 @@ class Backend:
         """dx `[R, C]`, dgamma and dbeta `[C]`."""
 
     # ---- recurrent: whole sequences; the cell step is the same primitive with T = 1 -------------------------------
-    # x [N, T, I], initial states [N, H], kernel w [I, G·H], recurrent kernel u [H, G·H]; T ≥ 1.
+    # x [N, T, I], initial states [N, H], kernel w [I, G·H], recurrent kernel u [H, G·H].
     # mask, uint8 [N, T] or None: where it is 0 the step is skipped and the previous state carried over.
     # The backward takes dh [N, T, H], the gradient of every step's output, and gives every gradient that is not None.
 

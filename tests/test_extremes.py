@@ -9,10 +9,15 @@ import pytest
 
 from dlcore import functional as F
 from dlcore import ops
+from dlcore.backends import current
 from dlcore.tensor import Tensor
 
 pytestmark = pytest.mark.usefixtures("active_backend")
 REALS = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def _gradient(t: Tensor) -> np.ndarray:
+    return current().to_numpy(t.grad)
 
 
 def close(result, expected, dtype: str, least: float = 0.0) -> None:
@@ -67,7 +72,7 @@ def test_small_and_large_numbers_keep_their_digits(name: str, dtype: str) -> Non
     slopes = {"log1p": lambda v: 1 / (1 + v), "expm1": np.exp, "sinh": np.cosh, "cosh": np.sinh}
     t = Tensor(x[1:15], requires_grad=True)
     F.sum(ours(t)).backward()
-    close(t.grad, slopes[name](x[1:15].astype("longdouble")).astype(dtype), dtype, least=np.finfo(dtype).eps)
+    close(_gradient(t), slopes[name](x[1:15].astype("longdouble")).astype(dtype), dtype, least=np.finfo(dtype).eps)
 
 
 @REALS
@@ -78,7 +83,7 @@ def test_running_sums_pass_nothing_back(dtype: str) -> None:
     y = ops.cumsum(t, 0)
     np.testing.assert_array_equal(y.numpy(), np.cumsum(t.numpy(), 0))
     y.backward(np.ones((3, 4), dtype))
-    np.testing.assert_array_equal(t.grad, np.repeat([[3.0], [2.0], [1.0]], 4, 1))
+    np.testing.assert_array_equal(_gradient(t), np.repeat([[3.0], [2.0], [1.0]], 4, 1))
 
 
 def test_running_sums_of_integers_are_exact() -> None:
@@ -98,11 +103,11 @@ def test_the_slope_of_a_norm_of_nothing_is_zero(dtype: str) -> None:
         y = function(t, axis=1)
         close(y.numpy(), value, dtype)
         F.sum(y).backward()
-        assert not t.grad[0].any()
-        assert np.isfinite(t.grad).all()
+        assert not _gradient(t)[0].any()
+        assert np.isfinite(_gradient(t)).all()
     t = Tensor(rows, requires_grad=True)
     F.sum(ops.normalize(t)).backward()
-    assert np.isfinite(t.grad).all()
+    assert np.isfinite(_gradient(t)).all()
 
 
 @REALS
