@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .checking import real_number, whole_number
+from .checking import is_whole, real_number, whole_number
 from .progress import ProgressBar
 
 Logs = Any  # a mapping of names to numbers, None, or a function that gives one
@@ -505,7 +505,7 @@ class ModelCheckpoint(_Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
+        if save_freq != "epoch" and not is_whole(save_freq, 1):
             raise ValueError(f"Argument `save_freq` must be 'epoch' or a number of batches. Received: {save_freq!r}")
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
@@ -575,7 +575,7 @@ class BackupAndRestore(Callback):
         super().__init__()
         if not os.fspath(backup_dir):
             raise ValueError("Argument `backup_dir` must name a folder. Received: ''")
-        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
+        if save_freq != "epoch" and not is_whole(save_freq, 1):
             raise ValueError(f"Argument `save_freq` must be 'epoch' or a number of epochs. Received: {save_freq!r}")
         self.path = Path(backup_dir) / "latest.npz"
         self.every = 1 if save_freq == "epoch" else int(save_freq)

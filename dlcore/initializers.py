@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .checking import real_number
+from .checking import is_whole, real_number
 from .naming import to_snake_case, unknown_name
 
 _CHUNK = 1 << 20  # how many values are drawn at once, so that large weights need little memory besides their own
@@ -81,7 +81,7 @@ class Identity(Initializer):
 
 class _Random(Initializer):
     def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        if seed is not None and not is_whole(seed, 0):
             raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
         self.seed = None if seed is None else int(seed)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import functional as F
 from .backends import current
-from .checking import is_number
+from .checking import is_number, is_whole
 from .functional.arguments import checked_ids, integer_array
 from .naming import to_snake_case, unknown_name
 from .tensor import Settings, Tensor, as_tensor
@@ -51,11 +51,8 @@ def _target(y_true: Any, dtype: Any, argument: str = "y_true") -> Tensor:
     if y_true.dtype.kind not in "fiub":
         hint = " Encode string labels as integers or one-hot rows first." if argument == "y_true" else ""
         raise TypeError(f"Argument `{argument}` must hold numbers; received an array of dtype {y_true.dtype}.{hint}")
-    if y_true.dtype.kind == "f" and y_true.dtype.itemsize not in (
-        4,
-        8,
-    ):  # float16 and long double: tensors hold neither
-        y_true = y_true.astype(dtype)
+    if y_true.dtype.kind == "f" and y_true.dtype.itemsize not in (4, 8):
+        y_true = y_true.astype(dtype)  # tensors hold neither float16 nor long double
     return F.cast(as_tensor(y_true), dtype)
 
 
@@ -77,14 +74,19 @@ def _pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     y_pred = _prediction(y_pred)
     y_true, y_pred = _same_rank(_target(y_true, y_pred.dtype), y_pred)
     if y_true.shape != y_pred.shape:
-        try:
-            np.broadcast_shapes(y_true.shape, y_pred.shape)
-        except ValueError:
-            raise ValueError(
-                "Arguments `y_true` and `y_pred` must have the same shape. "
-                f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
-            ) from None
+        check_shapes(y_true, y_pred)
     return y_true, y_pred
+
+
+def check_shapes(y_true: Any, y_pred: Any) -> None:
+    """Raise ValueError unless the shapes go with each other."""
+    try:
+        np.broadcast_shapes(y_true.shape, y_pred.shape)
+    except ValueError:
+        raise ValueError(
+            "Arguments `y_true` and `y_pred` must have the same shape. "
+            f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
+        ) from None
 
 
 def _check_reduction(reduction: str | None) -> str | None:
@@ -257,7 +259,7 @@ def _check_smoothing(label_smoothing: Any) -> None:
 
 def _to_last(x: Tensor, axis: int) -> Tensor:
     rank = len(x.shape)
-    if not isinstance(axis, (int, np.integer)):
+    if not is_whole(axis):
         raise TypeError(f"Argument `axis` must be a whole number. Received: axis={axis!r}")
     if not -rank <= axis < rank:
         raise ValueError(f"Argument `axis` must lie in the rank of `y_pred`, {rank}. Received: axis={axis}")
@@ -360,7 +362,7 @@ def sparse_categorical_crossentropy(
         ValueError: a label lies outside 0 … C−1, or the shapes do not fit.
         TypeError: the labels are not whole numbers, or ignore_class is none.
     """
-    if ignore_class is not None and not isinstance(ignore_class, (int, np.integer)):
+    if ignore_class is not None and not is_whole(ignore_class):
         raise TypeError(f"Argument `ignore_class` must be a whole number or None. Received: {ignore_class!r}")
     y_pred = _prediction(y_pred)
     logits = _logits(y_pred, "softmax", from_logits)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checking import is_whole
+
 
 class BatchLoader:
     """Batches of one array, or of several in step, along their first axis; a fresh order each time it is iterated.
@@ -44,7 +46,7 @@ class BatchLoader:
             raise ValueError(f"arrays must have the same length, got lengths {lengths}")
         if not lengths[0]:
             raise ValueError("arrays must have at least one row, got an empty data set")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        if not is_whole(batch_size, 1):
             raise ValueError(f"batch_size must be a positive whole number, got {batch_size!r}")
         if seed is None and shuffle:
             from ..random import host_generator

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..checking import is_whole
+
 
 def positive_int(value: Any, argument: str) -> int:
     """`value` as an int of at least 1, or a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if not is_whole(value, 1):
         raise ValueError(f"{argument} must be a positive whole number, got {value!r}")
     return int(value)
 
@@ -17,11 +19,7 @@ def positive_int(value: Any, argument: str) -> int:
 def whole_numbers(value: Any, argument: str, count: int, least: int = 1) -> tuple[int, ...]:
     """One whole number for all of `count` axes, or one for each."""
     values = (value,) * count if isinstance(value, (int, np.integer)) else value
-    if (
-        not isinstance(values, (list, tuple))
-        or len(values) != count
-        or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least for n in values)
-    ):
+    if not isinstance(values, (list, tuple)) or len(values) != count or not all(is_whole(n, least) for n in values):
         several = ", or two of them" if count == 2 else ""
         raise ValueError(f"{argument} must be a whole number of at least {least}{several}, got {value!r}")
     return tuple(int(n) for n in values)
@@ -43,9 +41,8 @@ def one_of(value: Any, argument: str, choices: tuple) -> Any:
 
 def axis_argument(axis: Any, layer: str) -> Any:
     """One axis as an int or several as a list, or a ValueError that names the layer."""
-    several = [axis] if isinstance(axis, (int, np.integer)) else axis
-    if not isinstance(several, (list, tuple)) or not several:
+    if is_whole(axis):
+        return int(axis)
+    if not isinstance(axis, (list, tuple)) or not axis or not all(map(is_whole, axis)):
         raise ValueError(f"axis of {layer} must be a whole number or several, got {axis!r}")
-    if any(isinstance(one, bool) or not isinstance(one, (int, np.integer)) for one in several):
-        raise ValueError(f"axis of {layer} must be a whole number or several, got {axis!r}")
-    return int(axis) if several is not axis else [int(one) for one in several]
+    return [int(one) for one in axis]

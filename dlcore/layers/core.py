@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import activations
 from .. import functional as F
-from ..checking import is_number
+from ..checking import is_number, is_whole
 from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor, Variable, as_tensor
 from .arguments import positive_int
@@ -41,7 +41,7 @@ class InputLayer(Layer):
         elif batch_size is not None:
             raise ValueError("batch_size must be None where batch_shape is given")
         for n in batch_shape:
-            if n is not None and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0):
+            if n is not None and not is_whole(n, 0):
                 raise ValueError(f"shape must hold whole numbers or None, got {tuple(batch_shape)}")
         self._input_dtype = _input_dtype(dtype)
         self.batch_shape = tuple(batch_shape)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..checking import is_whole
 from ..symbolic import Shape, is_shape, map_structure
 from ..tensor import Tensor, as_tensor
 from .base import Layer, get_mask
@@ -130,7 +131,7 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        if not is_whole(axis):
             raise ValueError(f"axis of Concatenate must be a whole number, got {axis!r}")
         self.axis = int(axis)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..checking import is_whole
 from ..symbolic import Shape
 from ..tensor import Tensor
 from .arguments import one_of, positive_int
@@ -42,9 +43,7 @@ class Reshape(Layer):
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         shape = (target_shape,) if isinstance(target_shape, (int, np.integer)) else tuple(target_shape)
-        if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < -1 for n in shape) or (
-            shape.count(-1) > 1
-        ):
+        if any(not is_whole(n, -1) for n in shape) or (shape.count(-1) > 1):
             raise ValueError(f"target_shape of Reshape must hold lengths, at most one of them -1, got {target_shape!r}")
         self.target_shape = tuple(int(n) for n in shape)
         self.input_spec = InputSpec(min_ndim=1)

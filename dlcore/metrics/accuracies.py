@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..checking import is_whole
+from ..losses import check_shapes
 from ..tensor import Tensor
-from .base import check_shapes, host, matched
+from .base import host, matched
 from .reduction import MeanMetricWrapper
 
 
@@ -71,7 +73,7 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> np.ndarr
 def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> np.ndarray:
     """1 where the label y_true is among the k largest entries of y_pred, else 0; so for one that is no class. Ties
     count for the label."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+    if not is_whole(k, 1):
         raise ValueError(f"Argument `k` must be a whole number of at least 1. Received: k={k!r}")
     scores = host(y_pred)
     labels = _labels(y_true, scores).astype(np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import current
+from ..losses import check_shapes
 from ..naming import to_snake_case
 from ..tensor import Tensor, Variable
 
@@ -88,17 +89,6 @@ def matched(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndar
     y_true, y_pred = same_rank(y_true, y_pred)
     check_shapes(y_true, y_pred)
     return y_true, y_pred
-
-
-def check_shapes(y_true: Any, y_pred: Any) -> None:
-    """A ValueError unless the shapes go with each other."""
-    try:
-        np.broadcast_shapes(y_true.shape, y_pred.shape)
-    except ValueError:
-        raise ValueError(
-            "Arguments `y_true` and `y_pred` must have the same shape. "
-            f"Received: y_true.shape={y_true.shape}, y_pred.shape={y_pred.shape}"
-        ) from None
 
 
 def spread_weight(weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import losses
+from ..checking import is_whole
 from ..naming import to_snake_case, unknown_name
 from .base import Metric, host, matched, numbers, spread_weight
 
@@ -25,9 +26,9 @@ class _Confusion(Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(dtype, name)
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1):
+        if top_k is not None and not is_whole(top_k, 1):
             raise ValueError(f"Argument `top_k` must be a whole number of at least 1. Received: top_k={top_k!r}")
-        if class_id is not None and (isinstance(class_id, bool) or not isinstance(class_id, (int, np.integer))):
+        if class_id is not None and not is_whole(class_id):
             raise ValueError(f"Argument `class_id` must be a whole number. Received: class_id={class_id!r}")
         self.init_thresholds = thresholds
         default = 0.5 if top_k is None else -math.inf

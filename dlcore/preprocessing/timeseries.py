@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checking import is_whole
 from ..random import host_generator
 
 
@@ -70,7 +71,7 @@ def timeseries_dataset_from_array(
         ("sampling_rate", sampling_rate),
         ("batch_size", 1 if batch_size is None else batch_size),
     ):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if not is_whole(value, 1):
             raise ValueError(f"{name} must be a positive whole number, got {value!r}")
     begin, end = start_index or 0, len(data) if end_index is None else end_index
     if not 0 <= begin < end <= len(data):
